@@ -1,0 +1,301 @@
+"""The environment, typed: every variable that Eklavya reads, with its default and its check.
+
+Read once, by ``settings.py``. A field has the name of its variable. Values come from the environment,
+then from the file ``.env`` beside ``manage.py`` (``EKLAVYA_ENV_FILE`` names another one; empty means
+none). What is wrong ends the program with one line that names the variable (``EnvError``).
+
+``DATABASE_URL`` and ``REDIS_URL`` switch to servers of one's own. Without them the embedded ones are
+used, at the sockets that ``manage.py run`` records in ``<EKLAVYA_VAR>/run/services.json``; while it is
+not running, settings still import, and only a connection fails.
+"""
+
+import json
+import os
+import secrets
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict
+from urllib.parse import urlsplit
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Both are addresses that answer nothing: the error of an attempt to connect shows them, and so says what
+# to do.
+NO_DATABASE_HOST = "/no-database-is-running--start-one-with-make-run-or-set-DATABASE_URL"
+NO_REDIS_URL = "unix:///no-redis-is-running--start-one-with-make-run-or-set-REDIS_URL"
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class EnvError(SystemExit):
+    """The environment is unusable. A SystemExit: any program ends with one line instead of a traceback."""
+
+
+class Services(TypedDict, total=False):
+    """What ``services.json`` records: the addresses of the embedded servers that run now."""
+
+    DATABASE_URL: str
+    REDIS_URL: str
+
+
+class Env(BaseSettings):
+    """All variables. ``.env.example`` explains them to people; keep the two together."""
+
+    model_config = SettingsConfigDict(
+        env_file=os.environ.get("EKLAVYA_ENV_FILE", BASE_DIR / ".env") or None,
+        case_sensitive=True,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+    )
+
+    EKLAVYA_VAR: Path = BASE_DIR / "var"
+    """Directory of all data: databases, repositories, runs, logs."""
+
+    DATABASE_URL: SecretStr | None = None
+    """postgres://user:password@host:5432/name or postgres:///name?host=/socket/directory. Unset: embedded."""
+
+    EKLAVYA_DB_POOL_SIZE: Annotated[int, Field(ge=1, le=500)] = 40
+    """Most connections a process keeps. The worker needs one for each run at a time and some besides."""
+
+    REDIS_URL: SecretStr | None = None
+    """redis://, rediss:// or unix:///path/of/socket. Unset: embedded."""
+
+    ANTHROPIC_API_KEY: SecretStr | None = None
+    """Key of the model. Unset: the rehearsal model plays every role."""
+
+    ANTHROPIC_BASE_URL: str | None = None
+    """Where the model gateway forwards to. Unset: the maker's address, or the rehearsal model."""
+
+    EKLAVYA_RUNTIME: Literal["auto", "docker", "local"] = "auto"
+    """Where agents run; auto takes docker wherever a daemon answers."""
+
+    EKLAVYA_ALLOW_LOCAL_RUNTIME: bool = False
+    """Allows the local runtime, which isolates nothing, while EKLAVYA_DEBUG is off."""
+
+    EKLAVYA_IMAGE: str = "eklavya-sandbox:latest"
+    """Docker image of the sandboxes."""
+
+    EKLAVYA_MAX_CONCURRENT_RUNS: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Most agents at work at a time, over all projects of this machine."""
+
+    EKLAVYA_BUDGET_LIMIT: Annotated[Decimal, Field(gt=0)] = Decimal(25)
+    """Default limit of spending, in US dollars."""
+
+    EKLAVYA_WEB_PORT: Port = 8000
+    EKLAVYA_GATEWAY_PORT: Port = 8001
+    EKLAVYA_REHEARSAL_PORT: Port = 8002
+
+    EKLAVYA_PUBLIC_URL: str = ""
+    """Address of the portal as people type it. Unset: http://127.0.0.1:<web port>."""
+
+    EKLAVYA_PREVIEW_DOMAIN: str = ""
+    """Previews answer at <id>.<this>. Unset: preview.localhost:<web port>."""
+
+    EKLAVYA_ALLOWED_HOSTS: Annotated[list[str], NoDecode] = ["localhost", ".localhost", "127.0.0.1", "[::1]"]
+    """Host names that the portal answers to, separated by commas; the public address's own is added."""
+
+    EKLAVYA_DEBUG: bool = False
+    """Django's debug pages. Never on a machine that others reach."""
+
+    EKLAVYA_SECRET_KEY: SecretStr | None = None
+    """Django's secret key, 32 characters or more. Unset: made once and kept in <EKLAVYA_VAR>/secret_key."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise EnvError("eklavya: " + "; ".join(_sentence(one) for one in error.errors())) from None
+
+    @field_validator("EKLAVYA_VAR")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return (BASE_DIR / value.expanduser()).resolve()
+
+    @field_validator("EKLAVYA_ALLOWED_HOSTS", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return [host.strip() for host in value.split(",") if host.strip()]
+
+    @field_validator("DATABASE_URL")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            database_settings(value.get_secret_value(), pool_size=1)
+        return value
+
+    @field_validator("REDIS_URL")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_redis_url(value.get_secret_value())
+        return value
+
+    @field_validator("EKLAVYA_SECRET_KEY")
+    @classmethod
+    def _check_secret_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 32:
+            raise ValueError("is shorter than 32 characters; unset it to have one made")
+        return value
+
+    @field_validator("EKLAVYA_PUBLIC_URL", "ANTHROPIC_BASE_URL")
+    @classmethod
+    def _check_http_url(cls, value: str | None) -> str | None:
+        if value and not (urlsplit(value).scheme in {"http", "https"} and urlsplit(value).hostname):
+            raise ValueError("must look like https://host or http://host:port")
+        return value.rstrip("/") if value else value
+
+    @model_validator(mode="after")
+    def _check_ports(self) -> "Env":
+        ports = {self.EKLAVYA_WEB_PORT, self.EKLAVYA_GATEWAY_PORT, self.EKLAVYA_REHEARSAL_PORT}
+        if len(ports) < 3:
+            raise ValueError("EKLAVYA_WEB_PORT, EKLAVYA_GATEWAY_PORT and EKLAVYA_REHEARSAL_PORT must differ")
+        return self
+
+    @property
+    def rehearsal(self) -> bool:
+        """True while no model key is there: the rehearsal model plays every role."""
+        return self.ANTHROPIC_API_KEY is None
+
+    @property
+    def public_url(self) -> str:
+        """Address of the portal, without a slash at its end."""
+        return self.EKLAVYA_PUBLIC_URL or f"http://127.0.0.1:{self.EKLAVYA_WEB_PORT}"
+
+    @property
+    def preview_domain(self) -> str:
+        """Host, and port where it has one, below which previews answer."""
+        return self.EKLAVYA_PREVIEW_DOMAIN or f"preview.localhost:{self.EKLAVYA_WEB_PORT}"
+
+    @property
+    def model_url(self) -> str:
+        """Base address that the model gateway forwards to."""
+        if self.ANTHROPIC_BASE_URL:
+            return self.ANTHROPIC_BASE_URL
+        rehearsal = f"http://127.0.0.1:{self.EKLAVYA_REHEARSAL_PORT}"
+        return rehearsal if self.rehearsal else "https://api.anthropic.com"
+
+    @property
+    def allowed_hosts(self) -> list[str]:
+        """Django's ALLOWED_HOSTS: the listed ones, the public address's and the previews'."""
+        public = urlsplit(self.public_url).hostname or ""
+        preview = "." + self.preview_domain.rsplit(":", 1)[0]
+        return list(dict.fromkeys([*self.EKLAVYA_ALLOWED_HOSTS, public, preview]))
+
+    @cached_property
+    def services(self) -> Services:
+        """Addresses of the embedded servers, as recorded when they were started; empty while none run."""
+        return read_services(self.EKLAVYA_VAR)
+
+    @cached_property
+    def databases(self) -> dict[str, dict[str, Any]]:
+        """Django's DATABASES. While none is known, the host is a sentence that a connection attempt shows."""
+        url = self.DATABASE_URL.get_secret_value() if self.DATABASE_URL else self.services.get("DATABASE_URL")
+        if url is None:
+            # without a pool, which would try again for seconds
+            return {"default": database_settings(f"postgres:///none?host={NO_DATABASE_HOST}", pool_size=0)}
+        return {"default": database_settings(url, pool_size=self.EKLAVYA_DB_POOL_SIZE)}
+
+    @cached_property
+    def redis_url(self) -> str:
+        """Address of Redis in redis-py's form (redis://, rediss://, unix://)."""
+        if self.REDIS_URL:
+            return self.REDIS_URL.get_secret_value()
+        return self.services.get("REDIS_URL", NO_REDIS_URL)
+
+    @cached_property
+    def celery_broker_url(self) -> str:
+        """The same address in kombu's form, which has a scheme of its own for sockets."""
+        address = urlsplit(self.redis_url)
+        return f"redis+socket://{address.path}" if address.scheme == "unix" else self.redis_url
+
+    @cached_property
+    def secret_key(self) -> str:
+        """The given secret key, or the one kept in ``secret_key`` (mode 0600), made on first use."""
+        if self.EKLAVYA_SECRET_KEY:
+            return self.EKLAVYA_SECRET_KEY.get_secret_value()
+        return _kept_secret(self.EKLAVYA_VAR / "secret_key")
+
+
+def read_services(var: Path) -> Services:
+    """What ``manage.py run`` recorded about its embedded servers; empty while none run."""
+    try:
+        recorded: Services = json.loads((var / "run" / "services.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return recorded
+
+
+def database_settings(url: str, *, pool_size: int) -> dict[str, Any]:
+    """Django's settings of one database from a libpq URI, with a pool of at most ``pool_size``
+    connections (0: none).
+
+    Raises ValueError, worded for the person who wrote the URI.
+    """
+    try:
+        parts = conninfo_to_dict(url) if url.startswith(("postgres://", "postgresql://")) else {}
+    except ProgrammingError as error:
+        raise ValueError(f"cannot be read: {str(error).strip()}") from None
+    if not parts.get("dbname"):
+        raise ValueError("must look like postgres://user:password@host:5432/name")
+    names = {"dbname": "NAME", "user": "USER", "password": "PASSWORD", "host": "HOST", "port": "PORT"}
+    own = {key: str(parts.pop(name, "") or "") for name, key in names.items()}
+    pool = {"pool": {"min_size": 1, "max_size": pool_size, "timeout": 15}} if pool_size else {}
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        **own,
+        # a pooled connection may have died with its server: look before handing it out
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**parts, **pool},
+    }
+
+
+def check_redis_url(url: str) -> None:
+    """Raises ValueError unless redis-py and kombu both understand ``url``."""
+    address = urlsplit(url)
+    if address.scheme == "unix" and address.path.startswith("/"):
+        return
+    if address.scheme not in {"redis", "rediss"} or not address.hostname:
+        raise ValueError("must look like redis://host:6379/0, rediss://host:6379/0 or unix:///path/of/socket")
+
+
+def _sentence(error: Any) -> str:
+    """One pydantic error as '<VARIABLE> <what is wrong>', without the value, which may be a secret."""
+    variable = ".".join(str(part) for part in error["loc"])
+    return f"{variable} {error['msg'].removeprefix('Value error, ')}".strip()
+
+
+def _kept_secret(path: Path) -> str:
+    """The content of ``path``. Written aside and linked into place, so that of two first starts one wins."""
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_urlsafe(50), encoding="utf-8")
+            _link_unless_there(draft, path)
+        key = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise EnvError(
+            f"eklavya: cannot write {path} ({error.strerror}): free it or set EKLAVYA_VAR"
+        ) from None
+    if len(key) < 32:
+        raise EnvError(f"eklavya: {path} holds no usable key; remove it to have a new one made")
+    return key
+
+
+def _link_unless_there(draft: Path, path: Path) -> None:
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
