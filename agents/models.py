@@ -1,0 +1,259 @@
+"""Agents, their runs and what the runs left behind; workers; messages between agents."""
+
+from decimal import Decimal
+
+import pgtrigger
+from django.db import models
+from django.db.models import Q
+
+from agents.states import (
+    ACTIVE_RUN,
+    AGENT_TRANSITIONS,
+    LEASED_RUN,
+    RUN_TRANSITIONS,
+    WORKER_TRANSITIONS,
+    AgentStatus,
+    MessageType,
+    RunStatus,
+    WorkerStatus,
+)
+from projects.ids import new_id
+from projects.models import Project, SquadMember, Task
+from projects.roles import Role
+from projects.states import pairs, values
+
+
+class Worker(models.Model):
+    """A machine that executes runs: one Celery node with its own queue."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    queue = models.CharField(max_length=120, unique=True)
+    status = models.CharField(max_length=8, choices=WorkerStatus, default=WorkerStatus.ONLINE)
+    capacity = models.PositiveSmallIntegerField(help_text="Runs at once.")
+    runtime = models.CharField(max_length=16)
+    info = models.JSONField(default=dict, blank=True, help_text="CPUs, memory, disk and tools, as reported.")
+    registered_at = models.DateTimeField()
+    heartbeat_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(capacity__gte=1), name="worker_has_capacity")]
+        triggers = [pgtrigger.FSM(name="worker_fsm", field="status", transitions=pairs(WORKER_TRANSITIONS))]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Agent(models.Model):
+    """A member of a project's squad. `pid` and `working_dir` are those of its current run, empty between runs."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="agents")
+    member = models.ForeignKey(SquadMember, null=True, on_delete=models.SET_NULL, related_name="agents")
+    agent_type = models.CharField(max_length=32, choices=Role)
+    name = models.CharField(max_length=100)
+    status = models.CharField(max_length=12, choices=AgentStatus, default=AgentStatus.SPAWN)
+    pid = models.PositiveIntegerField(null=True, blank=True)
+    working_dir = models.CharField(max_length=500, blank=True)
+    tokens_used = models.PositiveBigIntegerField(default=0)
+    last_heartbeat = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["project", "agent_type", "status"], name="agent_free_by_role")]
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="agent_name_once")]
+        triggers = [pgtrigger.FSM(name="agent_fsm", field="status", transitions=pairs(AGENT_TRANSITIONS))]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Run(models.Model):
+    """One attempt of one agent at one task: one sandbox, one Claude Code process, one lease, one cost.
+
+    Whoever holds the lease (`lease_owner` until `lease_until`) alone moves the run on; the sweep ends it as lost
+    when the lease ran out. `token_hash` is the SHA-256 of the run token, empty as soon as the run ended.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="runs")
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="runs")
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="runs")
+    worker = models.ForeignKey(Worker, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs")
+    attempt = models.PositiveSmallIntegerField()
+    status = models.CharField(max_length=12, choices=RunStatus, default=RunStatus.QUEUED)
+    reason = models.CharField(max_length=64, blank=True, help_text="Machine-readable cause of the status.")
+    detail = models.TextField(blank=True, help_text="The cause, in words for people.")
+    runtime = models.CharField(max_length=16, blank=True)
+    model = models.CharField(max_length=100)
+    prompt_version_id = models.UUIDField(null=True, blank=True)
+    token_hash = models.CharField(max_length=64, blank=True)
+    lease_owner = models.CharField(max_length=100, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    base_commit = models.CharField(max_length=40, blank=True)
+    commit = models.CharField(max_length=40, blank=True)
+    merge_commit = models.CharField(max_length=40, blank=True, help_text="Recorded before main is moved to it.")
+    outcome = models.JSONField(default=dict, blank=True, help_text="The ending verb and its arguments.")
+    turns = models.PositiveIntegerField(default=0)
+    tokens_used = models.PositiveBigIntegerField(default=0)
+    cost = models.DecimalField(max_digits=14, decimal_places=6, default=Decimal(0))
+    last_seq = models.PositiveBigIntegerField(default=0, help_text="Sequence of its newest event.")
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    first_request_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["project", "-created_at", "-id"], name="run_of_project"),
+            models.Index(fields=["task", "-attempt"], name="run_of_task"),
+            models.Index(
+                fields=["lease_until"], condition=Q(status__in=values(LEASED_RUN)), name="run_leases"
+            ),
+            models.Index(fields=["created_at"], condition=Q(status="queued"), name="run_queued"),
+            models.Index(fields=["-created_at", "-id"], name="run_newest"),
+            models.Index(fields=["worker"], condition=Q(status__in=values(ACTIVE_RUN)), name="run_of_worker"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["task"], condition=Q(status__in=values(ACTIVE_RUN)), name="run_one_active_per_task"
+            ),
+            models.UniqueConstraint(
+                fields=["agent"], condition=Q(status__in=values(ACTIVE_RUN)), name="run_one_active_per_agent"
+            ),
+            models.UniqueConstraint(
+                fields=["token_hash"], condition=~Q(token_hash=""), name="run_token_unique"
+            ),
+            models.UniqueConstraint(fields=["task", "attempt"], name="run_attempt_once"),
+            models.CheckConstraint(
+                condition=~Q(status__in=values(LEASED_RUN))
+                | (Q(lease_until__isnull=False) & ~Q(lease_owner="")),
+                name="run_working_has_lease",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=values(ACTIVE_RUN), finished_at__isnull=True)
+                | (~Q(status__in=values(ACTIVE_RUN)) & Q(finished_at__isnull=False, token_hash="")),
+                name="run_ended_has_no_token",
+            ),
+            models.CheckConstraint(condition=Q(cost__gte=0), name="run_cost_not_negative"),
+        ]
+        triggers = [pgtrigger.FSM(name="run_fsm", field="status", transitions=pairs(RUN_TRANSITIONS))]
+
+    def __str__(self) -> str:
+        return f"{self.id} ({self.status})"
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in ACTIVE_RUN
+
+
+class RunEvent(models.Model):
+    """One line of a run's transcript: what the CLI said, did or was told, in order."""
+
+    class Kind(models.TextChoices):
+        """What kind of line."""
+
+        TEXT = "text"
+        THINKING = "thinking"
+        TOOL_USE = "tool_use"
+        TOOL_RESULT = "tool_result"
+        MESSAGE = "message"  # injected by the platform
+        SYSTEM = "system"  # the platform about the run
+        RESULT = "result"  # the CLI's own closing line
+        ERROR = "error"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="events")
+    seq = models.PositiveBigIntegerField()
+    kind = models.CharField(max_length=12, choices=Kind)
+    payload = models.JSONField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "seq"], name="run_event_seq_once")]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} #{self.seq} {self.kind}"
+
+
+class Message(models.Model):
+    """A typed message between agents, kept here and nudged through Redis.
+
+    `to_agent` empty and `to_role` empty = broadcast to the project. Ordered per inbox by `id`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="messages")
+    from_agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.SET_NULL, related_name="sent")
+    to_agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.CASCADE, related_name="inbox")
+    to_role = models.CharField(max_length=32, choices=Role, blank=True)
+    message_type = models.CharField(max_length=16, choices=MessageType)
+    payload = models.JSONField(default=dict)
+    idempotency_key = models.CharField(max_length=100)
+    created_at = models.DateTimeField()
+    read_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["to_agent", "id"], condition=Q(read_at__isnull=True), name="message_unread"),
+            models.Index(fields=["project", "-id"], name="message_of_project"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "idempotency_key"], name="message_sent_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.message_type} {self.id}"
+
+
+class Checkpoint(models.Model):
+    """Saved state of a run: enough to go on elsewhere."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="checkpoints")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="checkpoints")
+    seq = models.PositiveIntegerField()
+    state = models.JSONField(default=dict)
+    file_snapshot = models.CharField(max_length=200, help_text="Git ref of the workspace's snapshot.")
+    resume_instructions = models.TextField(blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "seq"], name="checkpoint_seq_once")]
+        indexes = [models.Index(fields=["agent", "-created_at"], name="checkpoint_of_agent")]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} #{self.seq}"
+
+
+class Verification(models.Model):
+    """What the platform itself observed of one commit: tests run and application started, in a clean sandbox."""
+
+    class Purpose(models.TextChoices):
+        """Why it was checked."""
+
+        MERGE = "merge"
+        DELIVERY = "delivery"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="verifications")
+    run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.CASCADE, related_name="verifications")
+    purpose = models.CharField(max_length=8, choices=Purpose)
+    commit = models.CharField(max_length=40)
+    tree = models.CharField(max_length=40)
+    passed = models.BooleanField()
+    reason = models.CharField(max_length=64)
+    detail = models.TextField(blank=True)
+    tests_run = models.PositiveIntegerField(default=0)
+    test_output = models.TextField(blank=True)
+    test_output_sha256 = models.CharField(max_length=64, blank=True)
+    start_output = models.TextField(blank=True)
+    duration_s = models.DecimalField(max_digits=8, decimal_places=3)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["project", "-created_at"], name="verification_of_project")]
+
+    def __str__(self) -> str:
+        return f"{self.commit[:8]} {self.reason}"

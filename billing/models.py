@@ -1,0 +1,180 @@
+"""Prices, budgets, reservations and the ledger. Money is Decimal, in one currency per ledger."""
+
+from decimal import Decimal
+
+from django.db import models
+from django.db.models import F, Q
+
+from projects.ids import new_id
+from projects.models import Project
+from projects.models.audit import append_only
+
+MONEY_DIGITS = {"max_digits": 14, "decimal_places": 6}
+
+
+class Price(models.Model):
+    """What a model costs from a date on, per million tokens."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    model = models.CharField(max_length=100, help_text="Model id, without the date suffix.")
+    valid_from = models.DateField()
+    input_per_mtok = models.DecimalField(**MONEY_DIGITS)
+    output_per_mtok = models.DecimalField(**MONEY_DIGITS)
+    cache_write_per_mtok = models.DecimalField(**MONEY_DIGITS)
+    cache_read_per_mtok = models.DecimalField(**MONEY_DIGITS)
+    currency = models.CharField(max_length=3, default="USD")
+
+    class Meta:
+        ordering = ["model", "-valid_from"]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "valid_from"], name="price_once_per_date"),
+            models.CheckConstraint(
+                condition=Q(input_per_mtok__gte=0)
+                & Q(output_per_mtok__gte=0)
+                & Q(cache_write_per_mtok__gte=0)
+                & Q(cache_read_per_mtok__gte=0),
+                name="price_not_negative",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} from {self.valid_from}"
+
+
+class Budget(models.Model):
+    """A limit that cannot be overspent: the database refuses `settled + reserved > limit`.
+
+    `scope_id` is the project's or run's id; the account has none and uses `ACCOUNT_ID`.
+    """
+
+    class Scope(models.TextChoices):
+        """What is limited. Locked in this order."""
+
+        ACCOUNT = "account"
+        PROJECT = "project"
+        RUN = "run"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    scope = models.CharField(max_length=8, choices=Scope)
+    scope_id = models.UUIDField()
+    project = models.ForeignKey(
+        Project, null=True, blank=True, on_delete=models.CASCADE, related_name="budgets"
+    )
+    limit = models.DecimalField(**MONEY_DIGITS)
+    reserved = models.DecimalField(**MONEY_DIGITS, default=Decimal(0))
+    settled = models.DecimalField(**MONEY_DIGITS, default=Decimal(0))
+    currency = models.CharField(max_length=3, default="USD")
+    warned_percent = models.PositiveSmallIntegerField(default=0, help_text="Highest threshold already announced.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["scope", "scope_id"], name="budget_once_per_scope"),
+            models.CheckConstraint(
+                condition=Q(limit__gte=0) & Q(reserved__gte=0) & Q(settled__gte=0), name="budget_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(limit__gte=F("reserved") + F("settled")), name="budget_not_overspent"
+            ),
+            models.CheckConstraint(
+                condition=Q(scope="account", project__isnull=True) | (~Q(scope="account") & Q(project__isnull=False)),
+                name="budget_project_of_scope",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.scope} {self.settled}/{self.limit} {self.currency}"
+
+    @property
+    def available(self) -> Decimal:
+        """What may still be reserved."""
+        return self.limit - self.reserved - self.settled
+
+
+class Reservation(models.Model):
+    """Money held for one model request until its real cost is known."""
+
+    class Status(models.TextChoices):
+        """Open until settled (the cost is known) or released (nothing was spent)."""
+
+        OPEN = "open"
+        SETTLED = "settled"
+        RELEASED = "released"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="reservations")
+    run_id = models.UUIDField()
+    agent_id = models.UUIDField()
+    model = models.CharField(max_length=100)
+    price = models.ForeignKey(Price, on_delete=models.PROTECT)
+    amount = models.DecimalField(**MONEY_DIGITS)
+    status = models.CharField(max_length=8, choices=Status, default=Status.OPEN)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(help_text="From then on it is settled at its full amount and flagged.")
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["expires_at"], condition=Q(status="open"), name="reservation_open"),
+            models.Index(fields=["run_id"], condition=Q(status="open"), name="reservation_open_of_run"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(amount__gte=0), name="reservation_not_negative"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} for {self.run_id}"
+
+
+class LedgerEntry(models.Model):
+    """One immutable line of money. A project's cost is the sum of its `settle` and `adjust` lines.
+
+    No foreign keys but the price: the ledger outlives what it names.
+    """
+
+    class Kind(models.TextChoices):
+        """A request makes one reserve line and then one settle or release line."""
+
+        RESERVE = "reserve"
+        SETTLE = "settle"
+        RELEASE = "release"
+        ADJUST = "adjust"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    kind = models.CharField(max_length=8, choices=Kind)
+    project_id = models.UUIDField()
+    run_id = models.UUIDField(null=True, blank=True)
+    agent_id = models.UUIDField(null=True, blank=True)
+    request_id = models.UUIDField(help_text="The reservation's id.")
+    amount = models.DecimalField(**MONEY_DIGITS)
+    currency = models.CharField(max_length=3)
+    model = models.CharField(max_length=100, blank=True)
+    price = models.ForeignKey(Price, null=True, blank=True, on_delete=models.PROTECT)
+    input_tokens = models.PositiveBigIntegerField(default=0)
+    output_tokens = models.PositiveBigIntegerField(default=0)
+    cache_write_tokens = models.PositiveBigIntegerField(default=0)
+    cache_read_tokens = models.PositiveBigIntegerField(default=0)
+    note = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "ledger entries"
+        indexes = [
+            models.Index(fields=["project_id", "-created_at", "-id"], name="ledger_of_project"),
+            models.Index(fields=["run_id"], name="ledger_of_run"),
+            models.Index(fields=["-created_at", "-id"], name="ledger_newest"),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["request_id"], condition=Q(kind="reserve"), name="ledger_reserved_once"
+            ),
+            models.UniqueConstraint(
+                fields=["request_id"], condition=Q(kind__in=["settle", "release"]), name="ledger_closed_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="adjust") | Q(amount__gte=0), name="ledger_amount_not_negative"
+            ),
+        ]
+        triggers = append_only("ledger")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount} {self.currency}"

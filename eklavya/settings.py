@@ -1,0 +1,176 @@
+"""Settings of the whole. What can be set from outside is in `eklavya.env` and explained in `.env.example`."""
+
+from eklavya.env import BASE_DIR, Env
+
+env = Env()
+
+SECRET_KEY = env.secret_key
+DEBUG = env.EKLAVYA_DEBUG
+ALLOWED_HOSTS = env.allowed_hosts
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "channels",
+    "csp",
+    "django_celery_beat",
+    "django_filters",
+    "django_htmx",
+    "pgtrigger",
+    "projects",
+    "billing",
+    "agents",
+    "demos",
+    "learning",
+    "eklavya",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    # Every page needs a login unless its view says otherwise: forgetting is safe.
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "eklavya.urls"
+ASGI_APPLICATION = "eklavya.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "eklavya.context_processors.shell",
+            ],
+        },
+    },
+]
+
+DATABASES = env.databases
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = env.redis_url
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": "eklavya"},
+    },
+}
+
+# -- Celery: messages are hints, the rows in PostgreSQL are the truth (docs/architecture.md)
+CELERY_BROKER_URL = env.celery_broker_url
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = False  # a lost message is swept up; a redelivered one would only lose the claim
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_DEFAULT_QUEUE = "eklavya"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+
+# -- People
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_LINK_MINUTES = 15
+
+# -- Browsers
+_PUBLIC_IS_HTTPS = env.public_url.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _PUBLIC_IS_HTTPS
+SESSION_COOKIE_NAME = "eklavya_session"
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_TRUSTED_ORIGINS = [env.public_url]
+SECURE_HSTS_SECONDS = 31_536_000 if _PUBLIC_IS_HTTPS else 0
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+_PREVIEW_SOURCE = f"{'https' if _PUBLIC_IS_HTTPS else 'http'}://*.{env.preview_domain}"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-src": [_PREVIEW_SOURCE],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+        "manifest-src": ["'self'"],
+    },
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
+
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = env.EKLAVYA_VAR / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+SERVESTATIC_USE_FINDERS = True
+
+# -- Eklavya
+EKLAVYA_VAR = env.EKLAVYA_VAR
+EKLAVYA_RUNTIME = env.EKLAVYA_RUNTIME
+EKLAVYA_IMAGE = env.EKLAVYA_IMAGE
+EKLAVYA_PUBLIC_URL = env.public_url
+EKLAVYA_PREVIEW_DOMAIN = env.preview_domain
+EKLAVYA_GATEWAY_PORT = env.EKLAVYA_GATEWAY_PORT
+EKLAVYA_MODEL_URL = env.model_url
+EKLAVYA_MODEL_KEY = env.ANTHROPIC_API_KEY.get_secret_value() if env.ANTHROPIC_API_KEY else "rehearsal"
+EKLAVYA_MODEL_MODE = "rehearsal" if env.rehearsal else "real"
+EKLAVYA_MAX_CONCURRENT_RUNS = env.EKLAVYA_MAX_CONCURRENT_RUNS
+EKLAVYA_BUDGET_LIMIT = env.EKLAVYA_BUDGET_LIMIT
+EKLAVYA_ACCOUNT_LIMIT = 40 * env.EKLAVYA_BUDGET_LIMIT
+EKLAVYA_CURRENCY = "USD"
+EKLAVYA_DEFAULT_MODEL = "claude-sonnet-4-5"
+EKLAVYA_BRIEF_MAX_CHARS = 100_000
+EKLAVYA_LEASE_SECONDS = 30  # a run whose supervisor is silent for so long is lost
+EKLAVYA_DEMO_DAYS = 7
+# Set-up of the whole registers what lower apps need from higher ones (eklavya/wiring.py)
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {
+        "httpx": {"level": "WARNING"},
+        "mcp": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,23 @@
+"""The tables of projects, one module per noun."""
+
+from .approval import Approval, Correction
+from .audit import AuditChain, AuditLog
+from .chat import ChatMessage, Notification
+from .plan import Plan, Task, TaskDependency
+from .project import Project, Requirement, Squad, SquadMember
+
+__all__ = [
+    "Approval",
+    "AuditChain",
+    "AuditLog",
+    "ChatMessage",
+    "Correction",
+    "Notification",
+    "Plan",
+    "Project",
+    "Requirement",
+    "Squad",
+    "SquadMember",
+    "Task",
+    "TaskDependency",
+]

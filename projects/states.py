@@ -1,0 +1,175 @@
+"""States of projects, plans, tasks and approvals, and which may follow which. Data only: `actions` writes them.
+
+Few coarse states steer the program; a reason code and a sentence beside them explain to people.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from django.db import models
+
+S = TypeVar("S", bound=models.TextChoices)
+Transitions = Mapping[S, frozenset[S]]
+
+
+class ProjectStatus(models.TextChoices):
+    """Where a client engagement stands."""
+
+    PLANNING = "planning"  # requirements and plan are being made or await approval
+    DEMO = "demo"  # a demo is being built, shown or decided
+    BUILDING = "building"  # the plan's tasks run
+    COMPLETE = "complete"  # the repository was delivered
+    PAUSED = "paused"  # nothing new starts; `paused_from` says where it goes on
+    ARCHIVED = "archived"  # read-only, out of the lists
+    CANCELLED = "cancelled"  # given up; nothing runs any more
+
+
+ACTIVE_PROJECT = frozenset({ProjectStatus.PLANNING, ProjectStatus.DEMO, ProjectStatus.BUILDING})
+
+PROJECT_TRANSITIONS: Transitions[ProjectStatus] = {
+    ProjectStatus.PLANNING: frozenset({ProjectStatus.DEMO, ProjectStatus.PAUSED, ProjectStatus.CANCELLED}),
+    ProjectStatus.DEMO: frozenset({ProjectStatus.BUILDING, ProjectStatus.PAUSED, ProjectStatus.CANCELLED}),
+    ProjectStatus.BUILDING: frozenset({ProjectStatus.COMPLETE, ProjectStatus.PAUSED, ProjectStatus.CANCELLED}),
+    ProjectStatus.PAUSED: ACTIVE_PROJECT | {ProjectStatus.CANCELLED, ProjectStatus.ARCHIVED},
+    ProjectStatus.COMPLETE: frozenset({ProjectStatus.ARCHIVED}),
+    ProjectStatus.CANCELLED: frozenset({ProjectStatus.ARCHIVED}),
+    ProjectStatus.ARCHIVED: frozenset(),
+}
+
+
+class PlanStatus(models.TextChoices):
+    """A plan is proposed by the architect and becomes active when the admin approves it."""
+
+    PROPOSED = "proposed"  # awaits the admin's decision
+    ACTIVE = "active"  # the one that is built; at most one per project
+    AMENDED = "amended"  # sent back with corrections; a newer version follows
+    REJECTED = "rejected"  # refused; a newer version follows
+    SUPERSEDED = "superseded"  # was active, replaced by a newer one
+
+
+PLAN_TRANSITIONS: Transitions[PlanStatus] = {
+    PlanStatus.PROPOSED: frozenset({PlanStatus.ACTIVE, PlanStatus.AMENDED, PlanStatus.REJECTED}),
+    PlanStatus.ACTIVE: frozenset({PlanStatus.SUPERSEDED}),
+    PlanStatus.AMENDED: frozenset(),
+    PlanStatus.REJECTED: frozenset(),
+    PlanStatus.SUPERSEDED: frozenset(),
+}
+
+
+class TaskStatus(models.TextChoices):
+    """A node of the project's graph of work."""
+
+    PENDING = "pending"  # waits for the tasks it depends on
+    READY = "ready"  # may be dispatched, from `next_attempt_at` on
+    ALLOCATED = "allocated"  # a run was made for it and waits for a worker
+    IN_PROGRESS = "in_progress"  # an agent works on it
+    REVIEW = "review"  # the platform checks and merges the change
+    COMPLETED = "completed"  # observed done
+    BLOCKED = "blocked"  # needs an answer, from the mentor or a person
+    FAILED = "failed"  # its attempts are used up or it was given up
+    CANCELLED = "cancelled"  # not needed any more
+
+
+OPEN_TASK = frozenset(
+    {
+        TaskStatus.PENDING,
+        TaskStatus.READY,
+        TaskStatus.ALLOCATED,
+        TaskStatus.IN_PROGRESS,
+        TaskStatus.REVIEW,
+        TaskStatus.BLOCKED,
+    }
+)
+RUNNING_TASK = frozenset({TaskStatus.ALLOCATED, TaskStatus.IN_PROGRESS, TaskStatus.REVIEW})
+
+TASK_TRANSITIONS: Transitions[TaskStatus] = {
+    TaskStatus.PENDING: frozenset({TaskStatus.READY, TaskStatus.CANCELLED}),
+    TaskStatus.READY: frozenset({TaskStatus.ALLOCATED, TaskStatus.BLOCKED, TaskStatus.CANCELLED}),
+    TaskStatus.ALLOCATED: frozenset(
+        {TaskStatus.IN_PROGRESS, TaskStatus.READY, TaskStatus.BLOCKED, TaskStatus.CANCELLED}
+    ),
+    TaskStatus.IN_PROGRESS: frozenset(
+        {
+            TaskStatus.REVIEW,
+            TaskStatus.COMPLETED,
+            TaskStatus.READY,
+            TaskStatus.BLOCKED,
+            TaskStatus.FAILED,
+            TaskStatus.CANCELLED,
+        }
+    ),
+    TaskStatus.REVIEW: frozenset(
+        {TaskStatus.COMPLETED, TaskStatus.READY, TaskStatus.BLOCKED, TaskStatus.FAILED, TaskStatus.CANCELLED}
+    ),
+    TaskStatus.BLOCKED: frozenset({TaskStatus.READY, TaskStatus.FAILED, TaskStatus.CANCELLED}),
+    TaskStatus.FAILED: frozenset({TaskStatus.READY, TaskStatus.CANCELLED}),
+    TaskStatus.COMPLETED: frozenset(),
+    TaskStatus.CANCELLED: frozenset(),
+}
+
+
+class ApprovalStatus(models.TextChoices):
+    """A decision asked of a person."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    AMENDED = "amended"  # approved in spirit, sent back with a correction
+    EXPIRED = "expired"  # the deadline passed and the default was taken, or the question fell away
+    ESCALATED = "escalated"  # handed to somebody else
+
+
+APPROVAL_TRANSITIONS: Transitions[ApprovalStatus] = {
+    ApprovalStatus.PENDING: frozenset(
+        {
+            ApprovalStatus.APPROVED,
+            ApprovalStatus.REJECTED,
+            ApprovalStatus.AMENDED,
+            ApprovalStatus.EXPIRED,
+            ApprovalStatus.ESCALATED,
+        }
+    ),
+    ApprovalStatus.ESCALATED: frozenset(
+        {
+            ApprovalStatus.APPROVED,
+            ApprovalStatus.REJECTED,
+            ApprovalStatus.AMENDED,
+            ApprovalStatus.EXPIRED,
+        }
+    ),
+    ApprovalStatus.APPROVED: frozenset(),
+    ApprovalStatus.REJECTED: frozenset(),
+    ApprovalStatus.AMENDED: frozenset(),
+    ApprovalStatus.EXPIRED: frozenset(),
+}
+OPEN_APPROVAL = frozenset({ApprovalStatus.PENDING, ApprovalStatus.ESCALATED})
+
+
+class TaskKind(models.TextChoices):
+    """What a task is for. The first three and the mentor's are made by the platform, builds by the plan."""
+
+    REQUIREMENTS = "requirements"
+    PLAN = "plan"
+    DEMO = "demo"
+    BUILD = "build"
+    MENTOR = "mentor"
+
+
+class ApprovalKind(models.TextChoices):
+    """What is decided."""
+
+    PLAN = "plan"
+    DEMO = "demo"
+    QUESTION = "question"  # the product manager asks the client, through the admin
+    BLOCKED_TASK = "blocked_task"
+    BUDGET = "budget"
+
+
+def pairs(transitions: Transitions[S]) -> list[tuple[str, str]]:
+    """Return the allowed steps as (from, to) values, sorted: the shape that `pgtrigger.FSM` takes."""
+    return sorted((old.value, new.value) for old, news in transitions.items() for new in news)
+
+
+def values(states: Iterable[models.TextChoices]) -> list[str]:
+    """Return the states' values, sorted, for use in queries and constraints."""
+    return sorted(str(state.value) for state in states)
