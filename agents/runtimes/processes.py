@@ -1,0 +1,316 @@
+"""Processes of this host that belong to sandboxes: how they are started, found again and ended.
+
+Nothing is kept in memory. Each sandbox has a directory `<state_dir>/<name>/`:
+
+    about.json       what it is (project, labels, address of its service); written before anything starts
+    <pid>.process    one per process that was started: pid, start time, boot; written by launch.py
+    killed           the sandbox is being ended: launch.py refuses to start anything more
+    log              what its service wrote
+    tmp/             its TMPDIR (local runtime)
+
+A process is the sandbox's when it was recorded, when it descends from such a process, when it is in a
+session that one leads, or when its environment carries the marker EKLAVYA_SANDBOX=<name>@<id of state_dir>.
+The last holds also for a daemon that forked twice and called setsid, unless it threw away its environment
+too: see `ProcessTable.kill`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+from agents.runtimes.errors import RuntimeProblem, SandboxBusy
+
+__all__ = ["About", "Launch", "Process", "ProcessTable", "poll", "start_detached"]
+
+_HELPER = Path(__file__).with_name("launch.py")
+_KILL_TIMEOUT_S = 10.0
+"""SIGKILL acts at once, except on a process that waits for a disk."""
+
+
+class About(TypedDict):
+    """The content of about.json."""
+
+    project: str
+    labels: dict[str, str]
+    port: int | None
+
+
+class Process(NamedTuple):
+    """A process of this boot. Its number may be reused later, its number and start time never."""
+
+    pid: int
+    start: int
+    """Clock ticks since boot."""
+
+
+class _Stat(NamedTuple):
+    state: str
+    parent: int
+    session: int
+    start: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """The settings of launch.py, which documents what becomes of them."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    record: str
+    inherit: list[str] = field(default_factory=list)
+    limits: dict[str, int] = field(default_factory=dict)
+    detach: bool = False
+    log: str | None = None
+
+    def command(self, settings: str = "-") -> list[str]:
+        """The command that reads these settings from a file, or from stdin."""
+        # -I and -S: the caller's PYTHON* variables, working directory and site-packages stay out.
+        return [sys.executable, "-I", "-S", str(_HELPER), settings]
+
+    def to_json(self) -> bytes:
+        """What launch.py reads."""
+        return json.dumps(asdict(self)).encode()
+
+    def write_script(self, directory: Path) -> Path:
+        """Write `launcher` and its settings into the directory; only the owner may read, write or enter."""
+        directory.mkdir(parents=True, exist_ok=True)
+        directory.chmod(0o700)
+        settings = directory / "launcher.json"
+        _write(settings, self.to_json(), mode=0o600)
+        script = directory / "launcher"
+        command = shlex.join(self.command(str(settings)))
+        _write(script, f'#!/bin/sh\nexec {command} "$@"\n'.encode(), mode=0o700)
+        return script
+
+
+def poll(condition: Callable[[], bool], *, timeout_s: float, interval_s: float = 0.02) -> bool:
+    """Ask until the condition holds or the time is over; the last answer."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(interval_s)
+    return True
+
+
+class ProcessTable:
+    """The processes of all sandboxes under one state directory; two objects over one are the same."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir.resolve()
+        self._id = hashlib.sha256(str(self.state_dir).encode()).hexdigest()[:12]
+
+    def marker(self, name: str) -> str:
+        """The value of EKLAVYA_SANDBOX: no other installation on this machine uses the same."""
+        return f"{name}@{self._id}"
+
+    def open(self, name: str, about: About) -> Path:
+        """Make the sandbox's directory, clearing an ended one's. Raises SandboxBusy when alive."""
+        if self.is_alive(name):
+            raise SandboxBusy(f"the sandbox {name} is alive")
+        self._forget(name)
+        directory = self.directory(name)
+        try:
+            directory.mkdir(parents=True, mode=0o700)
+        except FileExistsError:
+            raise SandboxBusy(f"the sandbox {name} is being started by someone else") from None
+        self.describe(name, about)
+        return directory
+
+    def directory(self, name: str) -> Path:
+        """Where the sandbox's records are, if it has any."""
+        return self.state_dir / name
+
+    def describe(self, name: str, about: About) -> None:
+        """Write about.json, whole or not at all."""
+        _write(self.directory(name) / "about.json", json.dumps(about).encode(), mode=0o600)
+
+    def about(self, name: str) -> About | None:
+        """What was written at the start; None for a free name."""
+        try:
+            about: About = json.loads((self.directory(name) / "about.json").read_bytes())
+        except FileNotFoundError:
+            return None
+        return about
+
+    def names(self) -> list[str]:
+        """All sandboxes that have a directory, alive or ended."""
+        if not self.state_dir.is_dir():
+            return []
+        return sorted(entry.name for entry in self.state_dir.iterdir() if entry.is_dir())
+
+    def is_alive(self, name: str) -> bool:
+        """Whether any process of the sandbox exists. Fast when a recorded one does."""
+        return next(self._recorded(name), None) is not None or bool(self.members(name))
+
+    def members(self, name: str, also: Iterable[Process] = ()) -> set[Process]:
+        """Every process of the sandbox, and of those in `also`, that exists now; zombies are gone already."""
+        stats = dict(_all_stats())
+        mine = set(also) | set(self._recorded(name)) | _marked(stats, self.marker(name))
+        alive = {
+            process for process in mine if process.pid in stats and stats[process.pid].start == process.start
+        }
+        return _with_followers(alive, stats)
+
+    def kill(self, name: str) -> None:
+        """End every process of the sandbox and remove its directory. Idempotent.
+
+        All are stopped before the first is killed: a process that forks while its relatives die would get
+        away. Beyond reach is only what took a session of its own, lost its parent *and* threw away its
+        environment, which takes intent: a process that wants to escape needs the other runtime, not a
+        better search.
+        """
+        directory = self.directory(name)
+        if directory.is_dir():
+            (directory / "killed").touch()
+        deadline = time.monotonic() + _KILL_TIMEOUT_S
+        found = self._freeze(name)
+        while found:
+            for process in found:
+                _send(process, signal.SIGKILL)
+            if time.monotonic() > deadline:
+                raise RuntimeProblem(f"{len(found)} processes of the sandbox {name} survive SIGKILL")
+            time.sleep(0.005)
+            found = self.members(name, also=found)
+        self._forget(name)
+
+    def _freeze(self, name: str) -> set[Process]:
+        known: set[Process] = set()
+        while new := self.members(name, also=known) - known:
+            for process in new:
+                _send(process, signal.SIGSTOP)
+            known |= new
+        return known
+
+    def _forget(self, name: str) -> None:
+        if self.directory(name).exists():
+            shutil.rmtree(self.directory(name), onerror=_open_and_retry)
+
+    def _recorded(self, name: str) -> Iterator[Process]:
+        for path in self.directory(name).glob("*.process"):
+            try:
+                record = json.loads(path.read_bytes())
+            except FileNotFoundError:  # someone else ended the sandbox just now
+                continue
+            process = Process(record["pid"], record["start"])
+            # After a reboot the same pid may have started at the same tick.
+            if record["boot"] == _boot_id() and _is_alive(process):
+                yield process
+
+
+def start_detached(launch: Launch, *, marker: str) -> None:
+    """Start a process that init adopts. Raises RuntimeProblem, in launch.py's words, when it cannot."""
+    done = subprocess.run(
+        launch.command(),
+        input=launch.to_json(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={"EKLAVYA_SANDBOX": marker},
+        timeout=30,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeProblem(
+            done.stderr.decode(errors="replace").strip() or "the process could not be started"
+        )
+
+
+def _with_followers(processes: set[Process], stats: Mapping[int, _Stat]) -> set[Process]:
+    """The processes, their descendants, and the members of the sessions which they lead."""
+    family = {process.pid for process in processes}
+    grown = True
+    while grown:
+        followers = {pid for pid, stat in stats.items() if stat.parent in family or stat.session in family}
+        grown = not followers <= family
+        family |= followers
+    family.discard(os.getpid())
+    return {Process(pid, stats[pid].start) for pid in family}
+
+
+def _marked(stats: Mapping[int, _Stat], marker: str) -> set[Process]:
+    entry = f"EKLAVYA_SANDBOX={marker}".encode()
+    return {Process(pid, stat.start) for pid, stat in stats.items() if entry in _environ(pid).split(b"\0")}
+
+
+def _environ(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # it ended, or belongs to another user and so is not ours
+        return b""
+
+
+def _all_stats() -> Iterator[tuple[int, _Stat]]:
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and (stat := _stat(int(entry))):
+            yield int(entry), stat
+
+
+def _stat(pid: int) -> _Stat | None:
+    """The process as the kernel sees it; None when there is none, or only a zombie of it."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # The program's name, in parentheses, may hold anything, closing parentheses included.
+    state, parent, _group, session, *rest = text.rpartition(")")[2].split()
+    if state in "ZX":
+        return None
+    return _Stat(state, int(parent), int(session), int(rest[15]))
+
+
+def _is_alive(process: Process) -> bool:
+    stat = _stat(process.pid)
+    return stat is not None and stat.start == process.start
+
+
+def _send(process: Process, number: signal.Signals) -> None:
+    """Send a signal, but never to a later process of the same number: pin the pid, then look."""
+    try:
+        pinned = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if _is_alive(process):
+            signal.pidfd_send_signal(pinned, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pinned)
+
+
+def _open_and_retry(remove: Callable[[str], None], path: str, error: object) -> None:
+    """A sandbox may have closed its own directories; a file that is gone needs no removal."""
+    with suppress(FileNotFoundError):
+        os.chmod(os.path.dirname(path), 0o700)
+        if os.path.isdir(path) and not os.path.islink(path):
+            os.chmod(path, 0o700)
+            shutil.rmtree(path, onerror=_open_and_retry)
+        else:
+            remove(path)
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _write(path: Path, content: bytes, *, mode: int) -> None:
+    """Replace a file in one step; it never exists with more rights than `mode`."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(content)
+    draft.chmod(mode)
+    draft.rename(path)
