@@ -107,9 +107,7 @@ class Run(models.Model):
         indexes = [
             models.Index(fields=["project", "-created_at", "-id"], name="run_of_project"),
             models.Index(fields=["task", "-attempt"], name="run_of_task"),
-            models.Index(
-                fields=["lease_until"], condition=Q(status__in=values(LEASED_RUN)), name="run_leases"
-            ),
+            models.Index(fields=["lease_until"], condition=Q(status__in=values(LEASED_RUN)), name="run_leases"),
             models.Index(fields=["created_at"], condition=Q(status="queued"), name="run_queued"),
             models.Index(fields=["-created_at", "-id"], name="run_newest"),
             models.Index(fields=["worker"], condition=Q(status__in=values(ACTIVE_RUN)), name="run_of_worker"),
@@ -121,13 +119,10 @@ class Run(models.Model):
             models.UniqueConstraint(
                 fields=["agent"], condition=Q(status__in=values(ACTIVE_RUN)), name="run_one_active_per_agent"
             ),
-            models.UniqueConstraint(
-                fields=["token_hash"], condition=~Q(token_hash=""), name="run_token_unique"
-            ),
+            models.UniqueConstraint(fields=["token_hash"], condition=~Q(token_hash=""), name="run_token_unique"),
             models.UniqueConstraint(fields=["task", "attempt"], name="run_attempt_once"),
             models.CheckConstraint(
-                condition=~Q(status__in=values(LEASED_RUN))
-                | (Q(lease_until__isnull=False) & ~Q(lease_owner="")),
+                condition=~Q(status__in=values(LEASED_RUN)) | (Q(lease_until__isnull=False) & ~Q(lease_owner="")),
                 name="run_working_has_lease",
             ),
             models.CheckConstraint(

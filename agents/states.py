@@ -91,9 +91,7 @@ class WorkerStatus(models.TextChoices):
 
 
 _ANY_WORKER = frozenset(WorkerStatus)
-WORKER_TRANSITIONS: Transitions[WorkerStatus] = {
-    status: _ANY_WORKER - {status} for status in WorkerStatus
-}
+WORKER_TRANSITIONS: Transitions[WorkerStatus] = {status: _ANY_WORKER - {status} for status in WorkerStatus}
 
 
 class MessageType(models.TextChoices):

@@ -57,9 +57,7 @@ class Budget(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     scope = models.CharField(max_length=8, choices=Scope)
     scope_id = models.UUIDField()
-    project = models.ForeignKey(
-        Project, null=True, blank=True, on_delete=models.CASCADE, related_name="budgets"
-    )
+    project = models.ForeignKey(Project, null=True, blank=True, on_delete=models.CASCADE, related_name="budgets")
     limit = models.DecimalField(**MONEY_DIGITS)
     reserved = models.DecimalField(**MONEY_DIGITS, default=Decimal(0))
     settled = models.DecimalField(**MONEY_DIGITS, default=Decimal(0))
@@ -73,9 +71,7 @@ class Budget(models.Model):
             models.CheckConstraint(
                 condition=Q(limit__gte=0) & Q(reserved__gte=0) & Q(settled__gte=0), name="budget_not_negative"
             ),
-            models.CheckConstraint(
-                condition=Q(limit__gte=F("reserved") + F("settled")), name="budget_not_overspent"
-            ),
+            models.CheckConstraint(condition=Q(limit__gte=F("reserved") + F("settled")), name="budget_not_overspent"),
             models.CheckConstraint(
                 condition=Q(scope="account", project__isnull=True) | (~Q(scope="account") & Q(project__isnull=False)),
                 name="budget_project_of_scope",
@@ -164,15 +160,11 @@ class LedgerEntry(models.Model):
             models.Index(fields=["-created_at", "-id"], name="ledger_newest"),
         ]
         constraints = [
-            models.UniqueConstraint(
-                fields=["request_id"], condition=Q(kind="reserve"), name="ledger_reserved_once"
-            ),
+            models.UniqueConstraint(fields=["request_id"], condition=Q(kind="reserve"), name="ledger_reserved_once"),
             models.UniqueConstraint(
                 fields=["request_id"], condition=Q(kind__in=["settle", "release"]), name="ledger_closed_once"
             ),
-            models.CheckConstraint(
-                condition=Q(kind="adjust") | Q(amount__gte=0), name="ledger_amount_not_negative"
-            ),
+            models.CheckConstraint(condition=Q(kind="adjust") | Q(amount__gte=0), name="ledger_amount_not_negative"),
         ]
         triggers = append_only("ledger")
 

@@ -20,9 +20,7 @@ def storable_json(value: Any, *, max_chars: int | None = None) -> Any:
         case str():
             return storable_text(value, max_chars=max_chars)
         case dict():
-            return {
-                storable_text(str(key)): storable_json(item, max_chars=max_chars) for key, item in value.items()
-            }
+            return {storable_text(str(key)): storable_json(item, max_chars=max_chars) for key, item in value.items()}
         case list() | tuple():
             return [storable_json(item, max_chars=max_chars) for item in value]
         case _:

@@ -43,12 +43,12 @@ class Approval(models.Model):
     class Meta:
         indexes = [
             models.Index(
-                fields=["created_at", "id"], condition=Q(status__in=values(OPEN_APPROVAL)), name="approval_inbox"
+                fields=["created_at", "id"],
+                condition=Q(status__in=values(OPEN_APPROVAL)),
+                name="approval_inbox",
             ),
             models.Index(fields=["project", "-created_at"], name="approval_of_project"),
-            models.Index(
-                fields=["-decided_at", "-id"], condition=Q(decided_at__isnull=False), name="approval_decided"
-            ),
+            models.Index(fields=["-decided_at", "-id"], condition=Q(decided_at__isnull=False), name="approval_decided"),
         ]
         constraints = [
             models.UniqueConstraint(

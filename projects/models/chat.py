@@ -51,9 +51,7 @@ class Notification(models.Model):
         ACTION = "action"  # needs a decision
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    project = models.ForeignKey(
-        Project, null=True, blank=True, on_delete=models.CASCADE, related_name="notifications"
-    )
+    project = models.ForeignKey(Project, null=True, blank=True, on_delete=models.CASCADE, related_name="notifications")
     level = models.CharField(max_length=8, choices=Level)
     title = models.CharField(max_length=255)
     message = models.TextField(blank=True)
@@ -64,9 +62,7 @@ class Notification(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="notification_newest"),
-            models.Index(
-                fields=["-created_at"], condition=Q(read_at__isnull=True), name="notification_unread"
-            ),
+            models.Index(fields=["-created_at"], condition=Q(read_at__isnull=True), name="notification_unread"),
         ]
 
     def __str__(self) -> str:

@@ -37,9 +37,7 @@ class Plan(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["project", "version"], name="plan_version_once"),
-            models.UniqueConstraint(
-                fields=["project"], condition=Q(status=PlanStatus.ACTIVE), name="plan_one_active"
-            ),
+            models.UniqueConstraint(fields=["project"], condition=Q(status=PlanStatus.ACTIVE), name="plan_one_active"),
             models.UniqueConstraint(
                 fields=["project"], condition=Q(status=PlanStatus.PROPOSED), name="plan_one_proposed"
             ),
@@ -109,9 +107,7 @@ class Task(models.Model):
                 condition=Q(status__in=[TaskStatus.ALLOCATED, TaskStatus.IN_PROGRESS, TaskStatus.REVIEW]),
                 name="task_running",
             ),
-            models.Index(
-                fields=["project"], condition=Q(status__in=values(OPEN_TASK)), name="task_open_of_project"
-            ),
+            models.Index(fields=["project"], condition=Q(status__in=values(OPEN_TASK)), name="task_open_of_project"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["project", "kind", "key"], name="task_key_once"),

@@ -66,8 +66,7 @@ class Project(models.Model):
                 name="project_paused_knows_from_where",
             ),
             models.CheckConstraint(
-                condition=~Q(status=ProjectStatus.COMPLETE)
-                | (~Q(delivered_commit="") & Q(completed_at__isnull=False)),
+                condition=~Q(status=ProjectStatus.COMPLETE) | (~Q(delivered_commit="") & Q(completed_at__isnull=False)),
                 name="project_complete_has_delivery",
             ),
         ]

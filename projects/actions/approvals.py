@@ -1,0 +1,183 @@
+"""Decisions asked of a person: asking, deciding, expiring.
+
+What follows a decision depends on its kind. Each kind has one handler, registered by the app that owns the subject
+(`register`), run in the deciding transaction.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from projects import audit
+from projects.actions.chat import notify, post_message
+from projects.actors import Actor
+from projects.errors import InvalidDecision
+from projects.ids import new_id
+from projects.jsontext import storable_json, storable_text
+from projects.models import Approval, Correction, Notification, Project, Task
+from projects.states import APPROVAL_TRANSITIONS, ApprovalKind, ApprovalStatus
+from projects.transitions import step
+
+DEADLINE = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a person said: the option's value, a comment, and for questions the answers in their order."""
+
+    option: str
+    comment: str = ""
+    answers: Sequence[str] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One possible answer. `status` is what the approval becomes, `needs_comment` whether why must be said."""
+
+    value: str
+    label: str
+    status: ApprovalStatus
+    needs_comment: bool = False
+
+
+APPROVE = Option("approve", "Approve", ApprovalStatus.APPROVED)
+OPTIONS: dict[ApprovalKind, tuple[Option, ...]] = {
+    ApprovalKind.PLAN: (
+        APPROVE,
+        Option("amend", "Ask for changes", ApprovalStatus.AMENDED, needs_comment=True),
+        Option("reject", "Reject", ApprovalStatus.REJECTED, needs_comment=True),
+    ),
+    ApprovalKind.DEMO: (
+        APPROVE,
+        Option("amend", "Ask for changes", ApprovalStatus.AMENDED, needs_comment=True),
+        Option("reject", "Reject", ApprovalStatus.REJECTED, needs_comment=True),
+    ),
+    ApprovalKind.QUESTION: (Option("answer", "Answer", ApprovalStatus.APPROVED),),
+    ApprovalKind.BLOCKED_TASK: (
+        Option("retry", "Try again", ApprovalStatus.APPROVED),
+        Option("give_up", "Give up the task", ApprovalStatus.REJECTED),
+    ),
+    ApprovalKind.BUDGET: (
+        Option("raise", "Raise the limit", ApprovalStatus.APPROVED),
+        Option("stop", "Stop the project", ApprovalStatus.REJECTED),
+    ),
+}
+
+Handler = Callable[[Approval, Decision, Actor, datetime], None]
+_handlers: dict[ApprovalKind, Handler] = {}
+
+
+def register(kind: ApprovalKind, handler: Handler) -> None:
+    """Have `handler(approval, decision, by, now)` act on decisions of this kind, in the deciding transaction."""
+    _handlers[kind] = handler
+
+
+def ask(
+    project: Project,
+    kind: ApprovalKind,
+    *,
+    subject_id: UUID,
+    title: str,
+    body: str = "",
+    task: Task | None = None,
+    questions: list[dict[str, Any]] | None = None,
+    by: Actor,
+    now: datetime,
+) -> Approval:
+    """Ask people for one decision; it shows in the inbox and as a notification. The first option is recommended."""
+    options = OPTIONS[kind]
+    with audit.journal(by=by, now=now) as journal:
+        approval = Approval.objects.create(
+            id=new_id(),
+            project=project,
+            task=task,
+            kind=kind,
+            subject_id=subject_id,
+            title=storable_text(title, max_chars=255),
+            body=storable_text(body, max_chars=20_000),
+            options=[{"value": option.value, "label": option.label} for option in options],
+            questions=storable_json(questions or []),
+            recommended=options[0].value,
+            deadline_at=now + DEADLINE,
+            created_at=now,
+        )
+        journal.add("approval.asked", project_id=project.pk, obj=approval, details={"kind": kind.value})
+        link = {"label": "Decide", "url": f"/approvals/{approval.pk}/"}
+        notify(project, level=Notification.Level.ACTION, title=approval.title, links=[link], by=by, now=now)
+    return approval
+
+
+def decide(approval_id: UUID, decision: Decision, *, by: Actor, now: datetime) -> Approval:
+    """Take a decision and let its consequences follow, all in one transaction.
+
+    Raises InvalidDecision for an option that is not offered or lacks its comment or answers, StaleState or
+    IllegalTransition when it was decided before, and what the consequence itself raises.
+    """
+    with audit.journal(by=by, now=now) as journal:
+        approval = (
+            Approval.objects.select_for_update(of=("self",)).select_related("project", "task").get(pk=approval_id)
+        )
+        option = _check_option(approval, decision)
+        step(
+            approval,
+            option.status,
+            table=APPROVAL_TRANSITIONS,
+            comment=storable_text(decision.comment, max_chars=20_000),
+            answers=storable_json(list(decision.answers), max_chars=4_000),
+            decided_at=now,
+            decided_by_id=by.user_id,
+        )
+        if decision.comment and option.status in {ApprovalStatus.AMENDED, ApprovalStatus.REJECTED}:
+            Correction.objects.create(
+                id=new_id(),
+                project=approval.project,
+                approval=approval,
+                text=approval.comment,
+                created_at=now,
+            )
+        journal.add(
+            "approval.decided",
+            project_id=approval.project_id,
+            obj=approval,
+            details={"kind": approval.kind, "option": option.value, "comment": decision.comment},
+        )
+        post_message(approval.project, _summary(approval, option), by=by, now=now, approval=approval)
+        _handlers[ApprovalKind(approval.kind)](approval, decision, by, now)
+    return approval
+
+
+def withdraw(approvals: Sequence[Approval], *, reason: str, by: Actor, now: datetime) -> None:
+    """End open questions that fell away, because their project or task did."""
+    with audit.journal(by=by, now=now) as journal:
+        for approval in approvals:
+            step(
+                approval,
+                ApprovalStatus.EXPIRED,
+                table=APPROVAL_TRANSITIONS,
+                comment=reason,
+                decided_at=now,
+            )
+            journal.add("approval.withdrawn", project_id=approval.project_id, obj=approval, details={"reason": reason})
+
+
+def _check_option(approval: Approval, decision: Decision) -> Option:
+    offered = {option.value: option for option in OPTIONS[ApprovalKind(approval.kind)]}
+    option = offered.get(decision.option)
+    if option is None:
+        raise InvalidDecision(f"“{decision.option}” is not offered here. Choose one of: {', '.join(offered)}.")
+    if option.needs_comment and not decision.comment.strip():
+        raise InvalidDecision(f"“{option.label}” needs a comment: say what should be different.")
+    if approval.questions and len([a for a in decision.answers if a.strip()]) != len(approval.questions):
+        raise InvalidDecision("Answer every question.")
+    return option
+
+
+def _summary(approval: Approval, option: Option) -> str:
+    lines = [f"**{option.label}**: {approval.title}"]
+    pairs = zip(approval.questions, approval.answers, strict=False)
+    lines += [f"{pair[0]['question']}\n> {pair[1]}" for pair in pairs]
+    if approval.comment:
+        lines.append(approval.comment)
+    return "\n\n".join(lines)

@@ -1,0 +1,333 @@
+"""The life of a task: made, allocated, worked on, reviewed, completed, retried, blocked, given up.
+
+Who calls what: `agents.actions` moves a task along with its run; decisions on blocked tasks come back through
+`approvals.decide`. All of these expect to be called inside or outside of a journal; each opens its own and joins.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+
+from projects import audit
+from projects.actions import approvals
+from projects.actors import Actor
+from projects.events import TASK_STATUS, Event
+from projects.ids import new_id
+from projects.jsontext import storable_json, storable_text
+from projects.models import Approval, Project, Task, TaskDependency
+from projects.roles import Role
+from projects.states import (
+    OPEN_APPROVAL,
+    OPEN_TASK,
+    TASK_TRANSITIONS,
+    ApprovalKind,
+    TaskKind,
+    TaskStatus,
+)
+from projects.transitions import step
+
+BACKOFF_BASE = timedelta(seconds=2)
+BACKOFF_MAX = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Setback:
+    """Why a task goes back: a code, a sentence, and what the next run must be told.
+
+    `counts` says whether it uses up one of the task's attempts: a failure of the agent does, one of the platform or a
+    decision of a person does not.
+    """
+
+    reason: str
+    detail: str
+    context: dict[str, Any] = field(default_factory=dict)
+    counts: bool = True
+    delay: timedelta | None = None
+
+
+def create_task(
+    project: Project,
+    kind: TaskKind,
+    *,
+    key: str,
+    role: Role,
+    title: str,
+    description: str = "",
+    context: dict[str, Any] | None = None,
+    priority: int = 0,
+    by: Actor,
+    now: datetime,
+) -> Task:
+    """Make a task of the platform's own (not of a plan), ready at once."""
+    with audit.journal(by=by, now=now) as journal:
+        task = Task.objects.create(
+            id=new_id(),
+            project=project,
+            kind=kind,
+            key=key,
+            role=role,
+            title=title,
+            description=description,
+            context=context or {},
+            priority=priority,
+            status=TaskStatus.READY,
+            next_attempt_at=now,
+            ready_at=now,
+            created_at=now,
+        )
+        _record(journal, "task.ready", task)
+    return task
+
+
+def create_build_tasks(
+    project: Project, tasks: Sequence[Task], edges: Sequence[TaskDependency], *, by: Actor, now: datetime
+) -> None:
+    """Write a plan's whole graph at once: two statements and one batch of audit rows, whatever its size."""
+    with audit.journal(by=by, now=now) as journal:
+        Task.objects.bulk_create(tasks)
+        TaskDependency.objects.bulk_create(edges)
+        for task in tasks:
+            _record(journal, f"task.{task.status}", task)
+
+
+def allocate_task(task: Task, *, agent_id: UUID, by: Actor, now: datetime) -> None:
+    """Give a ready task to an agent; a run for it is made in the same transaction."""
+    with audit.journal(by=by, now=now) as journal:
+        step(
+            task,
+            TaskStatus.ALLOCATED,
+            table=TASK_TRANSITIONS,
+            agent_id=agent_id,
+            reason="",
+            detail="",
+            progress=0,
+        )
+        _record(journal, "task.allocated", task)
+
+
+def start_task(task: Task, *, by: Actor, now: datetime) -> None:
+    """Note that an agent began."""
+    with audit.journal(by=by, now=now) as journal:
+        step(task, TaskStatus.IN_PROGRESS, table=TASK_TRANSITIONS, started_at=task.started_at or now)
+        _record(journal, "task.started", task)
+
+
+def report_progress(task: Task, percent: int, message: str, *, by: Actor, now: datetime) -> None:
+    """Show how far an agent says it is. Its word moves a bar, never a status."""
+    with audit.journal(by=by, now=now) as journal:
+        detail = storable_text(message, max_chars=500)
+        Task.objects.filter(pk=task.pk, status=TaskStatus.IN_PROGRESS).update(progress=percent, detail=detail)
+        task.progress, task.detail = percent, detail
+        _record(journal, "task.progress", task)
+
+
+def review_task(task: Task, *, by: Actor, now: datetime) -> None:
+    """Note that the agent is done and the platform checks its change."""
+    with audit.journal(by=by, now=now) as journal:
+        step(task, TaskStatus.REVIEW, table=TASK_TRANSITIONS)
+        _record(journal, "task.review", task)
+
+
+def complete_task(task: Task, result: dict[str, Any], *, by: Actor, now: datetime) -> list[UUID]:
+    """Complete a task and make ready what waited only for it. Return the ids of the newly ready.
+
+    The dependents' counts fall in one statement, whose cost does not depend on the size of the graph.
+    """
+    with audit.journal(by=by, now=now) as journal:
+        step(
+            task,
+            TaskStatus.COMPLETED,
+            table=TASK_TRANSITIONS,
+            completed_at=now,
+            progress=100,
+            reason="",
+            detail="",
+            result=storable_json(result),
+            context={},
+        )
+        _record(journal, "task.completed", task, {"kind": task.kind, "result": result})
+        dependents = TaskDependency.objects.filter(depends_on=task).values("task")
+        Task.objects.filter(pk__in=dependents).update(unmet_count=F("unmet_count") - 1)
+        freed = list(
+            Task.objects.select_for_update().filter(pk__in=dependents, unmet_count=0, status=TaskStatus.PENDING)
+        )
+        for dependent in freed:
+            step(dependent, TaskStatus.READY, table=TASK_TRANSITIONS, ready_at=now, next_attempt_at=now)
+            _record(journal, "task.ready", dependent)
+    return [dependent.pk for dependent in freed]
+
+
+def set_back(task: Task, setback: Setback, *, by: Actor, now: datetime) -> None:
+    """Have a task tried again, later and later; block it and ask for help when its attempts are used up."""
+    attempts = task.attempts + (1 if setback.counts else 0)
+    if setback.counts and attempts >= task.max_attempts:
+        Task.objects.filter(pk=task.pk).update(attempts=attempts)
+        task.attempts = attempts
+        block_task(task, setback, ask_person=True, by=by, now=now)
+        return
+    delay = setback.delay if setback.delay is not None else _backoff(attempts)
+    with audit.journal(by=by, now=now) as journal:
+        step(
+            task,
+            TaskStatus.READY,
+            table=TASK_TRANSITIONS,
+            attempts=attempts,
+            agent_id=None,
+            next_attempt_at=now + delay,
+            ready_at=now,
+            progress=0,
+            reason=setback.reason,
+            detail=storable_text(setback.detail, max_chars=8_000),
+            context=task.context | storable_json(setback.context, max_chars=8_000),
+        )
+        _record(journal, "task.set_back", task, {"reason": setback.reason, "detail": setback.detail})
+
+
+def block_task(task: Task, setback: Setback, *, ask_person: bool, by: Actor, now: datetime) -> None:
+    """Stop working on a task until somebody answers. With `ask_person` a decision is put into the inbox."""
+    with audit.journal(by=by, now=now) as journal:
+        step(
+            task,
+            TaskStatus.BLOCKED,
+            table=TASK_TRANSITIONS,
+            agent_id=None,
+            reason=setback.reason,
+            detail=storable_text(setback.detail, max_chars=8_000),
+            context=task.context | storable_json(setback.context, max_chars=8_000),
+        )
+        _record(journal, "task.blocked", task, {"reason": setback.reason, "detail": setback.detail})
+        if ask_person:
+            approvals.ask(
+                task.project,
+                ApprovalKind.BLOCKED_TASK,
+                subject_id=task.pk,
+                title=f"“{task.title}” is stuck",
+                body=setback.detail,
+                task=task,
+                by=by,
+                now=now,
+            )
+
+
+def unblock_task(task: Task, context: dict[str, Any], *, by: Actor, now: datetime) -> None:
+    """Let a blocked or failed task be tried again, with fresh attempts; `context` is added to what it is told."""
+    with audit.journal(by=by, now=now) as journal:
+        step(
+            task,
+            TaskStatus.READY,
+            table=TASK_TRANSITIONS,
+            attempts=0,
+            next_attempt_at=now,
+            ready_at=now,
+            reason="",
+            detail="",
+            context=task.context | storable_json(context, max_chars=8_000),
+        )
+        _record(journal, "task.ready", task)
+
+
+def fail_task(task: Task, *, reason: str, detail: str, by: Actor, now: datetime) -> None:
+    """Give a task up."""
+    with audit.journal(by=by, now=now) as journal:
+        step(task, TaskStatus.FAILED, table=TASK_TRANSITIONS, reason=reason, detail=detail)
+        _record(journal, "task.failed", task, {"reason": reason, "detail": detail})
+
+
+def cancel_open_tasks(project: Project, *, reason: str, by: Actor, now: datetime) -> int:
+    """Cancel all that is not finished, and withdraw its open questions. Return how many."""
+    with audit.journal(by=by, now=now) as journal:
+        tasks = list(project.tasks.select_for_update().filter(status__in=OPEN_TASK | {TaskStatus.FAILED}))
+        for task in tasks:
+            step(task, TaskStatus.CANCELLED, table=TASK_TRANSITIONS, reason=reason, agent_id=None)
+            _record(journal, "task.cancelled", task, {"reason": reason})
+        open_approvals = Approval.objects.filter(project=project, status__in=OPEN_APPROVAL)
+        approvals.withdraw(list(open_approvals), reason=reason, by=by, now=now)
+    return len(tasks)
+
+
+def ask_questions(task: Task, questions: list[dict[str, Any]], *, by: Actor, now: datetime) -> Approval:
+    """Block a task until the client, through the admin, answered `questions` ([{question, options, recommended}])."""
+    asked = Setback("awaiting_answer", "Waits for the client's answer.", counts=False)
+    with audit.journal(by=by, now=now):
+        block_task(task, asked, ask_person=False, by=by, now=now)
+        return approvals.ask(
+            task.project,
+            ApprovalKind.QUESTION,
+            subject_id=task.pk,
+            title=questions[0]["question"] if len(questions) == 1 else f"{len(questions)} questions about the brief",
+            task=task,
+            questions=questions,
+            by=by,
+            now=now,
+        )
+
+
+def decide_questions(approval: Approval, decision: approvals.Decision, by: Actor, now: datetime) -> None:
+    """Hand the answers to the task that asked."""
+    assert approval.task is not None
+    told = approval.task.context.get("questions", [])
+    told += [
+        {"question": asked["question"], "answer": answer}
+        for asked, answer in zip(approval.questions, decision.answers, strict=True)
+    ]
+    unblock_task(approval.task, {"questions": told}, by=by, now=now)
+
+
+def decide_blocked(approval: Approval, decision: approvals.Decision, by: Actor, now: datetime) -> None:
+    """Try a stuck task again, with the person's comment as advice, or give it up."""
+    assert approval.task is not None
+    if decision.option == "retry":
+        advice = approval.task.context.get("mentor", [])
+        if decision.comment:
+            advice = [*advice, {"question": approval.body[:2_000], "reply": decision.comment}]
+        unblock_task(approval.task, {"mentor": advice}, by=by, now=now)
+    else:
+        fail_task(
+            approval.task,
+            reason="given_up",
+            detail=decision.comment or "Given up by the admin.",
+            by=by,
+            now=now,
+        )
+
+
+def _backoff(attempts: int) -> timedelta:
+    """Return how long to wait: doubling, with jitter so that many failures do not come back together."""
+    seconds = min(BACKOFF_BASE.total_seconds() * 2 ** max(attempts - 1, 0), BACKOFF_MAX.total_seconds())
+    return timedelta(seconds=seconds * random.uniform(0.5, 1.0))
+
+
+def _record(journal: audit.Journal, action: str, task: Task, details: dict[str, Any] | None = None) -> None:
+    payload = {
+        "projectId": task.project_id,
+        "taskId": task.pk,
+        "status": task.status,
+        "progress": task.progress,
+    }
+    journal.add(
+        action,
+        project_id=task.project_id,
+        agent_id=task.agent_id,
+        obj=task,
+        details={"key": task.key} | (details or {}),
+        event=Event(TASK_STATUS, payload),
+    )
+
+
+def new_build_tasks(
+    project: Project, nodes: Iterable[tuple[Task, Sequence[str]]]
+) -> tuple[list[Task], list[TaskDependency]]:
+    """Return unsaved tasks and their edges; `nodes` gives each task with the keys that it depends on."""
+    pairs = list(nodes)
+    by_key = {task.key: task for task, _ in pairs}
+    edges = [TaskDependency(id=new_id(), task=task, depends_on=by_key[key]) for task, keys in pairs for key in keys]
+    return [task for task, _ in pairs], edges
+
+
+approvals.register(ApprovalKind.QUESTION, decide_questions)
+approvals.register(ApprovalKind.BLOCKED_TASK, decide_blocked)

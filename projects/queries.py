@@ -1,0 +1,108 @@
+"""Reads that several callers need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Count, Q, QuerySet
+
+from projects.models import Approval, Notification, Project, Task
+from projects.states import OPEN_APPROVAL, ProjectStatus, TaskKind, TaskStatus
+
+# Where the phases lie on the project's bar, in percent: planning, demo, building.
+_DEMO_FROM, _BUILD_FROM = 15, 40
+
+
+def progress(project: Project) -> int:
+    """Return how far a project is, in percent: a guide for the eye, from phases and completed tasks."""
+    status = project.paused_from or project.status
+    match status:
+        case ProjectStatus.COMPLETE | ProjectStatus.ARCHIVED:
+            return 100
+        case ProjectStatus.BUILDING:
+            counts = project.tasks.filter(kind=TaskKind.BUILD).aggregate(
+                all=Count("pk"), done=Count("pk", filter=Q(status=TaskStatus.COMPLETED))
+            )
+            return _BUILD_FROM + (99 - _BUILD_FROM) * counts["done"] // max(counts["all"], 1)
+        case ProjectStatus.DEMO:
+            return _DEMO_FROM
+        case _:
+            return 0
+
+
+def open_approvals() -> QuerySet[Approval]:
+    """Return what waits for a person, oldest first."""
+    return Approval.objects.filter(status__in=OPEN_APPROVAL).select_related("project").order_by("created_at", "id")
+
+
+def unread_notifications() -> QuerySet[Notification]:
+    """Return what nobody has read yet, newest first."""
+    return Notification.objects.filter(read_at__isnull=True).order_by("-created_at", "-id")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A task that may be dispatched. Candidates come in the order of dispatch."""
+
+    task_id: UUID
+    project_id: UUID
+    role: str
+
+
+# Fair between projects: each project's first candidate comes before any project's second, and a project that already
+# runs much comes later. Priority orders within a project. A project gets at most what its squad allows at once.
+_CANDIDATES = """
+WITH running AS (
+    SELECT project_id, count(*) AS n FROM projects_task
+    WHERE status IN ('allocated', 'in_progress', 'review') GROUP BY project_id
+), ranked AS (
+    SELECT t.id, t.project_id, t.role, t.next_attempt_at,
+           coalesce(r.n, 0)
+             + row_number() OVER (PARTITION BY t.project_id ORDER BY t.priority DESC, t.next_attempt_at, t.id) AS place,
+           s.max_concurrent_runs AS most
+    FROM projects_task t
+    JOIN projects_project p ON p.id = t.project_id AND p.status IN ('planning', 'demo', 'building')
+    JOIN projects_squad s ON s.project_id = t.project_id
+    LEFT JOIN running r ON r.project_id = t.project_id
+    WHERE t.status = 'ready' AND t.next_attempt_at <= %s
+)
+SELECT id, project_id, role FROM ranked
+WHERE place <= most + %s
+ORDER BY place, next_attempt_at, id LIMIT %s
+"""
+
+
+def dispatchable(*, now: datetime, limit: int, slack: int = 20) -> list[Candidate]:
+    """Return ready tasks of active projects in the order in which they should be dispatched.
+
+    `slack` more than a project's limit are given, because the first of them may lack a free agent of their role; the
+    caller counts. One statement, whatever the number of projects.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_CANDIDATES, [now, slack, limit])
+        return [Candidate(*row) for row in cursor.fetchall()]
+
+
+def running_counts(project_ids: Sequence[UUID]) -> dict[UUID, int]:
+    """Return how many tasks of each project are being worked on; projects with none are left out."""
+    rows = (
+        Task.objects.filter(
+            project_id__in=project_ids,
+            status__in=[TaskStatus.ALLOCATED, TaskStatus.IN_PROGRESS, TaskStatus.REVIEW],
+        )
+        .values("project_id")
+        .annotate(n=Count("pk"))
+    )
+    return {row["project_id"]: row["n"] for row in rows}
+
+
+def is_built(project: Project) -> bool:
+    """Return whether a project that is being built has nothing left to do."""
+    build = project.tasks.filter(kind=TaskKind.BUILD)
+    return (
+        project.status == ProjectStatus.BUILDING
+        and build.exists()
+        and not build.exclude(status=TaskStatus.COMPLETED).exists()
+    )
