@@ -93,6 +93,9 @@ class Run(models.Model):
     base_commit = models.CharField(max_length=40, blank=True)
     commit = models.CharField(max_length=40, blank=True)
     merge_commit = models.CharField(max_length=40, blank=True, help_text="Recorded before main is moved to it.")
+    stop_requested = models.CharField(
+        max_length=32, blank=True, help_text="Why its supervisor is asked to end it: cancelled, paused, over_budget."
+    )
     outcome = models.JSONField(default=dict, blank=True, help_text="The ending verb and its arguments.")
     turns = models.PositiveIntegerField(default=0)
     tokens_used = models.PositiveBigIntegerField(default=0)

@@ -1,0 +1,19 @@
+"""What can be wrong with a request to agents."""
+
+from projects.errors import DomainError
+
+
+class LeaseLost(DomainError):
+    """This run belongs to somebody else, or has ended."""
+
+
+class UnknownToken(DomainError):
+    """The run token is unknown, or its run has ended."""
+
+
+class RunEnded(DomainError):
+    """This run was already reported as ended. End your turn now."""
+
+
+class VerbRefused(DomainError):
+    """This cannot be done."""
