@@ -70,7 +70,7 @@ def approval_icon(kind: str) -> str:
 
 @register.filter
 def money_text(amount: Decimal | None, currency: str = "USD") -> str:
-    """Return an amount to the cent, as people write it: $1.23; what is less than half a cent but not nothing: <$0.01."""
+    """Return an amount to the cent, as people write it: $1.23; less than half a cent but not nothing: <$0.01."""
     amount = amount or Decimal(0)
     sign = _SIGNS.get(currency, f"{currency} ")
     cents = amount.quantize(Decimal("0.01"), rounding=ROUND_HALF_UP)
@@ -161,3 +161,9 @@ def short(value: object, length: int = 8) -> str:
 def percent_of(part: Decimal | int, whole: Decimal | int) -> int:
     """Return part of whole in percent, 0 to 100; 0 where the whole is nothing."""
     return max(0, min(100, int(100 * part / whole))) if whole else 0
+
+
+@register.filter
+def linebreaks_count(text: str) -> int:
+    """Return how many lines a text has."""
+    return text.count("\n") + 1

@@ -1,0 +1,76 @@
+"""What people type: shape only. What it means is checked by the actions."""
+
+from decimal import Decimal
+
+from django import forms
+
+from projects.models import Approval
+
+
+class BriefForm(forms.Form):
+    """A new project: the brief, and what may be left to the platform."""
+
+    brief = forms.CharField(
+        label="Brief",
+        strip=False,
+        widget=forms.Textarea(
+            attrs={
+                "rows": 5,
+                "placeholder": "What does the client want? Paste their mail, a specification, or three sentences.",
+                "data-draft": "brief",
+                "data-key": "c",
+                "aria-label": "Brief",
+            }
+        ),
+    )
+    name = forms.CharField(
+        label="Name", required=False, max_length=255, help_text="Empty: the product manager names it."
+    )
+    client_name = forms.CharField(label="Client", required=False, max_length=255)
+    budget_limit = forms.DecimalField(
+        label="Budget, USD", required=False, min_value=Decimal(0), max_digits=14, decimal_places=2
+    )
+
+
+class MessageForm(forms.Form):
+    """A line to the squad."""
+
+    body = forms.CharField(
+        label="Message",
+        max_length=20_000,
+        widget=forms.Textarea(
+            attrs={"rows": 2, "placeholder": "Write to the squad…", "aria-label": "Message", "data-key": "c"}
+        ),
+    )
+
+
+class ReasonForm(forms.Form):
+    """Why something is done, optional."""
+
+    reason = forms.CharField(required=False, max_length=500)
+
+
+class DecisionForm(forms.Form):
+    """A decision: the button pressed, why, and for questions one answer each (`answer_0`, `answer_1`, …).
+
+    An answer is one of the offered options or, in `other_<n>`, free text, which wins.
+    """
+
+    option = forms.CharField(max_length=32)
+    comment = forms.CharField(required=False, max_length=20_000)
+
+    def __init__(self, data: object, *, approval: Approval) -> None:
+        super().__init__(data)  # type: ignore[arg-type]
+        self.approval = approval
+        for number in range(len(approval.questions)):
+            self.fields[f"answer_{number}"] = forms.CharField(required=False, max_length=4_000)
+            self.fields[f"other_{number}"] = forms.CharField(required=False, max_length=4_000)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The answers in the order of the questions; an empty one was not given."""
+        data = self.cleaned_data
+        return tuple(
+            (data[f"other_{number}"] or data[f"answer_{number}"]).strip()
+            for number in range(len(self.approval.questions))
+        )
