@@ -1,0 +1,363 @@
+"""Read a client's brief: what the application is called, what it keeps, and what it should show.
+
+`parse` takes any text at all - empty, huge, another script, markup - and always returns a description from which a
+valid application can be built; the same text always gives the same description. Names meant for people keep the
+client's words; names meant for code are ASCII identifiers made here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from .lexicon import (
+    CALENDAR_WORDS,
+    FIELD_KINDS,
+    HUES,
+    NOUNS,
+    OUT_OF_SCOPE,
+    REPORT_WORDS,
+    STOPWORDS,
+    SYNONYMS,
+    TRADES,
+    VERBS,
+)
+from .names import RESERVED_FIELDS, RESERVED_PATHS, identifier, plural_of, singular_of, unique
+
+MAX_ANALYSED = 20_000
+MAX_ENTITIES = 5
+MAX_FIELDS = 10
+MAX_NAME = 40
+_DIRECTIVE = re.compile(r"\[\[\s*rehearsal:[^\[\]]{0,200}\]\]", re.IGNORECASE)
+_WORD = re.compile(r"[^\W\d_][\w'’-]*")
+_KEEP = re.compile(
+    r"\b(?:manag(?:e|es|ing)|(?:keep(?:s|ing)? )?track(?:s|ing)?(?: of)?|lists? of|catalogue(?: of)?|catalog(?: of)?|records? of"
+    r"|organi[sz](?:e|es|ing)|collections? of|register(?: of)?|inventory of|database of|store|stores|log(?: of)?|keeps?)\s+([^.;:\n!?]{3,160})",
+    re.IGNORECASE,
+)
+_HAVE = re.compile(
+    r"\b(?:with|has|have|having|including|includes?|such as|consists? of|fields?:?)\s+([^.;\n!?]{2,200})", re.IGNORECASE
+)
+_NAMED = re.compile(r"\b(?:called|named)\s+[\"“'‘«]?([^\W_][^\"”'’»\n.,;:!?<>]{1,39})", re.IGNORECASE)
+_FOR = re.compile(
+    r"(?:\b(?:for|run|runs|have|own)\s+(?:a|an|our|my|the|your)|^(?:a|an|our))\s+(?:small|little|new|local|simple)?\s*((?:[^\W\d_][\w'’-]*\s?){1,4}?)(?=\s*(?:that|who|where|which|with|to|and|in|so|at|on|,|\.|;|:|\n|$))",
+    re.IGNORECASE,
+)
+_SPLIT = re.compile(r",|;|/|&|\+|\band\b|\bor\b|\bplus\b|\bas well as\b", re.IGNORECASE)
+_LEAD = re.compile(
+    r"^(?:(?:(?:collection|list|set|number|range|stock|register) of|a|an|the|its|their|his|her|our|my|each|every|all|some|optional|required|own|of|which|what|who|several|many|different)\s+)+",
+    re.IGNORECASE,
+)
+_NO_FIELD = (STOPWORDS - {"name", "time", "place"}) | REPORT_WORDS | CALENDAR_WORDS
+
+
+@dataclass
+class FieldSpec:
+    """A field to generate; `kind` and the rest mean what they mean in the generated application."""
+
+    key: str
+    label: str
+    kind: str = "text"
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    target: str = ""
+
+
+@dataclass
+class EntitySpec:
+    """An entity to generate. `noun` is its entry in the lexicon, if it has one."""
+
+    key: str
+    path: str
+    singular: str
+    plural: str
+    noun: str | None
+    sort: str
+    fields: list[FieldSpec] = field(default_factory=list)
+
+
+@dataclass
+class AppSpec:
+    """Everything that is generated from the brief."""
+
+    name: str
+    tagline: str
+    entities: list[EntitySpec]
+    hue: int
+    currency: str
+    wants_report: bool
+    wants_calendar: bool
+    out_of_scope: list[str]
+    changes: list[str] = field(default_factory=list)
+
+
+def clean(text: str, *, limit: int = MAX_ANALYSED) -> str:
+    """The text without directives to the rehearsal model, control characters and lone surrogates; shortened."""
+    text = _DIRECTIVE.sub(" ", text[: limit * 2])
+    kept = "".join(
+        character if character == "\n" or unicodedata.category(character)[0] != "C" else " " for character in text
+    )
+    return unicodedata.normalize("NFC", kept).strip()[:limit]
+
+
+def one_line(text: str, limit: int) -> str:
+    """Cleaned text on one line, cut at a word when it is too long."""
+    text = " ".join(clean(text).split())
+    if len(text) <= limit:
+        return text
+    return text[: limit - 1].rsplit(" ", 1)[0][: limit - 1] + "…"
+
+
+def is_clear(text: str) -> bool:
+    """Whether the brief says enough to start: six words, and at least one thing that can be kept."""
+    text = clean(text)
+    words = [word.casefold() for word in _WORD.findall(text)]
+    return len(words) >= 6 and bool(_named_nouns(text) or _trade(words))
+
+
+def parse(brief: str) -> AppSpec:
+    """What to build for this brief."""
+    text = clean(brief)
+    words = [word.casefold() for word in _WORD.findall(text)]
+    entities = _entities(text, words)
+    _add_stated_fields(text, entities)
+    _relate(entities)
+    vocabulary = set(words)
+    has_dates = any(item.kind == "date" for entity in entities for item in entity.fields)
+    return AppSpec(
+        name=_name(text, entities),
+        tagline=_tagline(text, entities),
+        entities=entities,
+        hue=_hue(text, words),
+        currency=_currency(text, vocabulary),
+        wants_report=bool(vocabulary & REPORT_WORDS),
+        wants_calendar=bool(vocabulary & CALENDAR_WORDS) and has_dates,
+        out_of_scope=sorted({meaning for word, meaning in OUT_OF_SCOPE.items() if word in text.casefold()}),
+    )
+
+
+def _entities(text: str, words: list[str]) -> list[EntitySpec]:
+    nouns = _named_nouns(text)
+    trade = _trade(words)
+    for noun in TRADES[trade][1] if trade else ():
+        if len(nouns) < 2 and noun not in [_known(name) for name in nouns]:
+            nouns.append(noun)
+    nouns += [event for event in _events(words) if event not in nouns]
+    if not nouns:
+        nouns = _frequent(words) or ["item"]
+    taken: set[str] = set()
+    paths = set(RESERVED_PATHS)
+    return [_entity(noun, taken, paths) for noun in nouns[:MAX_ENTITIES]]
+
+
+def _known(name: str) -> str | None:
+    """The lexicon's noun for the last word of a name, singular or plural."""
+    last = singular_of(name.casefold().split()[-1]) if name.split() else ""
+    last = SYNONYMS.get(last, last)
+    return last if last in NOUNS else None
+
+
+def _named_nouns(text: str) -> list[str]:
+    """Names of things, in the order of the text: known nouns anywhere, unknown ones after words such as "track"."""
+    found: dict[str, int] = {}
+    for match in _KEEP.finditer(text):
+        for part in _SPLIT.split(match[1])[:6]:
+            name = _as_name(part)
+            if name:
+                found.setdefault(name, match.start(1) + match[1].find(part))
+    have = [match.span(1) for match in _HAVE.finditer(text)]
+    verbs = {word for word in VERBS if re.search(rf"\b(?:can|to|who|they|we|people|\w+s)\s+{word}\b", text, re.IGNORECASE)}
+    for match in _WORD.finditer(text):
+        word = match[0].casefold()
+        known = _known(word)
+        inside = any(start <= match.start() < end for start, end in have)
+        if known and word not in FIELD_KINDS and not (word in verbs or (inside and _is_field(known))):
+            found.setdefault(singular_of(word), match.start())
+    ordered = sorted(found, key=lambda name: found[name])
+    return _without_repeats(ordered)
+
+
+def _is_field(noun: str) -> bool:
+    return noun in {"order", "review", "match", "class", "team", "company", "owner", "contact", "table", "session"}
+
+
+def _without_repeats(names: Iterable[str]) -> list[str]:
+    """One name per noun: "power tool" and "tool" are the same thing, and so are "bike" and "bicycle"."""
+    kept: dict[str, str] = {}
+    for name in names:
+        kept.setdefault(_known(name) or name.split()[-1], name)
+    return list(kept.values())
+
+
+def _as_name(part: str) -> str | None:
+    """The singular name in a part of a list, or None if it does not look like one."""
+    words = re.split(r"\b(?:in|for|that|who|which|with|at|on|by|from|to|of|per|they|we|when|so|can|is|are)\b", _LEAD.sub("", part.strip()))[0]
+    pieces = [word.casefold() for word in _WORD.findall(words)][-2:]
+    if not pieces or not pieces[-1].isascii() or len(pieces[-1]) < 3 or len(pieces[-1]) > 24:
+        return None
+    if pieces[-1] in STOPWORDS or pieces[-1] in FIELD_KINDS or "'" in pieces[-1]:
+        return None
+    if _known(pieces[-1]) is None and not pieces[-1].endswith("s"):
+        return None
+    pieces[-1] = singular_of(pieces[-1])
+    return " ".join(word for word in pieces if word not in STOPWORDS and word.isascii() and len(word) < 20)
+
+
+def _trade(words: list[str]) -> str | None:
+    counts = {trade: sum(word in triggers for word in words) for trade, (triggers, _) in TRADES.items()}
+    best = max(counts, key=lambda trade: counts[trade])
+    return best if counts[best] else None
+
+
+def _events(words: list[str]) -> list[str]:
+    """Events that verbs tell of: in "members borrow tools" it is a loan."""
+    found = []
+    for before, word, after in zip(words, words[1:], words[2:], strict=False):
+        event = VERBS.get(word) or VERBS.get(word.removesuffix("s")) or VERBS.get(word.removesuffix("ed"))
+        follows = before in {"can", "to", "who", "they", "we", "people"} or _known(before) is not None
+        if event and follows and (after not in FIELD_KINDS) and event not in found:
+            found.append(event)
+    return found
+
+
+def _frequent(words: list[str]) -> list[str]:
+    counts: dict[str, int] = {}
+    for word in words[:2000]:
+        if word not in STOPWORDS and word not in FIELD_KINDS and 3 < len(word) < 20 and word.isalpha():
+            counts[singular_of(word)] = counts.get(singular_of(word), 0) + 1
+    return sorted(counts, key=lambda word: -counts[word])[:1]
+
+
+def _entity(name: str, taken: set[str], paths: set[str]) -> EntitySpec:
+    noun = _known(name)
+    key = unique(identifier(name, "item"), taken)
+    label = one_line(name, 30).capitalize() or "Item"
+    several = plural_of(label)
+    entity = EntitySpec(
+        key=key,
+        path=unique(identifier(several, "items").replace("_", "-"), paths, joint="-"),
+        singular=label,
+        plural=several,
+        noun=noun,
+        sort=NOUNS[noun].sort if noun else "thing",
+    )
+    entity.fields = _fields(NOUNS[noun].fields if noun else "!name category date:date status=new|active|done notes:long")
+    return entity
+
+
+def _fields(text: str) -> list[FieldSpec]:
+    """Fields in the lexicon's notation."""
+    fields = []
+    for part in text.split():
+        name, _, choices = part.lstrip("!").partition("=")
+        name, _, kind = name.partition(":")
+        options = tuple(choices.replace("_", " ").split("|")) if choices else ()
+        fields.append(FieldSpec(name, _label(name), "choice" if options else kind or "text", part[0] == "!", options))
+    return fields
+
+
+def _label(key: str) -> str:
+    return key.replace("_", " ").capitalize()
+
+
+def field_of(name: str) -> FieldSpec:
+    """A field from what a person calls it: "due date" is a date, "price per day" money."""
+    label = one_line(name, 30)
+    words = [word.casefold() for word in re.findall(r"[\w-]+", label)]
+    guesses = [FIELD_KINDS[word] for word in [*reversed(words), *(singular_of(word) for word in words)] if word in FIELD_KINDS]
+    kind = guesses[0] if guesses else "text"
+    choices = tuple(kind[1:].split("|")) if kind.startswith("=") else ()
+    key = identifier(label, "field")
+    return FieldSpec(key, label[:1].upper() + label[1:], "choice" if choices else kind, choices=choices)
+
+
+def add_field(entity: EntitySpec, wanted: FieldSpec) -> bool:
+    """Add a field unless the entity is full or has it already."""
+    present = {item.key for item in entity.fields}
+    if wanted.key in RESERVED_FIELDS:
+        wanted.key = f"{wanted.key}_value"
+    if wanted.key in present or wanted.label.casefold() in {item.label.casefold() for item in entity.fields}:
+        return False
+    if len(entity.fields) >= MAX_FIELDS:
+        return False
+    entity.fields.append(wanted)
+    return True
+
+
+def _add_stated_fields(text: str, entities: list[EntitySpec]) -> None:
+    """Fields that the brief lists: "each tool has a name, a deposit and a photo number"."""
+    for match in _HAVE.finditer(text):
+        entity = _nearest(text[max(0, match.start() - 80) : match.start()], entities)
+        for part in _SPLIT.split(match[1])[:8]:
+            name = " ".join(_LEAD.sub("", part.strip()).split())
+            words = name.casefold().split()
+            if not 1 <= len(words) <= 3 or len(name) > 30 or not re.fullmatch(r"[A-Za-z][A-Za-z0-9 -]*", name):
+                continue
+            if any(word in _NO_FIELD for word in words) or _names_entity(words, entities):
+                continue
+            add_field(entity, field_of(name))
+
+
+def _names_entity(words: list[str], entities: list[EntitySpec]) -> bool:
+    last = singular_of(words[-1])
+    return any(last == entity.singular.casefold().split()[-1] for entity in entities)
+
+
+def _nearest(before: str, entities: list[EntitySpec]) -> EntitySpec:
+    """The entity named last before a list of fields; the first one if none is."""
+    positions = {
+        index: before.casefold().rfind(entity.singular.casefold().split()[-1][:-1] or entity.singular.casefold())
+        for index, entity in enumerate(entities)
+    }
+    best = max(positions, key=lambda index: positions[index])
+    return entities[best] if positions[best] >= 0 else entities[0]
+
+
+def _relate(entities: list[EntitySpec]) -> None:
+    """Let every event refer to the first person and the first thing."""
+    for event in (entity for entity in entities if entity.sort == "event"):
+        for sort in ("thing", "person"):
+            target = next((entity for entity in entities if entity.sort == sort), None)
+            if target is not None and target.key not in {item.key for item in event.fields}:
+                event.fields.insert(1, FieldSpec(target.key, target.singular, "ref", True, target=target.key))
+
+
+def _name(text: str, entities: list[EntitySpec]) -> str:
+    match = _NAMED.search(text)
+    if match and (name := one_line(match[1], MAX_NAME)):
+        return re.split(r"\s+(?:that|which|who|where|for|to|with|and)\b", name)[0].strip() or name
+    match = _FOR.search(text)
+    words = match[1].split() if match else []
+    while words and words[0].casefold() in STOPWORDS:
+        words.pop(0)
+    while words and words[-1].casefold() in STOPWORDS:
+        words.pop()
+    if words:
+        return one_line(" ".join(word[:1].upper() + word[1:] for word in words), MAX_NAME)
+    return f"{entities[0].singular} desk".title()
+
+
+def _tagline(text: str, entities: list[EntitySpec]) -> str:
+    first = re.split(r"(?<=[.!?])\s|\n", text, maxsplit=1)[0]
+    if 3 <= len(first.split()) and len(first) <= 120:
+        return one_line(first, 120)
+    names = [entity.plural.lower() for entity in entities]
+    listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+    return f"Keeps {listed} in one place."
+
+
+def _hue(text: str, words: list[str]) -> int:
+    for word in words:
+        if word in HUES:
+            return HUES[word]
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % 360
+
+
+def _currency(text: str, vocabulary: set[str]) -> str:
+    for sign, names in {"€": {"euro", "euros"}, "£": {"pound", "pounds"}, "₹": {"rupee", "rupees"}, "CHF ": {"francs"}}.items():
+        if sign in text or vocabulary & names:
+            return sign
+    return "$"
