@@ -59,9 +59,7 @@ def check_name(name: str) -> None:
     It becomes part of a container's name, a network's name and a file's path, unescaped.
     """
     if not _NAME.fullmatch(name):
-        raise InvalidSpec(
-            f"{name!r} is no name of a sandbox or project: use a-z, 0-9 and hyphens, at most 62"
-        )
+        raise InvalidSpec(f"{name!r} is no name of a sandbox or project: use a-z, 0-9 and hyphens, at most 62")
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,7 @@ def bundled_cli() -> Path:
     raise RuntimeUnavailable("The Claude Code CLI is missing: install the wheel of claude-agent-sdk.")
 
 
-def clean_env(
-    spec: SandboxSpec, *, path: str, home: str, tmp: str, workspace: str, marker: str
-) -> dict[str, str]:
+def clean_env(spec: SandboxSpec, *, path: str, home: str, tmp: str, workspace: str, marker: str) -> dict[str, str]:
     """The whole environment of a sandbox's processes: the specification's, and RESERVED_ENV."""
     return {
         **spec.env,

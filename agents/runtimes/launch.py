@@ -82,11 +82,12 @@ def _leave_record(directory: Path) -> None:
         "start": int(stat[19]),
         "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
     }
-    draft = directory / f"{pid}.draft"
-    draft.write_text(json.dumps(record))
-    draft.rename(directory / f"{pid}.process")
-    if (directory / "killed").exists():
-        raise FileNotFoundError(f"the sandbox {directory.name} was killed")
+    with suppress(FileNotFoundError):  # the directory goes with the sandbox
+        draft = directory / f"{pid}.draft"
+        draft.write_text(json.dumps(record))
+        draft.rename(directory / f"{pid}.process")
+    if (directory / "killed").exists() or not directory.exists():
+        raise ProcessLookupError(f"the sandbox {directory.name} was killed")
 
 
 def _set_limits(limits: dict[str, int]) -> None:

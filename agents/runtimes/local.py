@@ -65,9 +65,7 @@ class LocalRuntime:
         except RuntimeUnavailable as problem:
             return RuntimeStatus(False, str(problem), "pip install --requirement requirements.txt")
         if not Path("/proc/self/environ").exists():
-            return RuntimeStatus(
-                False, "This system has no /proc, by which processes are found.", "Use Linux."
-            )
+            return RuntimeStatus(False, "This system has no /proc, by which processes are found.", "Use Linux.")
         return RuntimeStatus(True, "Agents run as plain processes of this user, without isolation.")
 
     def workspace_path(self, spec: SandboxSpec) -> str:
@@ -102,9 +100,7 @@ class LocalRuntime:
         """See the contract."""
         launch = self._prepare(spec, ["/bin/sh", "-c", command])
         begin = time.monotonic()
-        exit_code, output = self._run(
-            launch, spec.name, timeout_s=timeout_s, max_output_bytes=max_output_bytes
-        )
+        exit_code, output = self._run(launch, spec.name, timeout_s=timeout_s, max_output_bytes=max_output_bytes)
         return CommandResult(
             # A negative code is a signal's number; shells, and containers, say 128 + n.
             exit_code=128 - exit_code if exit_code is not None and exit_code < 0 else exit_code,
@@ -194,13 +190,9 @@ class LocalRuntime:
             workspace=str(spec.workspace),
             marker=self._table.marker(spec.name),
         )
-        return Launch(
-            argv=argv, env=env, cwd=str(spec.workspace), record=str(directory), limits=_limits(spec.limits)
-        )
+        return Launch(argv=argv, env=env, cwd=str(spec.workspace), record=str(directory), limits=_limits(spec.limits))
 
-    def _run(
-        self, launch: Launch, name: str, *, timeout_s: float, max_output_bytes: int
-    ) -> tuple[int | None, bytes]:
+    def _run(self, launch: Launch, name: str, *, timeout_s: float, max_output_bytes: int) -> tuple[int | None, bytes]:
         with subprocess.Popen(
             launch.command(),
             stdin=subprocess.PIPE,
@@ -213,9 +205,7 @@ class LocalRuntime:
             try:
                 with suppress(BrokenPipeError), process.stdin as settings:
                     settings.write(launch.to_json())
-                output = _read_tail(
-                    process, process.stdout.fileno(), timeout_s=timeout_s, limit=max_output_bytes
-                )
+                output = _read_tail(process, process.stdout.fileno(), timeout_s=timeout_s, limit=max_output_bytes)
                 exit_code = process.poll()
             finally:
                 # Before Popen's own end, which would wait for a process that still runs.
@@ -224,9 +214,7 @@ class LocalRuntime:
 
     def _start(self, spec: SandboxSpec, command: str, handle: ServiceHandle) -> None:
         launch = self._prepare(spec, ["/bin/sh", "-c", command])
-        self._table.describe(
-            spec.name, About(project=spec.project, labels=dict(spec.labels), port=handle.port)
-        )
+        self._table.describe(spec.name, About(project=spec.project, labels=dict(spec.labels), port=handle.port))
         start_detached(
             replace(
                 launch,

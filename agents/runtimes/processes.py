@@ -33,7 +33,7 @@ from typing import NamedTuple, TypedDict
 
 from agents.runtimes.errors import RuntimeProblem, SandboxBusy
 
-__all__ = ["About", "Launch", "Process", "ProcessTable", "poll", "start_detached"]
+__all__ = ["About", "Launch", "Process", "ProcessTable", "poll", "start_detached", "write_private"]
 
 _HELPER = Path(__file__).with_name("launch.py")
 _KILL_TIMEOUT_S = 10.0
@@ -90,10 +90,10 @@ class Launch:
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o700)
         settings = directory / "launcher.json"
-        _write(settings, self.to_json(), mode=0o600)
+        write_private(settings, self.to_json())
         script = directory / "launcher"
         command = shlex.join(self.command(str(settings)))
-        _write(script, f'#!/bin/sh\nexec {command} "$@"\n'.encode(), mode=0o700)
+        write_private(script, f'#!/bin/sh\nexec {command} "$@"\n'.encode(), mode=0o700)
         return script
 
 
@@ -137,7 +137,7 @@ class ProcessTable:
 
     def describe(self, name: str, about: About) -> None:
         """Write about.json, whole or not at all."""
-        _write(self.directory(name) / "about.json", json.dumps(about).encode(), mode=0o600)
+        write_private(self.directory(name) / "about.json", json.dumps(about).encode())
 
     def about(self, name: str) -> About | None:
         """What was written at the start; None for a free name."""
@@ -161,9 +161,7 @@ class ProcessTable:
         """Every process of the sandbox, and of those in `also`, that exists now; zombies are gone already."""
         stats = dict(_all_stats())
         mine = set(also) | set(self._recorded(name)) | _marked(stats, self.marker(name))
-        alive = {
-            process for process in mine if process.pid in stats and stats[process.pid].start == process.start
-        }
+        alive = {process for process in mine if process.pid in stats and stats[process.pid].start == process.start}
         return _with_followers(alive, stats)
 
     def kill(self, name: str) -> None:
@@ -224,9 +222,7 @@ def start_detached(launch: Launch, *, marker: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeProblem(
-            done.stderr.decode(errors="replace").strip() or "the process could not be started"
-        )
+        raise RuntimeProblem(done.stderr.decode(errors="replace").strip() or "the process could not be started")
 
 
 def _with_followers(processes: set[Process], stats: Mapping[int, _Stat]) -> set[Process]:
@@ -307,7 +303,7 @@ def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _write(path: Path, content: bytes, *, mode: int) -> None:
+def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Replace a file in one step; it never exists with more rights than `mode`."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:

@@ -1,0 +1,151 @@
+"""The internal network of a project: its containers reach the host's gateway address, and nothing else."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from docker.errors import APIError, NotFound
+from docker.models.networks import Network
+from docker.types import IPAMConfig, IPAMPool
+
+from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable
+from docker import DockerClient
+
+__all__ = [
+    "SUBNET_PREFIX",
+    "Network",
+    "ensure_network",
+    "gateway_of",
+    "remove_network",
+    "subnet_candidates",
+]
+
+SUBNET_PREFIX = 27
+"""29 sandboxes of a project at a time; a /16 holds 2048 projects. Docker's own choice, a /16 each, holds 31."""
+
+
+def ensure_network(
+    client: DockerClient, name: str, *, labels: dict[str, str], subnets: IPv4Network, lock: Path
+) -> Network:
+    """The network of that name, made if it is missing.
+
+    Docker lets two networks have one name, so processes of this host take turns by `lock`. Raises
+    RuntimeUnavailable when every subnet of the range is taken, RuntimeProblem when a network of that name
+    is not an internal one.
+    """
+    with _locked(lock):
+        found = _find_network(client, name)
+        if found is None:
+            return _create(client, name, labels=labels, subnets=subnets)
+    if not found.attrs["Internal"]:
+        raise RuntimeProblem(f"the network {name} exists and is not internal: remove it")
+    return found
+
+
+def _find_network(client: DockerClient, name: str) -> Network | None:
+    """The network of exactly that name."""
+    # Docker's filter matches parts of names.
+    for network in client.networks.list(names=[name]):
+        if network.name == name:
+            return network
+    return None
+
+
+def gateway_of(network: Network) -> str:
+    """The address of the host in the network."""
+    network.reload()
+    gateway: str = network.attrs["IPAM"]["Config"][0]["Gateway"]
+    return gateway
+
+
+def subnet_candidates(name: str, subnets: IPv4Network) -> Iterator[IPv4Network]:
+    """Every subnet of the range once, beginning at a place that depends on the name.
+
+    Installations that share a range but not a lock then rarely begin with the same one.
+    """
+    count = 2 ** (SUBNET_PREFIX - subnets.prefixlen)
+    first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    size = 2 ** (32 - SUBNET_PREFIX)
+    for step in range(count):
+        offset = (first + step) % count * size
+        yield IPv4Network((int(subnets.network_address) + offset, SUBNET_PREFIX))
+
+
+def _create(client: DockerClient, name: str, *, labels: dict[str, str], subnets: IPv4Network) -> Network:
+    used = _used_subnets(client)
+    for subnet in subnet_candidates(name, subnets):
+        if any(subnet.overlaps(other) for other in used):
+            continue
+        try:
+            return _create_with(client, name, labels=labels, subnet=subnet)
+        except APIError as error:
+            # Someone else took it since, or the host has a route to it.
+            if "overlap" not in str(error).lower():
+                raise
+    raise RuntimeUnavailable(f"No subnet of {subnets} is free: remove networks of projects that have ended.")
+
+
+def _create_with(client: DockerClient, name: str, *, labels: dict[str, str], subnet: IPv4Network) -> Network:
+    pool = IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
+    return client.networks.create(
+        name,
+        driver="bridge",
+        # No route out: neither the internet, nor the host's other networks, nor other projects.
+        internal=True,
+        ipam=IPAMConfig(pool_configs=[pool]),
+        labels=labels,
+        options=_bridge_options(client),
+        enable_ipv6=False,
+    )
+
+
+def _bridge_options(client: DockerClient) -> dict[str, str]:
+    # Runs of one project must not reach each other either: an author could change what its reviewer measures.
+    if _is_podman(client):
+        return {}  # it refuses options that it does not know
+    return {"com.docker.network.bridge.enable_icc": "false"}
+
+
+def _is_podman(client: DockerClient) -> bool:
+    """Whether Podman answers in Docker's place."""
+    version: dict[str, Any] = client.version()
+    return any("podman" in part.get("Name", "").lower() for part in version.get("Components") or ())
+
+
+def _used_subnets(client: DockerClient) -> list[IPv4Network]:
+    used = []
+    for network in client.networks.list():
+        for pool in (network.attrs.get("IPAM") or {}).get("Config") or ():
+            if "." in pool.get("Subnet", ""):
+                used.append(IPv4Network(pool["Subnet"], strict=False))
+    return used
+
+
+def remove_network(client: DockerClient, name: str) -> bool:
+    """Try to remove the network; False while a container that is being removed is still in it."""
+    network = _find_network(client, name)
+    if network is None:
+        return True
+    try:
+        network.remove()
+    except NotFound:
+        return True
+    except APIError as error:
+        if "active endpoints" in str(error):
+            return False
+        raise
+    return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
