@@ -5,8 +5,8 @@ then from the file ``.env`` beside ``manage.py`` (``EKLAVYA_ENV_FILE`` names ano
 none). What is wrong ends the program with one line that names the variable (``EnvError``).
 
 ``DATABASE_URL`` and ``REDIS_URL`` switch to servers of one's own. Without them the embedded ones are
-used, at the sockets that ``manage.py run`` records in ``<EKLAVYA_VAR>/run/services.json``; while it is
-not running, settings still import, and only a connection fails.
+used, at the sockets that follow from ``EKLAVYA_VAR``; while they do not run, settings still import, and
+the error of an attempt to connect names a socket "started-by-make-run".
 """
 
 import json
@@ -23,12 +23,11 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from eklavya.services.sockets import postgres_url, valkey_url
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Both are addresses that answer nothing: the error of an attempt to connect shows them, and so says what
-# to do.
-NO_DATABASE_HOST = "/no-database-is-running--start-one-with-make-run-or-set-DATABASE_URL"
-NO_REDIS_URL = "unix:///no-redis-is-running--start-one-with-make-run-or-set-REDIS_URL"
+BASE_DIR = Path(__file__).resolve().parent.parent
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -61,8 +60,8 @@ class Env(BaseSettings):
     DATABASE_URL: SecretStr | None = None
     """postgres://user:password@host:5432/name or postgres:///name?host=/socket/directory. Unset: embedded."""
 
-    EKLAVYA_DB_POOL_SIZE: Annotated[int, Field(ge=1, le=500)] = 40
-    """Most connections a process keeps. The worker needs one for each run at a time and some besides."""
+    EKLAVYA_DB_POOL_SIZE: Annotated[int, Field(ge=0, le=500)] = 40
+    """Most connections a process keeps (0: no pool). A worker needs one for each run and some besides."""
 
     REDIS_URL: SecretStr | None = None
     """redis://, rediss:// or unix:///path/of/socket. Unset: embedded."""
@@ -196,20 +195,25 @@ class Env(BaseSettings):
         return read_services(self.EKLAVYA_VAR)
 
     @cached_property
+    def database_url(self) -> str:
+        """The given database, or the embedded one, whether it runs or not."""
+        if self.DATABASE_URL:
+            return self.DATABASE_URL.get_secret_value()
+        return self.services.get("DATABASE_URL", postgres_url(self.EKLAVYA_VAR))
+
+    @cached_property
     def databases(self) -> dict[str, dict[str, Any]]:
-        """Django's DATABASES. While none is known, the host is a sentence that a connection attempt shows."""
-        url = self.DATABASE_URL.get_secret_value() if self.DATABASE_URL else self.services.get("DATABASE_URL")
-        if url is None:
-            # without a pool, which would try again for seconds
-            return {"default": database_settings(f"postgres:///none?host={NO_DATABASE_HOST}", pool_size=0)}
-        return {"default": database_settings(url, pool_size=self.EKLAVYA_DB_POOL_SIZE)}
+        """Django's DATABASES."""
+        # A pool tries again for seconds: not where nothing runs, so that a command fails at once.
+        runs = bool(self.DATABASE_URL or self.services)
+        return {"default": database_settings(self.database_url, pool_size=self.EKLAVYA_DB_POOL_SIZE * runs)}
 
     @cached_property
     def redis_url(self) -> str:
         """Address of Redis in redis-py's form (redis://, rediss://, unix://)."""
         if self.REDIS_URL:
             return self.REDIS_URL.get_secret_value()
-        return self.services.get("REDIS_URL", NO_REDIS_URL)
+        return self.services.get("REDIS_URL", valkey_url(self.EKLAVYA_VAR))
 
     @cached_property
     def celery_broker_url(self) -> str:
@@ -284,9 +288,8 @@ def _kept_secret(path: Path) -> str:
             _link_unless_there(draft, path)
         key = path.read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise EnvError(
-            f"eklavya: cannot write {path} ({error.strerror}): free it or set EKLAVYA_VAR"
-        ) from None
+        problem = f"cannot write {path} ({error.strerror})"
+        raise EnvError(f"eklavya: {problem}: make room and let it be written, or set EKLAVYA_VAR") from None
     if len(key) < 32:
         raise EnvError(f"eklavya: {path} holds no usable key; remove it to have a new one made")
     return key

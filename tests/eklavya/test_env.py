@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from eklavya.env import BASE_DIR, NO_DATABASE_HOST, NO_REDIS_URL, Env, EnvError
+from eklavya.env import BASE_DIR, Env, EnvError
 
 
 @pytest.fixture(autouse=True)
@@ -53,9 +53,7 @@ def test_database_url_over_tcp_keeps_options_and_escapes() -> None:
         ({"EKLAVYA_BUDGET_LIMIT": "0"}, "EKLAVYA_BUDGET_LIMIT "),
     ],
 )
-def test_wrong_value_ends_with_one_line(
-    values: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_value_ends_with_one_line(values: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(EnvError) as caught:
@@ -81,16 +79,20 @@ def test_model_url_is_the_rehearsal_models_without_a_key() -> None:
     assert Env(ANTHROPIC_API_KEY=SecretStr("k")).model_url == "https://api.anthropic.com"
 
 
-def test_without_services_the_host_says_what_to_do(tmp_path: Path) -> None:
-    env = Env(EKLAVYA_VAR=tmp_path)
-    assert env.databases["default"]["HOST"] == NO_DATABASE_HOST
-    assert env.redis_url == NO_REDIS_URL
+def test_without_services_the_sockets_say_what_starts_them(tmp_path: Path) -> None:
+    env = Env(EKLAVYA_VAR=Path("/srv/var"))
+    assert env.databases["default"]["HOST"] == "/srv/var/run/started-by-make-run"
+    assert env.redis_url == "unix:///srv/var/run/started-by-make-run/valkey.sock"
+
+
+def test_only_a_running_database_gets_a_pool(tmp_path: Path) -> None:
+    assert "pool" not in Env(EKLAVYA_VAR=tmp_path).databases["default"]["OPTIONS"]
+    record_services(tmp_path, DATABASE_URL="postgres:///eklavya?host=/tmp/s")
+    assert "pool" in Env(EKLAVYA_VAR=tmp_path).databases["default"]["OPTIONS"]
 
 
 def test_recorded_services_are_used(tmp_path: Path) -> None:
-    record_services(
-        tmp_path, DATABASE_URL="postgres://e@/eklavya?host=/tmp/s", REDIS_URL="unix:///tmp/s/v.sock"
-    )
+    record_services(tmp_path, DATABASE_URL="postgres://e@/eklavya?host=/tmp/s", REDIS_URL="unix:///tmp/s/v.sock")
     env = Env(EKLAVYA_VAR=tmp_path)
     assert env.databases["default"]["HOST"] == "/tmp/s"
     assert env.celery_broker_url == "redis+socket:///tmp/s/v.sock"

@@ -1,0 +1,1 @@
+"""The processes of one machine: embedded PostgreSQL and Valkey, and the supervision of all others."""

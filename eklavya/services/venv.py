@@ -1,0 +1,204 @@
+"""Makes the virtual environment `.venv` from the hashed lock, then becomes its Python.
+
+    python3.11 -I eklavya/services/venv.py [--dev] [ARGUMENTS OF THE VENV'S PYTHON...]
+
+Run by path, with the standard library only: nothing is installed yet. What is wrong ends it with one line
+and exit code 1.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENV = ROOT / ".venv"
+STAMP = VENV / "installed.json"
+LOG = VENV / "install.log"
+
+RUN_LOCK = ROOT / "requirements.txt"
+DEV_LOCK = ROOT / "requirements-dev.txt"
+
+# The finished environment has 1.1 GB; pip unpacks each package beside it first.
+NEEDED_BYTES = 2_500_000_000
+
+
+class Problem(SystemExit):
+    """Ends the program with one line that says what to do."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(f"eklavya: {sentence}")
+
+
+class Progress:
+    """One line that counts, on a terminal; elsewhere a line now and then."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.count = 0
+        self._started = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._next_line_s = 0.0
+
+    def show(self, what: str) -> None:
+        """Show the count, the time since the start and what is being done."""
+        elapsed = time.monotonic() - self._started
+        line = f"  installing  {self.count} of {self.total} packages  {elapsed:.0f} s  {what}"
+        if self._terminal:
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(f"\r\x1b[K{line[:width]}")
+        elif elapsed >= self._next_line_s:
+            sys.stderr.write(line + "\n")
+            self._next_line_s = elapsed + 10
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Clear the line and say how long it took."""
+        elapsed = time.monotonic() - self._started
+        clear = "\r\x1b[K" if self._terminal else ""
+        sys.stderr.write(f"{clear}  installed   {self.total} packages  {elapsed:.0f} s\n")
+
+
+def main(arguments: list[str]) -> None:
+    """Make the environment complete, then run the rest of the arguments with its Python, if there are any."""
+    dev = "--dev" in arguments[:1]
+    command = arguments[1:] if dev else arguments
+    check_git()
+    with only_one():
+        prepare(DEV_LOCK if dev else RUN_LOCK)
+    if command:
+        os.chdir(ROOT)
+        python = str(VENV / "bin" / "python")
+        os.execv(python, [python, *command])
+
+
+def prepare(lock: Path) -> None:
+    """Install what the lock names, unless exactly that was done before."""
+    wanted = digests(lock)
+    if wanted.items() <= read_stamp().items():
+        return
+    check_venv_module()
+    check_room()
+    try:
+        make_venv()
+        install(lock)
+        # the development lock holds all of the other one too
+        STAMP.write_text(json.dumps(digests(RUN_LOCK, lock)), encoding="utf-8")
+    except OSError as error:
+        raise Problem(f"cannot write {VENV}: {error.strerror}") from None
+
+
+def digests(*locks: Path) -> dict[str, str]:
+    """SHA-256 of each lock, by name."""
+    return {lock.name: hashlib.sha256(lock.read_bytes()).hexdigest() for lock in locks}
+
+
+def read_stamp() -> dict[str, str]:
+    """Digests of the locks that this environment was made from; empty when it is not complete."""
+    if not (VENV / "bin" / "python").exists():
+        return {}
+    try:
+        return dict(json.loads(STAMP.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def make_venv() -> None:
+    """Create the environment, anew where a broken or other Python's one lies."""
+    STAMP.unlink(missing_ok=True)
+    python = VENV / "bin" / "python"
+    usable = python.exists() and (VENV / "lib" / f"python3.{sys.version_info.minor}").exists()
+    if not usable or not pip_works(python):
+        venv.create(VENV, clear=True, with_pip=True, symlinks=True)
+
+
+def pip_works(python: Path) -> bool:
+    """True when the environment's own pip starts: it does not after its directory was moved."""
+    result = subprocess.run([python, "-m", "pip", "--version"], check=False, capture_output=True)
+    return result.returncode == 0
+
+
+def install(lock: Path) -> None:
+    """Run pip on the lock, counting its packages; raises Problem with pip's own error."""
+    progress = Progress(len(re.findall(r"^[A-Za-z0-9].*==", lock.read_text(encoding="utf-8"), re.MULTILINE)))
+    # --no-deps: the lock is complete, so there is nothing to resolve
+    strict = ["--require-hashes", "--no-deps"]
+    quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
+    command = [str(VENV / "bin" / "python"), "-m", "pip", "install", *strict, *quiet, "-r", str(lock)]
+    with LOG.open("w", encoding="utf-8") as log:
+        pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert pip.stdout
+        for line in pip.stdout:
+            log.write(line)
+            follow(line.strip(), progress)
+    if pip.wait():
+        raise Problem(f"installing failed: {last_error()} (log: {LOG})")
+    progress.close()
+
+
+def follow(line: str, progress: Progress) -> None:
+    """Count what pip says."""
+    package = re.match(r"(?:Collecting|Requirement already satisfied:|Ignoring) ([\w.-]+)", line)
+    if package:
+        progress.count += 1
+        progress.show(package[1])
+    elif line.startswith("Installing collected packages"):
+        progress.show("unpacking")
+
+
+def last_error() -> str:
+    """The last thing that pip called an error."""
+    lines = [line.strip() for line in LOG.read_text(encoding="utf-8").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or ["pip said nothing"])[-1].removeprefix("ERROR: ")
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Let one process at a time change the environment: `make run` beside `make test`."""
+    descriptor = os.open(ROOT, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_git() -> None:
+    """Git keeps all that agents make."""
+    if not shutil.which("git"):
+        raise Problem("needs git: install it (Debian: apt-get install git)")
+
+
+def check_venv_module() -> None:
+    """Debian ships the module that makes environments apart from Python."""
+    if find_spec("ensurepip") is None:
+        package = f"python3.{sys.version_info.minor}-venv"
+        raise Problem(f"Python cannot make virtual environments: apt-get install {package}")
+
+
+def check_room() -> None:
+    """The environment and pip's temporary files need room."""
+    for place in (ROOT, Path(tempfile.gettempdir())):
+        free = shutil.disk_usage(place).free
+        if free < NEEDED_BYTES:
+            has = f"{place} has only {free / 1e9:.1f} GB free"
+            raise Problem(f"{has}, and installing needs {NEEDED_BYTES / 1e9:.1f} GB: make room")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)
