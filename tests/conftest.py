@@ -1,0 +1,114 @@
+"""What all tests share: the servers, the database's rules, and what a machine must have for some of them."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pgtrigger
+import pytest
+from django.conf import settings
+from django.test import TransactionTestCase
+from docker.errors import DockerException
+
+import docker
+from eklavya.services.testing import Services, TestServers
+
+CHROMIUM = "/usr/bin/chromium"
+SERVERS = pytest.StashKey[TestServers]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="fail when a test is skipped")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers: PostgreSQL once, by the process that makes the others, and a Valkey in each one."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    servers = TestServers()
+    config.stash[SERVERS] = servers
+    if config.option.collectonly or settings.SETTINGS_MODULE != "tests.settings":
+        return
+    if not worker and not os.environ.get("DATABASE_URL_TEST"):
+        servers.start_postgres(Path(os.environ["EKLAVYA_TEST_BASE"]) / "postgres")
+    if worker or not config.getoption("numprocesses", None):
+        servers.start_valkey(Path(os.environ["EKLAVYA_VAR"]))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[SERVERS].stop()
+
+
+@pytest.fixture(scope="session")
+def services() -> Services:
+    """The running PostgreSQL and Valkey, for tests that talk to them without Django."""
+    return Services(
+        var=Path(os.environ["EKLAVYA_VAR"]),
+        database_url=os.environ["DATABASE_URL"],
+        redis_url=settings.REDIS_URL,
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _flush_past_triggers() -> Iterator[None]:
+    """Tests with real transactions empty the tables at their end; append-only triggers must let that pass."""
+    original = TransactionTestCase._fixture_teardown
+
+    def teardown(self: TransactionTestCase) -> None:
+        with pgtrigger.ignore():
+            original(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", teardown)
+        yield
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, object]:
+    """Chromium as installed. Without its talk to the outside; and root may not use its sandbox."""
+    quiet = ["background-networking", "component-update", "sync", "quic"]
+    arguments = ["--no-first-run", *(f"--disable-{name}" for name in quiet)]
+    if os.geteuid() == 0:
+        arguments.append("--no-sandbox")
+    return {"executable_path": CHROMIUM, "args": arguments}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, by name and with the reason, what this machine cannot run."""
+    for marker, problem in (("docker", docker_problem), ("browser", browser_problem)):
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        if marked and (reason := problem()):
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def docker_problem() -> str:
+    """Why tests marked `docker` cannot run here; empty when they can."""
+    try:
+        client = docker.from_env(timeout=10)
+    except DockerException as error:
+        return f"no Docker daemon answers: {error}"
+    try:
+        client.images.get(settings.EKLAVYA_IMAGE)
+    except DockerException as error:
+        return f"the sandbox image is missing (make image): {error}"
+    finally:
+        client.close()
+    return ""
+
+
+def browser_problem() -> str:
+    """Why tests marked `browser` cannot run here; empty when they can."""
+    return "" if Path(CHROMIUM).exists() else f"{CHROMIUM} is missing: install chromium"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """With --no-skips, a skipped test fails the run."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.option.no_skips and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.option.no_skips and (skipped := terminalreporter.stats.get("skipped")):
+        terminalreporter.write_line(f"{len(skipped)} tests were skipped, and --no-skips allows none", red=True)
