@@ -1,0 +1,73 @@
+# Eklavya's commands. `make` lists them. Options for a command: make test ARGS="-k storage -x"
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+ARGS ?=
+
+# Any Python will do to start: bootstrap.py finds 3.11, makes .venv from the hashed lock, and runs what follows with it.
+PYTHON ?= $(firstword $(shell command -v python3.11 python3 python))
+BOOT = $(if $(PYTHON),$(PYTHON) eklavya/bootstrap.py,@echo "eklavya: needs Python 3.11: install it (Debian 12: apt-get install python3 python3-venv)" >&2; exit 1;)
+DEV = $(BOOT) --dev
+BIN = .venv/bin
+UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
+
+PYTEST_OPTIONS = --ds=tests.settings --import-mode=importlib -o asyncio_default_fixture_loop_scope=function
+
+SYSTEM_PACKAGES = ca-certificates chromium debootstrap docker.io fonts-dejavu-core git nodejs npm procps ripgrep
+
+help: ## List these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+run: ## Start Eklavya: installs what is missing, prints the address
+	@$(BOOT) manage.py run $(ARGS)
+
+rehearse: ## Run the whole job once with the rehearsal model, and show each step
+	@$(BOOT) manage.py rehearse $(ARGS)
+
+test: ## Run the tests, on servers of their own
+	@$(DEV) -m pytest $(PYTEST_OPTIONS) --numprocesses=2 $(ARGS)
+
+test-system: ## Install what all tests need (Debian, as root): Docker, the sandbox image, Chromium
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(SYSTEM_PACKAGES)
+	docker/start_daemon.sh
+	docker/build_image.sh
+
+lint: ## Check style, types, import order, migrations and templates
+	@$(DEV)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/djlint --lint --quiet templates
+
+format: ## Rewrite the code in the house style
+	@$(DEV)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: ## Resolve requirements*.in into the hashed locks
+	@$(DEV)
+	$(UV_COMPILE) requirements.in --output-file requirements.txt
+	$(UV_COMPILE) requirements-dev.in --constraint requirements.txt --output-file requirements-dev.txt
+
+image: ## Build the Docker image of the sandboxes
+	docker/build_image.sh
+
+frontend: ## Build static/dist from frontend/ (needs Node.js)
+	cd frontend && npm ci --ignore-scripts --no-audit --no-fund && npm run build
+
+migrate: ## Bring the database of a running Eklavya up to date
+	@$(BOOT) manage.py migrate $(ARGS)
+
+shell: ## Open Django's shell on a running Eklavya
+	@$(BOOT) manage.py shell $(ARGS)
+
+bench: ## Run the benchmarks
+	@$(DEV) -m bench $(ARGS)
+
+clean: ## Remove caches and what builds left; keeps .venv and the data in var
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov test-results
+	find . -path ./.venv -prune -o -path ./var -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
+
+.PHONY: help run rehearse test test-system lint format lock image frontend migrate shell bench clean
