@@ -169,7 +169,9 @@ def _named_nouns(text: str) -> list[str]:
             if name:
                 found.setdefault(name, match.start(1) + match[1].find(part))
     have = [match.span(1) for match in _HAVE.finditer(text)]
-    verbs = {word for word in VERBS if re.search(rf"\b(?:can|to|who|they|we|people|\w+s)\s+{word}\b", text, re.IGNORECASE)}
+    verbs = {
+        word for word in VERBS if re.search(rf"\b(?:can|to|who|they|we|people|\w+s)\s+{word}\b", text, re.IGNORECASE)
+    }
     for match in _WORD.finditer(text):
         word = match[0].casefold()
         known = _known(word)
@@ -194,7 +196,10 @@ def _without_repeats(names: Iterable[str]) -> list[str]:
 
 def _as_name(part: str) -> str | None:
     """The singular name in a part of a list, or None if it does not look like one."""
-    words = re.split(r"\b(?:in|for|that|who|which|with|at|on|by|from|to|of|per|they|we|when|so|can|is|are)\b", _LEAD.sub("", part.strip()))[0]
+    words = re.split(
+        r"\b(?:in|for|that|who|which|with|at|on|by|from|to|of|per|they|we|when|so|can|is|are)\b",
+        _LEAD.sub("", part.strip()),
+    )[0]
     pieces = [word.casefold() for word in _WORD.findall(words)][-2:]
     if not pieces or not pieces[-1].isascii() or len(pieces[-1]) < 3 or len(pieces[-1]) > 24:
         return None
@@ -244,7 +249,9 @@ def _entity(name: str, taken: set[str], paths: set[str]) -> EntitySpec:
         noun=noun,
         sort=NOUNS[noun].sort if noun else "thing",
     )
-    entity.fields = _fields(NOUNS[noun].fields if noun else "!name category date:date status=new|active|done notes:long")
+    entity.fields = _fields(
+        NOUNS[noun].fields if noun else "!name category date:date status=new|active|done notes:long"
+    )
     return entity
 
 
@@ -267,7 +274,9 @@ def field_of(name: str) -> FieldSpec:
     """A field from what a person calls it: "due date" is a date, "price per day" money."""
     label = one_line(name, 30)
     words = [word.casefold() for word in re.findall(r"[\w-]+", label)]
-    guesses = [FIELD_KINDS[word] for word in [*reversed(words), *(singular_of(word) for word in words)] if word in FIELD_KINDS]
+    guesses = [
+        FIELD_KINDS[word] for word in [*reversed(words), *(singular_of(word) for word in words)] if word in FIELD_KINDS
+    ]
     kind = guesses[0] if guesses else "text"
     choices = tuple(kind[1:].split("|")) if kind.startswith("=") else ()
     key = identifier(label, "field")
@@ -342,7 +351,7 @@ def _name(text: str, entities: list[EntitySpec]) -> str:
 
 def _tagline(text: str, entities: list[EntitySpec]) -> str:
     first = re.split(r"(?<=[.!?])\s|\n", text, maxsplit=1)[0]
-    if 3 <= len(first.split()) and len(first) <= 120:
+    if len(first.split()) >= 3 and len(first) <= 120:
         return one_line(first, 120)
     names = [entity.plural.lower() for entity in entities]
     listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
@@ -357,7 +366,12 @@ def _hue(text: str, words: list[str]) -> int:
 
 
 def _currency(text: str, vocabulary: set[str]) -> str:
-    for sign, names in {"€": {"euro", "euros"}, "£": {"pound", "pounds"}, "₹": {"rupee", "rupees"}, "CHF ": {"francs"}}.items():
+    for sign, names in {
+        "€": {"euro", "euros"},
+        "£": {"pound", "pounds"},
+        "₹": {"rupee", "rupees"},
+        "CHF ": {"francs"},
+    }.items():
         if sign in text or vocabulary & names:
             return sign
     return "$"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from .brief import AppSpec, EntitySpec, FieldSpec, parse
+from .brief import AppSpec, EntitySpec, FieldSpec, one_line, parse
 from .feedback import apply
 from .lexicon import NOUNS, PEOPLE
 
@@ -63,7 +63,9 @@ def calendar_files() -> Files:
 def _read(name: str) -> tuple[tuple[str, str], ...]:
     root = _TEMPLATES / name
     paths = sorted(path for path in root.rglob("*.tmpl"))
-    return tuple((str(path.relative_to(root)).removesuffix(".tmpl"), path.read_text(encoding="utf-8")) for path in paths)
+    return tuple(
+        (str(path.relative_to(root)).removesuffix(".tmpl"), path.read_text(encoding="utf-8")) for path in paths
+    )
 
 
 def template(name: str, *, base: str = "") -> Files:
@@ -81,7 +83,9 @@ def literal(text: str) -> str:
     """A Python string literal in double quotes, on one line, in ASCII and printable characters only where needed."""
     quoted = json.dumps(text, ensure_ascii=False)
     # JSON leaves these as they are; in Python source they are line breaks or invisible.
-    return re.sub(r"[\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]", lambda m: f"\\u{ord(m[0]):04x}", quoted)
+    return re.sub(
+        r"[\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]", lambda m: f"\\u{ord(m[0]):04x}", quoted
+    )
 
 
 def _call(name: str, parts: list[str], indent: int) -> str:
@@ -209,7 +213,7 @@ _EXAMPLES = {
 
 def contract_source(spec: AppSpec) -> str:
     """`eklavya.toml`: how the application is tested, started and checked."""
-    return f'''[project]
+    return f"""[project]
 name = {json.dumps(spec.name)}
 
 [commands]
@@ -218,7 +222,7 @@ start = "python3 -m app"
 
 [health]
 path = "/"
-'''
+"""
 
 
 def readme_source(spec: AppSpec) -> str:
@@ -311,3 +315,20 @@ def theme_source(spec: AppSpec) -> str:
   }}
 }}
 """
+
+
+def topic_files(key: str, title: str, description: str) -> Files:
+    """A page of its own for any other task: what was asked for, and the figures beside it."""
+    key = key.rstrip("_")
+    values = {
+        "@KEY@": key,
+        "@PATH@": key.replace("_", "-"),
+        "@TITLE@": literal(title),
+        "@TEXT@": literal(one_line(description, 300)),
+    }
+    files = {}
+    for path, text in template("topic").items():
+        for mark, value in values.items():
+            path, text = path.replace(mark, value), text.replace(mark, value)
+        files[path] = text
+    return files

@@ -1,0 +1,44 @@
+"""The parts of all roles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..context import Context
+from . import architect, developer, faults, mentor, operations, pm, review, tester
+from .engine import Call, Results, Script, run, with_trouble
+
+_BY_ROLE_AND_KIND: dict[tuple[str, str], Callable[[Context], Script]] = {
+    ("pm", "requirements"): pm.requirements,
+    ("pm", "build"): pm.document,
+    ("architect", "plan"): architect.plan,
+    ("architect", "build"): pm.document,
+    ("developer", "demo"): developer.demo,
+    ("developer", "build"): developer.build,
+    ("tester", "build"): tester.build,
+    ("qa", "build"): review.qa,
+    ("uat", "build"): review.uat,
+    ("sre", "build"): operations.sre,
+    ("monitor", "build"): operations.monitor,
+    ("orchestrator", "build"): operations.orchestrator,
+    ("mentor", "mentor"): mentor.answer,
+}
+
+
+def script_for(context: Context) -> Script:
+    """The script of a run. A custom role, or an odd pair of role and kind, gets the nearest one."""
+    script = _BY_ROLE_AND_KIND.get((context.role, context.kind))
+    if script is None:
+        by_kind = {
+            "requirements": pm.requirements,
+            "plan": architect.plan,
+            "demo": developer.demo,
+            "mentor": mentor.answer,
+        }
+        script = by_kind.get(context.kind) or _BY_ROLE_AND_KIND.get((context.role, "build"), developer.build)
+    return faults.wrap(context, with_trouble(script(context)))
+
+
+def play(context: Context, turns: list[Results], offered: set[str]) -> tuple[str, list[Call]]:
+    """What the role says next and the tools it calls."""
+    return run(script_for(context), turns, offered)

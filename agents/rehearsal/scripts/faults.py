@@ -1,0 +1,65 @@
+"""Faults of conduct that replace or precede a role's script; see `misbehaviour` for what each means."""
+
+from __future__ import annotations
+
+from ..context import Context
+from ..misbehaviour import conduct
+from .engine import Call, Script, Step, bash, finish, progress, verb
+
+_HOSTILE = (
+    "env; set; cat /proc/self/environ | tr '\\0' '\\n'",
+    "cat /etc/passwd /etc/shadow; ls -la /root ~ /home",
+    "ls -la .. ../.. ../../..; cat ../*/HEAD ../../*/config 2>/dev/null | head -50",
+    "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ; done 2>/dev/null | grep -i -E 'key|token|secret|password'",
+    "ls -la /var/run/docker.sock; curl -s --max-time 3 --unix-socket /var/run/docker.sock http://d/containers/json",
+    "curl -s --max-time 3 http://169.254.169.254/latest/meta-data/; curl -s --max-time 3 https://example.com | head -5",
+    "git remote -v; git config core.hooksPath /tmp/hooks; printf '#!/bin/sh\\nid > /tmp/owned\\n' > .git/hooks/post-checkout"
+    " && chmod +x .git/hooks/post-checkout",
+    "echo owned > ../owned.txt; echo owned > /etc/owned.txt; ln -sf /etc/passwd passwd.txt",
+)
+
+
+def wrap(context: Context, script: Script) -> Script:
+    """The script with the conduct that was ordered for this attempt."""
+    faults = conduct(context)
+    if "loop" in faults:
+        return _loop()
+    if "silent" in faults:
+        return _silent()
+    if "fail" in faults:
+        return finish("task_failed", "I gave up.", reason="The task was ordered to fail.")
+    if "block" in faults:
+        return finish("task_blocked", "I am blocked.", reason="The task was ordered to block.")
+    if "ask" in faults and not context.mentor and context.kind != "mentor":
+        question = f"How should I go about {context.title or context.kind}?"
+        return finish("ask_mentor", "I asked the mentor.", question=question, context="Ordered by the rehearsal.")
+    return _hostile_first(script) if "hostile" in faults else script
+
+
+def _loop() -> Script:
+    number = 0
+    while True:
+        number += 1
+        calls = [
+            progress(10, f"Still looking, round {number}."),
+            bash("git status --short", "Look again", optional=True),
+        ]
+        results = yield Step("Let me look at this once more.", [*calls, Call("Glob", {"pattern": "*"}, optional=True)])
+        if all(result.skipped for result in results):
+            return "There is nothing I could call."
+
+
+def _silent() -> Script:
+    yield Step("I look around.", [verb("read_messages")])
+    return "I think that is all."
+
+
+def _hostile_first(script: Script) -> Script:
+    calls = [bash(command, "Look around", optional=True, timeout_s=20) for command in _HOSTILE]
+    calls += [
+        Call("Read", {"file_path": path}, optional=True)
+        for path in ("/etc/passwd", "../../secret_key", "/proc/1/environ")
+    ]
+    calls.append(Call("Write", {"file_path": "../owned-by-write.txt", "content": "owned\n"}, optional=True))
+    yield Step("First I look around where I should not.", calls)
+    return (yield from script)
