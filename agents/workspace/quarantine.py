@@ -105,14 +105,13 @@ class Quarantine:
 
     def _check_objects(self, objects: bytes) -> None:
         with _damage("the clone's objects cannot be read"):
-            sizes = self._git.run("cat-file", "--batch-check=%(objectsize)", stdin=objects).stdout
-        try:
-            numbers = [int(size) for size in sizes.split(b"\n") if size]
-        except ValueError as exc:
-            raise CloneDamaged("an object of the clone's history is missing") from exc
-        if max(numbers, default=0) > self._limits.max_file_bytes:
+            described = self._git.run("cat-file", "--batch-check=%(objecttype) %(objectsize)", stdin=objects)
+        sizes = [_size(line) for line in described.stdout.splitlines()]
+        if max((size for _, size in sizes), default=0) > self._limits.max_file_bytes:
             raise CloneTooLarge("max_file_bytes", self._limits.max_file_bytes)
-        if sum(numbers) > self._limits.max_change_bytes:
+        if max((size for kind, size in sizes if kind == b"commit"), default=0) > self._limits.max_commit_bytes:
+            raise CloneTooLarge("max_commit_bytes", self._limits.max_commit_bytes)
+        if sum(size for _, size in sizes) > self._limits.max_change_bytes:
             raise CloneTooLarge("max_change_bytes", self._limits.max_change_bytes)
 
     def _check_files(self, commit: str) -> None:
@@ -161,3 +160,11 @@ class Quarantine:
         """Name the commit, so that it can be fetched; returns the reference."""
         self._git.run("update-ref", _TIP, commit)
         return _TIP
+
+
+def _size(line: bytes) -> tuple[bytes, int]:
+    """Kind and size of an object, from a line of `cat-file --batch-check`."""
+    first, second = line.split(b" ", 1)
+    if not second.isdigit():
+        raise CloneDamaged(f"the object {first.decode('ascii', 'replace')} of the clone's history is missing")
+    return first, int(second)

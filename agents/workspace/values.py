@@ -41,6 +41,8 @@ class Limits:
     """Files of a commit."""
     max_file_bytes: int = 50_000_000
     """Any one file or Git object, uncompressed."""
+    max_commit_bytes: int = 100_000
+    """A commit: its message, mostly. Pages show many at once."""
     max_change_bytes: int = 500_000_000
     """All new objects of a run together, uncompressed."""
     max_objects: int = 100_000

@@ -218,6 +218,12 @@ def test_leftovers_over_a_limit_are_refused(small, clone, author, limit, value):
     assert caught.value.limit == limit
 
 
+def test_a_message_over_its_limit_is_refused(small, clone, author):
+    clone.git("commit", "--quiet", "--allow-empty", "-F", "-", given="x" * 5000)
+    with pytest.raises(CloneTooLarge, match="max_commit_bytes"):
+        small(max_commit_bytes=1000).collect("run-1", clone.path, author=author)
+
+
 def test_a_clone_with_too_much_history_is_refused(small, clone, author):
     clone.write("a", os.urandom(3000))
     clone.commit()
