@@ -4,7 +4,6 @@ The directories are new or empty when these functions get them, so running git i
 agent may get them, and then it never is again.
 """
 
-import os
 from pathlib import Path
 
 from agents.workspace import names
@@ -15,33 +14,23 @@ from agents.workspace.merging import check_commit, head
 from agents.workspace.values import LITTER, Author
 
 
-def clone_for_run(
-    git: Git, run_id: str, *, destination: Path, author: Author, owner: tuple[int, int] | None = None
-) -> str:
+def clone_for_run(git: Git, run_id: str, *, destination: Path, author: Author) -> str:
     """Give a run its own full clone of main, on branch run/<run id>; returns the commit it starts from.
 
     The clone shares nothing with the canonical repository and does not know where that is; only main's history is
-    in it. `owner` (uid, gid) gets all of it. Raises DestinationNotEmpty.
+    in it. No file has a second name elsewhere. Raises DestinationNotEmpty.
     """
     base = head(git)
     _make_clone(git, destination, commits={"refs/heads/main": base, _branch_ref(run_id): base})
     clone = Git(destination / ".git", destination)
     clone.run("symbolic-ref", "HEAD", _branch_ref(run_id))
     clone.run("reset", "--quiet", "--hard", base, timeout_s=TRANSFER_S)
-    _finish(clone, destination, author=author, owner=owner)
+    _finish(clone, author)
     git.run("update-ref", names.base_ref(run_id), base)
     return base
 
 
-def restore_checkpoint(
-    git: Git,
-    ref: str,
-    *,
-    destination: Path,
-    run_id: str,
-    author: Author,
-    owner: tuple[int, int] | None = None,
-) -> str:
+def restore_checkpoint(git: Git, ref: str, *, destination: Path, run_id: str, author: Author) -> str:
     """Give a run a clone in the state of another run's checkpoint; returns the commit that one started from.
 
     What was committed is committed on branch run/<run id>; what was not lies in the files, uncommitted again.
@@ -54,7 +43,7 @@ def restore_checkpoint(
     clone.run("symbolic-ref", "HEAD", _branch_ref(run_id))
     clone.run("reset", "--quiet", "--hard", snapshot, timeout_s=TRANSFER_S)
     clone.run("reset", "--quiet", "--mixed", tip)
-    _finish(clone, destination, author=author, owner=owner)
+    _finish(clone, author)
     git.run("update-ref", names.base_ref(run_id), base)
     return base
 
@@ -119,19 +108,10 @@ def _make_clone(git: Git, destination: Path, *, commits: dict[str, str]) -> None
     clone.run("fetch", *options, git.git_dir, *wanted, timeout_s=TRANSFER_S)
 
 
-def _finish(clone: Git, destination: Path, *, author: Author, owner: tuple[int, int] | None) -> None:
-    """Who commits here, what is never committed, and whose files they are."""
+def _finish(clone: Git, author: Author) -> None:
+    """Who commits here, and what is never committed."""
     clone.run("config", "user.name", clean(author.name))
     clone.run("config", "user.email", clean(author.email))
-    info = destination / ".git" / "info"
+    info = clone.git_dir / "info"
     info.mkdir(exist_ok=True)
     (info / "exclude").write_text("".join(f"{pattern}\n" for pattern in LITTER))
-    if owner is not None:
-        _give(destination, owner)
-
-
-def _give(destination: Path, owner: tuple[int, int]) -> None:
-    os.chown(destination, *owner)
-    for root, directories, files in os.walk(destination):
-        for name in (*directories, *files):
-            os.chown(os.path.join(root, name), *owner, follow_symlinks=False)

@@ -84,11 +84,9 @@ class Repository:
 
     # What runs need
 
-    def clone_for_run(
-        self, run_id: str, destination: Path, *, author: Author, owner: tuple[int, int] | None = None
-    ) -> str:
+    def clone_for_run(self, run_id: str, destination: Path, *, author: Author) -> str:
         """See `checkouts.clone_for_run`."""
-        return checkouts.clone_for_run(self._git, run_id, destination=destination, author=author, owner=owner)
+        return checkouts.clone_for_run(self._git, run_id, destination=destination, author=author)
 
     def collect(self, run_id: str, clone: Path, *, author: Author) -> Collected:
         """See `collecting.collect`."""
@@ -98,19 +96,9 @@ class Repository:
         """See `collecting.checkpoint`."""
         return collecting.checkpoint(self._git, run_id, clone=clone, seq=seq, limits=self._limits)
 
-    def restore_checkpoint(
-        self,
-        ref: str,
-        destination: Path,
-        *,
-        run_id: str,
-        author: Author,
-        owner: tuple[int, int] | None = None,
-    ) -> str:
+    def restore_checkpoint(self, ref: str, destination: Path, *, run_id: str, author: Author) -> str:
         """See `checkouts.restore_checkpoint`."""
-        return checkouts.restore_checkpoint(
-            self._git, ref, destination=destination, run_id=run_id, author=author, owner=owner
-        )
+        return checkouts.restore_checkpoint(self._git, ref, destination=destination, run_id=run_id, author=author)
 
     # What becomes of their work
 
@@ -159,7 +147,7 @@ class Repository:
         """See `history.file`."""
         return history.file(self._git, commit, path=path, max_bytes=max_bytes)
 
-    def diff(self, base: str, commit: str, *, max_bytes: int = 1_000_000, path: str | None = None) -> Diff:
+    def diff(self, base: str, commit: str, *, max_bytes: int = 1_000_000, path: str = "") -> Diff:
         """See `history.diff`."""
         return history.diff(self._git, base, commit, max_bytes=max_bytes, path=path)
 
