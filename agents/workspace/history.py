@@ -70,10 +70,10 @@ def _tree_entry(line: bytes, directory: str) -> TreeEntry:
 def file(git: Git, commit: str, *, path: str, max_bytes: int) -> FileContent:
     """A file's beginning, up to `max_bytes`; for a link, where it leads. Raises UnknownCommit, PathNotFound."""
     path = names.check_path(path)
-    listed = git.run("ls-tree", "-z", "--long", check_commit(git, commit), "--", names.to_bytes(path)).stdout
-    directory = path.rpartition("/")[0]
-    entries = [_tree_entry(line, directory) for line in listed.split(b"\0") if line]
-    if not path or len(entries) != 1 or entries[0].size_bytes is None:
+    listing = ("ls-tree", "-z", "--long", check_commit(git, commit), "--", names.to_bytes(path))
+    listed = git.run(*listing).stdout if path else b""
+    entries = [_tree_entry(line, "") for line in listed.split(b"\0") if line]
+    if len(entries) != 1 or entries[0].size_bytes is None:
         raise PathNotFound(commit, path)
     entry = entries[0]
     data, truncated = git.head("cat-file", "blob", entry.sha, max_bytes=max_bytes)
@@ -81,9 +81,9 @@ def file(git: Git, commit: str, *, path: str, max_bytes: int) -> FileContent:
     return FileContent(path, data, entry.size_bytes, truncated, b"\0" in data[:_BINARY_BYTES], entry.kind)
 
 
-def diff(git: Git, base: str, commit: str, *, max_bytes: int, path: str | None = None) -> Diff:
-    """What changed from base to commit, renames found. Raises UnknownCommit."""
-    where = () if path is None else ("--", names.to_bytes(names.check_path(path)))
+def diff(git: Git, base: str, commit: str, *, max_bytes: int, path: str = "") -> Diff:
+    """What changed from base to commit (at and below `path`), renames found. Raises UnknownCommit."""
+    where = () if not path else ("--", names.to_bytes(names.check_path(path)))
     args = ("diff-tree", "-r", "--patch", *_DIFF, check_commit(git, base), check_commit(git, commit), *where)
     output, truncated = git.head(*args, max_bytes=max_bytes)
     return Diff(output.decode("utf-8", "replace"), truncated)
