@@ -2,29 +2,34 @@
 
 from decimal import Decimal
 
+import pgtrigger
 from django.db import models
 from django.db.models import Q
 
+from learning.states import PROMPT_TRANSITIONS, PromptStatus
 from projects.ids import new_id
 from projects.roles import Role
+from projects.states import pairs
 
 
 class PromptVersion(models.Model):
-    """One version of a role's system prompt. `success_rate` is the share of its outcomes that succeeded."""
+    """One version of a role's system prompt. `success_rate` is the share of its outcomes that succeeded.
 
-    class Status(models.TextChoices):
-        """At most one version per role is active."""
+    The text never changes once written, so that outcomes belong to what the runs were really told.
+    """
 
-        DRAFT = "draft"
-        TRIAL = "trial"
-        ACTIVE = "active"
-        RETIRED = "retired"
+    class Origin(models.TextChoices):
+        """Who wrote it: a shipped file never replaces what a person wrote or chose."""
+
+        SHIPPED = "shipped"
+        PERSON = "person"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     agent_type = models.CharField(max_length=32, choices=Role)
     version = models.PositiveIntegerField()
     prompt_text = models.TextField()
-    status = models.CharField(max_length=8, choices=Status, default=Status.DRAFT)
+    status = models.CharField(max_length=8, choices=PromptStatus, default=PromptStatus.DRAFT)
+    origin = models.CharField(max_length=8, choices=Origin, default=Origin.PERSON)
     success_rate = models.DecimalField(max_digits=5, decimal_places=4, null=True, blank=True)
     created_at = models.DateTimeField()
 
@@ -39,6 +44,10 @@ class PromptVersion(models.Model):
                 condition=Q(success_rate__isnull=True) | Q(success_rate__gte=0, success_rate__lte=1),
                 name="prompt_success_rate_is_share",
             ),
+        ]
+        triggers = [
+            pgtrigger.FSM(name="prompt_fsm", field="status", transitions=pairs(PROMPT_TRANSITIONS)),
+            pgtrigger.ReadOnly(name="prompt_text_stays", fields=["agent_type", "version", "prompt_text", "origin"]),
         ]
 
     def __str__(self) -> str:
