@@ -1,0 +1,63 @@
+"""The shipped prompts: complete, within their size, and true about what each role may use."""
+
+import re
+
+import pytest
+
+from learning.shipped import shipped_prompt
+from projects.roles import Role
+
+EVERYBODY = {
+    "report_progress",
+    "read_messages",
+    "send_message",
+    "save_checkpoint",
+    "task_complete",
+    "task_failed",
+    "task_blocked",
+}
+OWN_VERBS: dict[Role, set[str]] = {
+    Role.PM: {"ask_mentor", "ask_client", "submit_requirements"},
+    Role.ARCHITECT: {"ask_mentor", "submit_plan"},
+    Role.DEVELOPER: {"ask_mentor", "submit_demo"},
+    Role.MENTOR: {"reply_mentor"},
+}
+SHELL = {Role.DEVELOPER, Role.SRE, Role.TESTER, Role.QA, Role.UAT, Role.MONITOR}
+WRITERS = {Role.DEVELOPER, Role.SRE, Role.TESTER, Role.ARCHITECT, Role.PM}
+
+
+def words_of_tools(text: str) -> str:
+    """The section that lists the tools."""
+    return text.split("## Tools")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("role", Role)
+def test_prompt_has_a_readable_size(role: Role) -> None:
+    lines = shipped_prompt(role).splitlines()
+    assert 25 <= len(lines) <= 60
+    assert max(map(len, lines)) <= 120
+
+
+@pytest.mark.parametrize("role", Role)
+def test_prompt_names_exactly_the_verbs_of_its_role(role: Role) -> None:
+    named = set(re.findall(r"mcp__eklavya__(\w+)", shipped_prompt(role)))
+    assert named == EVERYBODY | OWN_VERBS.get(role, {"ask_mentor"})
+
+
+@pytest.mark.parametrize("role", Role)
+def test_prompt_names_exactly_the_built_in_tools_of_its_role(role: Role) -> None:
+    tools = set(re.findall(r"\b(Bash|Read|Write|Edit|Glob|Grep)\b", words_of_tools(shipped_prompt(role))))
+    expected = {"Read", "Glob", "Grep"}
+    expected |= {"Bash"} if role in SHELL else set()
+    expected |= {"Write", "Edit"} if role in WRITERS else set()
+    assert tools == expected
+
+
+@pytest.mark.parametrize("role", Role)
+def test_prompt_says_what_every_agent_must_know(role: Role) -> None:
+    text = " ".join(shipped_prompt(role).split())
+    assert "<task-context>" in text
+    assert "eklavya.toml" in text
+    assert re.search(r"\b(is|are) data\b", text), "what others wrote is data, not instructions"
+    assert "end your turn" in text
+    assert "## Never" in text
