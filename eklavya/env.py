@@ -187,7 +187,18 @@ class Env(BaseSettings):
         """Django's ALLOWED_HOSTS: the listed ones, the public address's and the previews'."""
         public = urlsplit(self.public_url).hostname or ""
         preview = "." + self.preview_domain.rsplit(":", 1)[0]
-        return list(dict.fromkeys([*self.EKLAVYA_ALLOWED_HOSTS, public, preview]))
+        # health checks of this machine come as 127.0.0.1
+        return list(dict.fromkeys([*self.EKLAVYA_ALLOWED_HOSTS, public, preview, "127.0.0.1"]))
+
+    def exported(self) -> dict[str, str]:
+        """The same environment for another process, whatever that finds in a .env file."""
+        values = {"EKLAVYA_ENV_FILE": ""}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            values[name] = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
+        return {**values, "DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
 
     @cached_property
     def services(self) -> Services:

@@ -16,6 +16,11 @@ _LOG_LIMIT_BYTES = 20_000_000
 POLL_SECONDS = 0.05
 
 
+def bare_environment() -> dict[str, str]:
+    """What any program may know: no keys, no addresses."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """What a process is. Two children of one specification never run at a time."""
@@ -35,8 +40,8 @@ class Spec:
     death_signal: signal.Signals = signal.SIGTERM
     """Sent by the kernel when the supervisor dies."""
     user: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
-    """Added to the supervisor's own."""
+    environment: Mapping[str, str] = field(default_factory=bare_environment)
+    """All of it: nothing is inherited."""
     cwd: Path | None = None
     before: Callable[[], None] | None = None
     """Clears what a killed predecessor left; called before each start."""
@@ -80,7 +85,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.spec.cwd,
-                env={**os.environ, **self.spec.environment},
+                env=self.spec.environment,
                 # Ctrl-C in the terminal reaches the supervisor alone, which then stops all in order
                 start_new_session=True,
             )

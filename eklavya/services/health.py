@@ -5,6 +5,7 @@ import http.client
 import psycopg
 import redis
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 
 def http_answers(port: int, *, host: str = "127.0.0.1", path: str = "/healthz") -> bool:
@@ -47,7 +48,7 @@ def worker_answers(broker_url: str, node: str) -> bool:
     try:
         # limit: return with the first answer instead of waiting for more
         return bool(app.control.inspect([node], timeout=1, limit=1).ping())
-    except OSError:
+    except (OSError, OperationalError, redis.RedisError):
         return False
     finally:
         app.close()

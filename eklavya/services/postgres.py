@@ -4,11 +4,8 @@ PostgreSQL refuses to run as root. Started by root it runs as a system user of i
 data.
 """
 
-import os
-import pwd
 import shutil
 import signal
-import stat
 import subprocess
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -17,13 +14,13 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from eklavya.services import account
 from eklavya.services.child import Spec
 from eklavya.services.errors import ServiceError
 from eklavya.services.health import database_problem
 from eklavya.services.sockets import make_socket_directory, postgres_url, socket_directory
 
 VERSION = 18
-SYSTEM_USER = "eklavya-postgres"
 
 
 def _binaries() -> Path:
@@ -74,7 +71,7 @@ def postgres_spec(var: Path, *, durable: bool = True) -> Spec:
         stop_signal=signal.SIGINT,
         stop_timeout_s=30,
         death_signal=signal.SIGINT,
-        user=_user(),
+        user=account.needed(),
         cwd=Path("/"),
         before=lambda: clear_leftover_pid_file(data),
     )
@@ -85,13 +82,14 @@ def prepare_postgres(var: Path, *, durable: bool = True) -> None:
 
     Raises ServiceError, for example on a full disk.
     """
-    sockets = make_socket_directory(var, owners=_owners())
+    account.ensure()
+    sockets = make_socket_directory(var)
     data = var / "postgres"
-    if user := _user():
-        _give(sockets, user)
+    if account.needed():
+        account.give(sockets)
+        account.let_read(_BINARIES.parent, program=_BINARIES / "postgres")
         for path in (data, sockets, _BINARIES / "postgres"):
-            _let_pass(path)
-        _let_read(_BINARIES.parent)
+            account.let_pass(path)
     if not data.exists():
         _initialise(data, durable=durable)
     found = (data / "PG_VERSION").read_text(encoding="ascii").strip()
@@ -148,8 +146,8 @@ def _initialise(data: Path, *, durable: bool) -> None:
     draft = data.with_name("postgres.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(mode=0o700, parents=True)
-    if user := _user():
-        _give(draft, user)
+    if account.needed():
+        account.give(draft)
     options = ["--username=eklavya", "--auth=trust", "--encoding=UTF8", "--no-instructions"]
     # the locale is PostgreSQL's own, so that a copied data directory sorts the same on every machine
     locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
@@ -159,14 +157,15 @@ def _initialise(data: Path, *, durable: bool) -> None:
 
 
 def _run_as_owner(command: Sequence[str]) -> None:
-    user = _user()
-    identity = pwd.getpwnam(user) if user else None
+    identity = account.ids()
     result = subprocess.run(
         command,
         check=False,
         capture_output=True,
         text=True,
         cwd="/",
+        # Ctrl-C is for the supervisor alone
+        start_new_session=True,
         user=identity.pw_uid if identity else None,
         group=identity.pw_gid if identity else None,
         extra_groups=[] if identity else None,
@@ -174,51 +173,3 @@ def _run_as_owner(command: Sequence[str]) -> None:
     if result.returncode:
         said = [line for line in result.stderr.splitlines() if "error:" in line or "FATAL:" in line]
         raise ServiceError(f"{Path(command[0]).name} failed: {' '.join(said) or result.stderr.strip()}")
-
-
-def _user() -> str | None:
-    """The system user to run as: none unless we are root."""
-    return SYSTEM_USER if os.geteuid() == 0 else None
-
-
-def _owners() -> frozenset[int]:
-    if _user() is None:
-        return frozenset()
-    _ensure_system_user()
-    return frozenset({pwd.getpwnam(SYSTEM_USER).pw_uid})
-
-
-def _ensure_system_user() -> None:
-    try:
-        pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
-        try:
-            subprocess.run(command, check=True, capture_output=True, text=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            detail = getattr(error, "stderr", None) or str(error)
-            raise ServiceError(
-                f"cannot create the user {SYSTEM_USER} that PostgreSQL runs as ({detail.strip()}):"
-                " start as an ordinary user instead"
-            ) from None
-
-
-def _give(path: Path, user: str) -> None:
-    shutil.chown(path, user, user)
-
-
-def _let_pass(path: Path) -> None:
-    """Let the database's user walk through the directories above ``path``: search only, not list or read."""
-    for directory in path.parents:
-        mode = directory.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            directory.chmod(mode | stat.S_IXOTH)
-
-
-def _let_read(tree: Path) -> None:
-    """Let the database's user read its own programs, where they were installed under a strict umask."""
-    if (tree / "bin" / "postgres").stat().st_mode & stat.S_IXOTH:
-        return
-    for path in tree.rglob("*"):
-        mode = path.stat().st_mode
-        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))

@@ -8,6 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from eklavya.services import account
 from eklavya.services.errors import ServiceError
 
 # sun_path holds 108 bytes with its closing zero; PostgreSQL's name in the directory is the longer one.
@@ -27,16 +28,17 @@ def socket_directory(var: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"eklavya-{os.getuid()}-{digest}"
 
 
-def make_socket_directory(var: Path, *, owners: frozenset[int] | None = None) -> Path:
-    """The directory, made and closed to others (0700). ``owners``: users that may hold it besides this one.
+def make_socket_directory(var: Path) -> Path:
+    """The directory, made and closed to others (0700).
 
     Raises ServiceError where somebody else made it first: the temporary directory is everybody's.
     """
     path = socket_directory(var)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
-    found = path.lstat()
-    if path.is_symlink() or found.st_uid not in {os.getuid(), *(owners or ())}:
+    database_user = account.ids()
+    owners = {os.getuid(), database_user.pw_uid if database_user else os.getuid()}
+    if path.is_symlink() or path.lstat().st_uid not in owners:
         problem = f"{path} belongs to somebody else"
         raise ServiceError(f"{problem}: remove it, or set EKLAVYA_VAR to a shorter path")
     path.chmod(0o700)

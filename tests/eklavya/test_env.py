@@ -135,7 +135,7 @@ def test_allowed_hosts_include_the_public_address_and_previews(monkeypatch: pyte
     monkeypatch.setenv("EKLAVYA_PREVIEW_DOMAIN", "previews.example")
     env = Env()
     assert env.public_url == "https://portal.example"
-    assert env.allowed_hosts == ["a.example", "b.example", "portal.example", ".previews.example"]
+    assert env.allowed_hosts == ["a.example", "b.example", "portal.example", ".previews.example", "127.0.0.1"]
 
 
 def test_dot_env_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +144,16 @@ def test_dot_env_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("EKLAVYA_IMAGE", "theirs")
     env = Env()
     assert (env.EKLAVYA_WEB_PORT, env.EKLAVYA_IMAGE) == (9000, "theirs")
+
+
+def test_exported_environment_means_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    env = Env(EKLAVYA_VAR=tmp_path, EKLAVYA_WEB_PORT=9000, REDIS_URL=SecretStr("redis://cache"))
+    for name, value in env.exported().items():
+        monkeypatch.setenv(name, value)
+    again = Env()
+    same = set(Env.model_fields) - {"DATABASE_URL"}
+    assert {name: getattr(again, name) for name in same} == {name: getattr(env, name) for name in same}
+    assert again.database_url == env.database_url
 
 
 def test_example_names_every_variable() -> None:

@@ -1,0 +1,151 @@
+"""The one stack of a data directory: its lock, its record, and what it left when it was killed."""
+
+import fcntl
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TypedDict
+
+import psutil
+
+from eklavya.services.errors import AlreadyRunning
+
+# The kernel counts a process's start in ticks since boot; clock corrections move the boot time a little.
+_CLOCK_TOLERANCE_S = 2
+_REAP_TIMEOUT_S = 20
+
+
+class ProcessRecord(TypedDict):
+    """One child as recorded; pid and start time together name a process for good."""
+
+    pid: int
+    created: float
+    """Seconds since the epoch."""
+    state: str
+    stop_signal: int
+
+
+class Record(TypedDict):
+    """Content of ``run/eklavya.json``."""
+
+    pid: int
+    url: str
+    state: str
+    processes: dict[str, ProcessRecord]
+
+
+def record_path(var: Path) -> Path:
+    """Where a stack says what it runs."""
+    return var / "run" / "eklavya.json"
+
+
+def read_record(var: Path) -> Record | None:
+    """The latest record; it may be a dead stack's."""
+    try:
+        record: Record = json.loads(record_path(var).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replace a file in one step, so that a reader never sees half of it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    draft.replace(path)
+
+
+class Lock:
+    """Held by the process whose stack runs. The kernel lets go of it however that process ends."""
+
+    def __init__(self, var: Path) -> None:
+        self._var = var
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, or raise AlreadyRunning."""
+        (self._var / "run").mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._var / "run" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        # is_held() of another process takes the lock for an instant: look again before believing it
+        for attempt in range(10):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05 * (attempt > 0))
+            else:
+                self._descriptor = descriptor
+                return
+        os.close(descriptor)
+        record = read_record(self._var)
+        raise AlreadyRunning(record["pid"] if record else 0, record["url"] if record else "starting")
+
+    def release(self) -> None:
+        """Let go."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def is_held(var: Path) -> bool:
+    """True while some process holds the lock."""
+    try:
+        descriptor = os.open(var / "run" / "lock", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def reap_leftovers(var: Path) -> list[str]:
+    """End what a killed stack left running, by the record and the start times in it; returns the names.
+
+    Call it with the lock held. The kernel ends children together with their supervisor where it can; this
+    is for what it could not, and for what those children had started themselves in the same session.
+    """
+    record = read_record(var)
+    if record is None:
+        return []
+    found: list[psutil.Process] = []
+    names = []
+    for name, child in record["processes"].items():
+        if processes := _session(child):
+            names.append(name)
+            found += processes
+            for process in processes:
+                _signal(process, child["stop_signal"])
+    _, alive = psutil.wait_procs(found, timeout=_REAP_TIMEOUT_S)
+    for process in alive:
+        _signal(process, 9)
+    psutil.wait_procs(alive, timeout=_REAP_TIMEOUT_S)
+    return names
+
+
+def _session(child: ProcessRecord) -> list[psutil.Process]:
+    """What lives of the recorded child's session, in which each child is the leader."""
+    try:
+        leader_created = psutil.Process(child["pid"]).create_time()
+    except psutil.NoSuchProcess:
+        pass
+    else:
+        if abs(leader_created - child["created"]) > _CLOCK_TOLERANCE_S:
+            return []  # the number belongs to another process by now
+    return [process for process in psutil.process_iter() if _session_id(process) == child["pid"]]
+
+
+def _session_id(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except OSError:
+        return None
+
+
+def _signal(process: psutil.Process, number: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(number)

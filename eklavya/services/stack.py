@@ -1,0 +1,349 @@
+"""All processes of one machine as one thing: start it, watch it, stop it.
+
+The stack of a data directory runs once. It belongs to the thread that starts it; that thread calls `poll`
+now and then, which restarts what died, and `stop` in the end. `request_stop` may be called from a signal
+handler.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+
+from eklavya.env import Env
+from eklavya.services import components as programs
+from eklavya.services import instance
+from eklavya.services.child import POLL_SECONDS, Child, Spec, describe_exit
+from eklavya.services.errors import ServiceError, StartFailed, StopRequested
+from eklavya.services.health import database_problem, redis_problem
+from eklavya.services.ports import check_free
+from eklavya.services.postgres import ensure_database, postgres_spec, prepare_postgres
+from eklavya.services.valkey import prepare_valkey, valkey_spec
+
+SERVERS = ("postgres", "valkey")
+COMMANDS = ("migrations", "setup")
+PROGRAMS = ("rehearsal", "gateway", "web", "worker", "beat")
+ALL = (*SERVERS, *COMMANDS, *PROGRAMS)
+
+# Who needs whom: agents talk to the gateway until the worker has let them go; all write to the servers.
+_STOP_ORDER = (("beat", "web"), ("worker",), ("gateway", "rehearsal"), ("valkey",), ("postgres",))
+
+_NEEDED_BYTES = 300_000_000
+_MAX_RESTARTS = 6
+_LONGEST_PAUSE_S = 30
+# A process that ran for so long had not failed to start: its count begins anew.
+_STEADY_S = 120
+
+State = Literal["starting", "ready", "warning", "restarting", "failed", "stopping", "stopped"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """News of one part, for whoever watches."""
+
+    name: str
+    title: str
+    state: State
+    detail: str = ""
+    seconds: float = 0.0
+    """Since the part began to start."""
+
+
+class _Watched:
+    """A child with its recent failures."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.state: State = "starting"
+        self.failures = 0
+        self.retry_at = 0.0
+
+
+class Stack:
+    """The processes of one data directory.
+
+    ``components`` names the parts to start, in any order; ``report`` is told each piece of news;
+    ``on_stop`` is called while stopping, after the worker and before the servers.
+    """
+
+    def __init__(
+        self,
+        env: Env,
+        components: Collection[str] = ALL,
+        report: Callable[[Report], None] = lambda report: None,
+        *,
+        on_stop: Callable[[], None] | None = None,
+    ) -> None:
+        unknown = set(components) - set(ALL)
+        assert not unknown, f"no such components: {unknown}"
+        self.env = env
+        self.var = env.EKLAVYA_VAR
+        self.logs = self.var / "logs"
+        self._components = {name for name in components if name != "rehearsal" or env.rehearsal}
+        self._report = report
+        self._on_stop = on_stop
+        self._lock = instance.Lock(self.var)
+        self._services_path = self.var / "run" / "services.json"
+        self._watched: dict[str, _Watched] = {}
+        self._stop_requests = 0
+        self._state = "starting"
+        self._isolated = False
+
+    # -- starting
+
+    def start(self) -> None:
+        """Start all components; each does its work when this returns.
+
+        Raises ServiceError with nothing left running, and StopRequested when asked to stop meanwhile.
+        """
+        try:
+            self._lock.acquire()
+        except OSError as error:
+            raise unwritable(error) from error
+        try:
+            self._start()
+        except OSError as error:
+            self.stop()
+            raise unwritable(error) from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start(self) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self._check_room()
+        if names := instance.reap_leftovers(self.var):
+            detail = f"of a killed start, ended: {', '.join(names)}"
+            self._say("leftovers", "Leftovers", state="warning", detail=detail)
+        self._check_ports()
+        self._start_servers()
+        self._run_commands()
+        specs = programs.program_specs(self.env, isolated=self._isolated)
+        self._begin([specs[name] for name in PROGRAMS if name in self._components])
+        self._state = "running"
+        self._record()
+
+    def _check_room(self) -> None:
+        free = shutil.disk_usage(self.var).free
+        if free < _NEEDED_BYTES:
+            has = f"{self.var} has only {free / 1e6:.0f} MB free"
+            raise ServiceError(f"{has}: make room ({_NEEDED_BYTES / 1e6:.0f} MB or more), or set EKLAVYA_VAR")
+
+    def _check_ports(self) -> None:
+        if "gateway" in self._components:
+            self._isolated = programs.runtime_choice(self.env).runtime.isolated
+        for name, port in programs.ports(self.env, isolated=self._isolated).items():
+            if name in self._components:
+                check_free(port)
+
+    def _start_servers(self) -> None:
+        specs = []
+        if self.env.DATABASE_URL:
+            self._check_own("DATABASE_URL", "PostgreSQL", problem=database_problem(self.env.database_url))
+        elif "postgres" in self._components:
+            prepare_postgres(self.var)
+            specs.append(postgres_spec(self.var))
+        if self.env.REDIS_URL:
+            self._check_own("REDIS_URL", "Redis", problem=redis_problem(self.env.redis_url))
+        elif "valkey" in self._components:
+            prepare_valkey(self.var)
+            specs.append(valkey_spec(self.var))
+        self._begin(specs)
+        if "postgres" in self._watched:
+            ensure_database(self.var)
+        self._record_services()
+
+    def _check_own(self, variable: str, title: str, *, problem: str) -> None:
+        if problem:
+            fix = "start that server, correct the variable, or unset it for the embedded one"
+            raise ServiceError(f"{variable} does not answer ({problem}): {fix}")
+        self._say(variable, title, state="ready", detail=f"yours ({variable})")
+
+    def _run_commands(self) -> None:
+        specs = programs.command_specs(self.env)
+        for name in COMMANDS:
+            if name in self._components:
+                self._run_command(specs[name])
+
+    def _run_command(self, spec: Spec) -> None:
+        """Run a command to its end, telling how far migrations are."""
+        child = self._child(spec)
+        child.log.unlink(missing_ok=True)
+        child.start()
+        self._say(spec.name, spec.title, state="starting")
+        done = 0
+        try:
+            while child.exit_code is None:
+                self._pause()
+                if (applied := _applied(child)) != done:
+                    done = applied
+                    self._say(spec.name, spec.title, state="starting", detail=f"{done} applied")
+        finally:
+            child.kill()
+        if child.exit_code:
+            raise StartFailed(f"{spec.title} failed: {child.reason()}")
+        detail = f"{_applied(child)} applied" if spec.name == "migrations" else "done"
+        self._say(spec.name, spec.title, state="ready", detail=detail, since=child.started_at)
+
+    def _begin(self, specs: Iterable[Spec]) -> None:
+        """Start some at once, and return when each is ready."""
+        waiting = []
+        for spec in specs:
+            watched = self._watched[spec.name] = _Watched(self._child(spec))
+            watched.child.start()
+            self._say(spec.name, spec.title, state="starting")
+            waiting.append(watched)
+        self._record()
+        while waiting:
+            self._pause()
+            waiting = [watched for watched in waiting if not self._became_ready(watched)]
+
+    def _became_ready(self, watched: _Watched) -> bool:
+        if not watched.child.check_ready():
+            return False
+        watched.state = "ready"
+        spec = watched.child.spec
+        self._say(spec.name, spec.title, state="ready", since=watched.child.started_at)
+        return True
+
+    def _child(self, spec: Spec) -> Child:
+        return Child(spec, logs=self.logs)
+
+    # -- watching
+
+    def poll(self) -> None:
+        """Look at each process once: report and restart what died, unless it dies again and again."""
+        for watched in self._watched.values():
+            before = watched.state
+            self._look_at(watched)
+            if watched.state != before:
+                self._record()
+
+    def _look_at(self, watched: _Watched) -> None:
+        child = watched.child
+        try:
+            if watched.state == "restarting":
+                if time.monotonic() >= watched.retry_at:
+                    child.start()
+                    watched.state = "starting"
+            elif watched.state == "starting":
+                self._became_ready(watched)
+            elif watched.state == "ready" and child.exit_code is not None:
+                self._failed(watched, f"{describe_exit(child.exit_code)}: {child.reason()}")
+        except (ServiceError, OSError) as problem:
+            child.kill()
+            self._failed(watched, str(problem))
+
+    def _failed(self, watched: _Watched, problem: str) -> None:
+        now = time.monotonic()
+        if now - watched.child.started_at > _STEADY_S:
+            watched.failures = 0
+        watched.failures += 1
+        spec = watched.child.spec
+        if watched.failures > _MAX_RESTARTS:
+            watched.state = "failed"
+            detail = f"{problem}; given up after {_MAX_RESTARTS} restarts"
+            self._say(spec.name, spec.title, state="failed", detail=detail)
+            return
+        pause = min(2 ** (watched.failures - 1), _LONGEST_PAUSE_S)
+        watched.state = "restarting"
+        watched.retry_at = now + pause
+        self._say(spec.name, spec.title, state="restarting", detail=f"{problem}; again in {pause} s")
+
+    @property
+    def states(self) -> dict[str, State]:
+        """What each process is doing, by its name."""
+        return {name: watched.state for name, watched in self._watched.items()}
+
+    # -- stopping
+
+    def request_stop(self) -> None:
+        """Ask for a stop: the first time an orderly one, after that at once. Safe in a signal handler."""
+        self._stop_requests += 1
+
+    @property
+    def stop_requested(self) -> bool:
+        """True once somebody asked."""
+        return self._stop_requests > 0
+
+    def stop(self) -> None:
+        """Stop all in order, the data kept. Does nothing the second time."""
+        self._state = "stopping"
+        for names in _STOP_ORDER:
+            self._stop_some([self._watched[name] for name in names if name in self._watched])
+            if "worker" in names and self._on_stop and self._stop_requests < 2:
+                self._on_stop()
+        self._watched.clear()
+        with suppress(OSError):  # on a full disk or a lost one there is nothing more to tidy
+            instance.record_path(self.var).unlink(missing_ok=True)
+            self._services_path.unlink(missing_ok=True)
+        self._lock.release()
+
+    def _stop_some(self, watched: list[_Watched]) -> None:
+        for one in watched:
+            one.state = "stopping"
+            one.child.signal_stop()
+            self._say(one.child.spec.name, one.child.spec.title, state="stopping")
+        for one in watched:
+            began = time.monotonic()
+            one.child.stop(hurry=lambda: self._stop_requests > 1)
+            one.state = "stopped"
+            self._say(one.child.spec.name, one.child.spec.title, state="stopped", since=began)
+
+    # -- records
+
+    def _record(self) -> None:
+        processes: dict[str, instance.ProcessRecord] = {}
+        for name, watched in self._watched.items():
+            with suppress(psutil.NoSuchProcess):
+                if pid := watched.child.pid:
+                    processes[name] = {
+                        "pid": pid,
+                        "created": psutil.Process(pid).create_time(),
+                        "state": watched.state,
+                        "stop_signal": int(watched.child.spec.stop_signal),
+                    }
+        record: instance.Record = {
+            "pid": psutil.Process().pid,
+            "url": self.env.public_url,
+            "state": self._state,
+            "processes": processes,
+        }
+        instance.write_json(instance.record_path(self.var), record)
+
+    def _record_services(self) -> None:
+        embedded = {
+            **({"DATABASE_URL": self.env.database_url} if "postgres" in self._watched else {}),
+            **({"REDIS_URL": self.env.redis_url} if "valkey" in self._watched else {}),
+        }
+        instance.write_json(self._services_path, embedded)
+
+    # -- small things
+
+    def _pause(self) -> None:
+        if self.stop_requested:
+            raise StopRequested
+        time.sleep(POLL_SECONDS)
+
+    def _say(self, name: str, title: str, *, state: State, detail: str = "", since: float | None = None) -> None:
+        seconds = time.monotonic() - since if since is not None else 0.0
+        self._report(Report(name, title, state, detail=detail, seconds=seconds))
+
+
+def _applied(child: Child) -> int:
+    """Migrations applied so far, by the command's own words."""
+    try:
+        return child.log.read_text(encoding="utf-8", errors="replace").count("... OK")
+    except OSError:
+        return 0
+
+
+def unwritable(error: OSError) -> ServiceError:
+    """A file system's refusal, as a sentence."""
+    place = f" {error.filename}" if error.filename else ""
+    fix = "make room and let it be written, or set EKLAVYA_VAR"
+    return ServiceError(f"cannot write{place} ({error.strerror}): {fix}")
