@@ -1,5 +1,6 @@
 """Where things are on this machine: the runtime in use, the projects' repositories, the runs' directories."""
 
+import hashlib
 from functools import cache
 from pathlib import Path
 from uuid import UUID
@@ -7,6 +8,7 @@ from uuid import UUID
 from django.conf import settings
 
 from agents.runtimes.contract import Runtime
+from agents.runtimes.registry import Choice, choose
 from agents.workspace import Repository
 
 
@@ -23,3 +25,30 @@ def run_directory(run_id: UUID) -> Path:
 def network_name(project_id: UUID) -> str:
     """Return the short id under which runtimes know a project. The random part of a UUIDv7 is at its end."""
     return f"p{project_id.hex[-12:]}"
+
+
+@cache
+def choice() -> Choice:
+    """Return the runtime in use and why it is; chosen once per process.
+
+    Raises RuntimeUnavailable, saying what to do, when the one asked for does not work. Without isolation a real model
+    is only used when `EKLAVYA_ALLOW_LOCAL_RUNTIME` says so; the rehearsal model's agents are ours.
+    """
+    return choose(
+        settings.EKLAVYA_RUNTIME,
+        state_dir=Path(settings.EKLAVYA_VAR) / "sandboxes",
+        image=settings.EKLAVYA_IMAGE,
+        namespace=_namespace(),
+        allow_local=settings.EKLAVYA_ALLOW_LOCAL_RUNTIME or settings.EKLAVYA_MODEL_MODE == "rehearsal",
+    )
+
+
+def runtime() -> Runtime:
+    """Return the runtime in use. Raises RuntimeUnavailable as `choice`."""
+    return choice().runtime
+
+
+def _namespace() -> str:
+    """Name this installation among those that share a Docker daemon: by where its data is."""
+    where = hashlib.sha256(str(Path(settings.EKLAVYA_VAR).resolve()).encode()).hexdigest()
+    return f"eklavya-{where[:8]}"

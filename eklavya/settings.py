@@ -1,5 +1,7 @@
 """Settings of the whole. What can be set from outside is in `eklavya.env` and explained in `.env.example`."""
 
+import socket
+
 from eklavya.env import BASE_DIR, Env
 
 env = Env()
@@ -83,6 +85,9 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False  # a lost message is swept up; a redelivered one would only lose the claim
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "eklavya"
+# A run holds its thread for as long as it lasts; the rest are for everything else.
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_CONCURRENCY = env.EKLAVYA_MAX_CONCURRENT_RUNS + 8
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -144,6 +149,7 @@ SERVESTATIC_USE_FINDERS = True
 EKLAVYA_VAR = env.EKLAVYA_VAR
 EKLAVYA_RUNTIME = env.EKLAVYA_RUNTIME
 EKLAVYA_IMAGE = env.EKLAVYA_IMAGE
+EKLAVYA_ALLOW_LOCAL_RUNTIME = env.EKLAVYA_ALLOW_LOCAL_RUNTIME or DEBUG
 EKLAVYA_PUBLIC_URL = env.public_url
 EKLAVYA_PREVIEW_DOMAIN = env.preview_domain
 EKLAVYA_GATEWAY_PORT = env.EKLAVYA_GATEWAY_PORT
@@ -156,9 +162,12 @@ EKLAVYA_ACCOUNT_LIMIT = 40 * env.EKLAVYA_BUDGET_LIMIT
 EKLAVYA_CURRENCY = "USD"
 EKLAVYA_DEFAULT_MODEL = "claude-sonnet-4-5"
 EKLAVYA_BRIEF_MAX_CHARS = 100_000
+# This machine among the workers; each has a queue of its own for runs.
+EKLAVYA_WORKER_NAME = f"{socket.gethostname()}-{env.EKLAVYA_WEB_PORT}"
+EKLAVYA_WORKER_QUEUE = f"runs.{EKLAVYA_WORKER_NAME}"
 EKLAVYA_LEASE_SECONDS = 30  # a run whose supervisor is silent for so long is lost
+EKLAVYA_STALL_SECONDS = 300  # a process that says nothing for so long is ended
 EKLAVYA_DEMO_DAYS = 7
-# Set-up of the whole registers what lower apps need from higher ones (eklavya/wiring.py)
 
 LOGGING = {
     "version": 1,

@@ -147,7 +147,7 @@ def _append(rows: list[AuditLog]) -> None:
 
 
 def _published(row: AuditLog) -> Published:
-    return Published(row.id, row.project_id, row.action, row.object_id, row.event_type)
+    return Published(row.id, row.project_id, row.action, row.object_id, row.details, row.event_type)
 
 
 def digest(row: AuditLog) -> str:

@@ -8,10 +8,10 @@ from django.conf import settings
 from projects.errors import InvalidBrief
 
 SAMPLE_BRIEF = """\
-We run a tool library for our neighbourhood. Members borrow tools such as drills and ladders and bring them back within \
-two weeks. We need a small web page where a volunteer adds tools with a photo link, a category and a daily deposit, \
-registers members with name, e-mail and phone, and records who borrowed what until when. We want to see at a glance \
-what is out and what is overdue, search for a tool by name, and export the list of loans."""
+We run a tool library for our neighbourhood. Members borrow tools such as drills and ladders and bring them back \
+within two weeks. We need a small web page where a volunteer adds tools with a photo link, a category and a daily \
+deposit, registers members with name, e-mail and phone, and records who borrowed what until when. We want to see at a \
+glance what is out and what is overdue, search for a tool by name, and export the list of loans."""
 
 _NAME_MAX = 60
 

@@ -66,6 +66,7 @@ class Published:
     project_id: UUID | None
     action: str
     object_id: str
+    details: dict[str, Any]
     event_type: str
 
 

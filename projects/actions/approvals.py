@@ -162,6 +162,22 @@ def withdraw(approvals: Sequence[Approval], *, reason: str, by: Actor, now: date
             journal.add("approval.withdrawn", project_id=approval.project_id, obj=approval, details={"reason": reason})
 
 
+def escalate_overdue(*, by: Actor, now: datetime) -> int:
+    """Remind people of what they did not decide in time. Nothing is decided for them; work on it waits."""
+    overdue = Approval.objects.select_for_update(skip_locked=True, of=("self",)).filter(
+        status=ApprovalStatus.PENDING, deadline_at__lte=now
+    )
+    with audit.journal(by=by, now=now) as journal:
+        found = list(overdue.select_related("project"))
+        for approval in found:
+            step(approval, ApprovalStatus.ESCALATED, table=APPROVAL_TRANSITIONS)
+            journal.add("approval.escalated", project_id=approval.project_id, obj=approval)
+            title = f"Still waits for you: {approval.title}"
+            link = {"label": "Decide", "url": f"/approvals/{approval.pk}/"}
+            notify(approval.project, level=Notification.Level.WARNING, title=title, links=[link], by=by, now=now)
+    return len(found)
+
+
 def _check_option(approval: Approval, decision: Decision) -> Option:
     offered = {option.value: option for option in OPTIONS[ApprovalKind(approval.kind)]}
     option = offered.get(decision.option)

@@ -1,0 +1,112 @@
+"""The members of a squad: called in, set to work, set free."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from agents.models import Agent, Run
+from agents.states import AGENT_TRANSITIONS, AgentStatus
+from projects import audit
+from projects.actors import Actor
+from projects.events import AGENT_BLOCKED, AGENT_COMPLETED, AGENT_SPAWNED, AGENT_WORKING, Event
+from projects.ids import new_id
+from projects.models import Project, SquadMember, Task
+from projects.transitions import step
+
+# An agent whose question is being answered may take other work meanwhile.
+FREE = frozenset({AgentStatus.READY, AgentStatus.BLOCKED})
+
+
+def spawn_agents(projects: Iterable[UUID], *, by: Actor, now: datetime) -> None:
+    """Call in the squads of projects that have none yet, all at once."""
+    members = list(
+        SquadMember.objects.filter(squad__project__in=list(projects), agents__isnull=True)
+        .select_related("squad__project")
+        .order_by("role")
+    )
+    with audit.journal(by=by, now=now) as journal:
+        for member in members:
+            for number in range(1, member.count + 1):
+                _spawn(journal, member, number)
+
+
+def _spawn(journal: audit.Journal, member: SquadMember, number: int) -> None:
+    name = f"{member.role}-{number}" if member.count > 1 else member.role
+    project = member.squad.project
+    agent = Agent.objects.create(
+        id=new_id(), project=project, member=member, agent_type=member.role, name=name, created_at=journal.now
+    )
+    step(agent, AgentStatus.INIT, table=AGENT_TRANSITIONS)
+    step(agent, AgentStatus.READY, table=AGENT_TRANSITIONS)
+    payload = {"projectId": project.pk, "agentId": agent.pk, "agentType": agent.agent_type}
+    journal.add(
+        "agent.spawned",
+        project_id=project.pk,
+        agent_id=agent.pk,
+        obj=agent,
+        details={"name": name, "model": member.model},
+        event=Event(AGENT_SPAWNED, payload),
+    )
+
+
+def begin_work(agent: Agent, task: Task, *, by: Actor, now: datetime) -> None:
+    """Set a free agent to work on a task."""
+    with audit.journal(by=by, now=now) as journal:
+        step(agent, AgentStatus.WORKING, table=AGENT_TRANSITIONS)
+        payload = {"agentId": agent.pk, "taskId": task.pk, "description": task.title}
+        _record(journal, "agent.working", agent, task, Event(AGENT_WORKING, payload))
+
+
+def end_work(run: Run, result: str, *, by: Actor, now: datetime) -> None:
+    """Set an agent free after its run. `result` is a word for what came of it."""
+    agent = run.agent
+    with audit.journal(by=by, now=now) as journal:
+        step(agent, AgentStatus.COMPLETE, table=AGENT_TRANSITIONS, pid=None, working_dir="")
+        payload = {"agentId": agent.pk, "taskId": run.task_id, "result": result}
+        _record(journal, "agent.completed", agent, run.task, Event(AGENT_COMPLETED, payload))
+        step(agent, AgentStatus.READY, table=AGENT_TRANSITIONS)
+
+
+def end_badly(run: Run, reason: str, *, by: Actor, now: datetime) -> None:
+    """Set an agent free after a run that led to nothing."""
+    agent = run.agent
+    with audit.journal(by=by, now=now) as journal:
+        step(agent, AgentStatus.FAILED, table=AGENT_TRANSITIONS, pid=None, working_dir="")
+        _record(journal, "agent.failed", agent, run.task, None, {"reason": reason})
+        step(agent, AgentStatus.READY, table=AGENT_TRANSITIONS)
+
+
+def block(run: Run, reason: str, *, needs_admin: bool, by: Actor, now: datetime) -> None:
+    """Note that an agent waits for an answer."""
+    agent = run.agent
+    with audit.journal(by=by, now=now) as journal:
+        step(agent, AgentStatus.BLOCKED, table=AGENT_TRANSITIONS, pid=None, working_dir="")
+        payload = {"agentId": agent.pk, "reason": reason, "needsAdmin": needs_admin}
+        _record(journal, "agent.blocked", agent, run.task, Event(AGENT_BLOCKED, payload))
+
+
+def dismiss_agents(project: Project, *, by: Actor, now: datetime) -> None:
+    """End a finished project's agents. None of them may be working."""
+    with audit.journal(by=by, now=now) as journal:
+        for agent in project.agents.exclude(status__in=[AgentStatus.TERMINATED, AgentStatus.WORKING]):  # type: ignore[attr-defined]
+            step(agent, AgentStatus.TERMINATED, table=AGENT_TRANSITIONS)
+            journal.add("agent.terminated", project_id=project.pk, agent_id=agent.pk, obj=agent)
+
+
+def _record(
+    journal: audit.Journal,
+    action: str,
+    agent: Agent,
+    task: Task,
+    event: Event | None,
+    details: dict[str, Any] | None = None,
+) -> None:
+    journal.add(
+        action,
+        project_id=agent.project_id,
+        agent_id=agent.pk,
+        obj=agent,
+        details={"task": task.pk, "key": task.key} | (details or {}),
+        event=event,
+    )

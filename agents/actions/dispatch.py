@@ -1,0 +1,151 @@
+"""Giving ready tasks to free agents on free workers: one transaction for as many as fit."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Count, F, Q
+
+from agents.actions import agents
+from agents.models import Agent, Run, Worker
+from agents.states import ACTIVE_RUN, AgentStatus, WorkerStatus
+from billing import actions as billing
+from projects import audit, queries
+from projects.actions import tasks
+from projects.actors import Actor
+from projects.ids import new_id
+from projects.models import Squad, Task
+
+SCHEDULER = Actor.system("scheduler")
+# Any constant: the id of the advisory lock that lets one dispatcher count at a time.
+_LOCK_ID = 0x656B_6C76
+
+
+@dataclass(frozen=True)
+class Dispatched:
+    """A run that was made and the queue of the worker that should take it."""
+
+    run_id: UUID
+    queue: str
+
+
+@dataclass
+class _Room:
+    """What is free right now, used up as tasks are handed out."""
+
+    runs: int
+    workers: list[Worker]
+    free_of_worker: dict[UUID, int]
+    free_of_project: dict[UUID, int]
+    agents: dict[tuple[UUID, str], list[Agent]] = field(default_factory=lambda: defaultdict(list))
+
+    def take_worker(self) -> Worker | None:
+        """Return the worker with the most room, with one place less."""
+        best = max(self.workers, key=lambda worker: self.free_of_worker[worker.pk], default=None)
+        if best is None or self.free_of_worker[best.pk] <= 0:
+            return None
+        self.free_of_worker[best.pk] -= 1
+        return best
+
+
+def dispatch(*, now: datetime) -> list[Dispatched]:
+    """Make runs for ready tasks, as many as workers, agents, projects and the account have room for.
+
+    The caller sends each to its worker's queue after the commit. A lost message is found by `sweep_queued`.
+    """
+    with audit.journal(by=SCHEDULER, now=now):
+        with connection.cursor() as cursor:
+            # Two dispatchers that count at once would both see the last free place. Waiting, rather than leaving it to
+            # the other, matters too: it may have looked before this caller's task became ready.
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_ID])
+        workers = _workers_with_room()
+        if not workers:
+            return []
+        active = Run.objects.filter(status__in=ACTIVE_RUN).count()
+        runs = min(settings.EKLAVYA_MAX_CONCURRENT_RUNS - active, sum(w.room for w in workers))  # type: ignore[attr-defined]
+        if runs <= 0:
+            return []
+        candidates = queries.dispatchable(now=now, limit=4 * runs + 20)
+        room = _room(runs, workers, candidates, now=now)
+        locked = {
+            task.pk: task
+            for task in Task.objects.select_for_update(skip_locked=True, of=("self",))
+            .select_related("project")
+            .filter(pk__in=[candidate.task_id for candidate in candidates], status="ready")
+        }
+        chosen = (locked[candidate.task_id] for candidate in candidates if candidate.task_id in locked)
+        return [run for task in chosen if (run := _hand_out(task, room, now=now))]
+
+
+def _workers_with_room() -> list[Worker]:
+    busy = Count("runs", filter=Q(runs__status__in=ACTIVE_RUN))
+    online = Worker.objects.filter(status=WorkerStatus.ONLINE).annotate(room=F("capacity") - busy)
+    return list(online.filter(room__gt=0).order_by("name"))
+
+
+def _room(runs: int, workers: list[Worker], candidates: list[queries.Candidate], *, now: datetime) -> _Room:
+    projects = {candidate.project_id for candidate in candidates}
+    agents.spawn_agents(projects, by=SCHEDULER, now=now)
+    most = dict(Squad.objects.filter(project__in=projects).values_list("project", "max_concurrent_runs"))
+    running = queries.running_counts(list(projects))
+    room = _Room(
+        runs=runs,
+        workers=workers,
+        free_of_worker={worker.pk: worker.room for worker in workers},  # type: ignore[attr-defined]
+        free_of_project={key: limit - running.get(key, 0) for key, limit in most.items()},
+    )
+    free = Agent.objects.select_for_update(skip_locked=True, of=("self",)).filter(
+        project__in=projects, status__in=agents.FREE
+    )
+    for agent in free.select_related("member").order_by("-status", "name"):
+        room.agents[agent.project_id, agent.agent_type].append(agent)
+    return room
+
+
+def _hand_out(task: Task, room: _Room, *, now: datetime) -> Dispatched | None:
+    free_agents = room.agents[task.project_id, task.role]
+    if room.runs <= 0 or room.free_of_project.get(task.project_id, 0) <= 0 or not free_agents:
+        return None
+    worker = room.take_worker()
+    if worker is None:
+        return None
+    room.runs -= 1
+    room.free_of_project[task.project_id] -= 1
+    # Who was asked before knows the task; otherwise a ready agent goes before one that waits for an answer.
+    agent = next((a for a in free_agents if str(a.pk) == task.context.get("agent")), None)
+    agent = agent or min(free_agents, key=lambda a: (a.status != AgentStatus.READY, a.name))
+    free_agents.remove(agent)
+    return Dispatched(_make_run(task, agent, worker, now=now).pk, worker.queue)
+
+
+def _make_run(task: Task, agent: Agent, worker: Worker, *, now: datetime) -> Run:
+    member = agent.member
+    assert member is not None, "an agent outlives its squad only in a deleted project"
+    tasks.allocate_task(task, agent_id=agent.pk, by=SCHEDULER, now=now)
+    agents.begin_work(agent, task, by=SCHEDULER, now=now)
+    attempt = task.runs.count() + 1  # type: ignore[attr-defined]
+    run = Run.objects.create(
+        id=new_id(),
+        project=task.project,
+        task=task,
+        agent=agent,
+        worker=worker,
+        attempt=attempt,
+        runtime=worker.runtime,
+        model=member.model,
+        prompt_version_id=member.prompt_version_id,
+        created_at=now,
+    )
+    billing.open_budgets(task.project, run_id=run.pk, run_limit=member.max_cost, now=now)
+    with audit.journal(by=SCHEDULER, now=now) as journal:
+        journal.add(
+            "run.queued",
+            project_id=run.project_id,
+            agent_id=agent.pk,
+            obj=run,
+            details={"task": task.key, "attempt": attempt, "worker": worker.name, "model": run.model},
+        )
+    return run

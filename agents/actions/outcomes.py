@@ -1,0 +1,120 @@
+"""What follows from how an agent ended its run, where no change of code is to be merged or it is merged already."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from agents.actions import runs
+from agents.actions.runs import Ending
+from agents.actions.verbs import actor_of
+from agents.models import Run
+from agents.states import RunStatus
+from projects import audit
+from projects.actions import plans, tasks
+from projects.actions.tasks import Setback
+from projects.models import Task
+from projects.plans import PlannedTask
+from projects.roles import Role
+from projects.states import TaskKind, TaskStatus
+
+# Verbs after which the run's change is collected, verified and merged.
+DELIVERING = frozenset({"task_complete", "submit_demo", "submit_requirements", "submit_plan"})
+
+
+def settle(run: Run, *, now: datetime) -> None:
+    """End a run whose agent asked, gave up or answered. The agent's process must be gone.
+
+    Needs `run.outcome`, with a verb that delivers nothing.
+    """
+    args = run.outcome["args"]
+    match run.outcome["verb"]:
+        case "task_failed":
+            runs.fail(run, Ending(RunStatus.FAILED, "agent_gave_up", args["reason"]), now=now)
+        case "task_blocked":
+            _ask_for_help(run, args["reason"], now=now)
+        case "ask_mentor":
+            _ask_mentor(run, args["question"], args.get("context", ""), now=now)
+        case "ask_client":
+            _ask_client(run, args["questions"], now=now)
+        case "reply_mentor":
+            _reply(run, args["reply"], now=now)
+        case verb:
+            raise AssertionError(verb)
+
+
+def deliver(run: Run, result: dict[str, Any], *, now: datetime) -> None:
+    """Complete a run whose change is merged (or that had none), with what it submitted, in one transaction."""
+    args, by = run.outcome["args"], actor_of(run)
+    with audit.journal(by=by, now=now):
+        match run.outcome["verb"]:
+            case "submit_requirements":
+                drafts = [plans.RequirementDraft(**draft) for draft in args["requirements"]]
+                plans.record_requirements(run.project, args["project_name"], drafts, by=by, now=now)
+            case "submit_plan":
+                nodes = [PlannedTask.from_json(node) for node in args["tasks"]]
+                plans.propose_plan(run.project, args["summary"], nodes, by=by, now=now)
+        runs.succeed(run, result={"summary": args.get("summary", "")} | result, now=now)
+
+
+def _ask_for_help(run: Run, reason: str, *, now: datetime) -> None:
+    """Mentor first, then a person: who is stuck after the mentor's advice asks the admin."""
+    if run.task.kind != TaskKind.MENTOR and not run.task.context.get("mentor"):
+        _ask_mentor(run, reason, "", now=now)
+        return
+    with audit.journal(by=actor_of(run), now=now):
+        runs.wait_for_answer(run, reason="blocked", detail=reason, needs_admin=True, now=now)
+        blocked = Setback("blocked", reason, _asked_by(run), counts=False)
+        tasks.block_task(run.task, blocked, ask_person=True, by=actor_of(run), now=now)
+
+
+def _ask_mentor(run: Run, question: str, context: str, *, now: datetime) -> None:
+    by = actor_of(run)
+    with audit.journal(by=by, now=now):
+        runs.wait_for_answer(run, reason="awaiting_mentor", detail=question, needs_admin=False, now=now)
+        waiting = Setback("awaiting_mentor", question, _asked_by(run), counts=False)
+        tasks.block_task(run.task, waiting, ask_person=False, by=by, now=now)
+        asked = {"question": question, "context": context, "task": run.task.title}
+        tasks.create_task(
+            run.project,
+            TaskKind.MENTOR,
+            key=f"mentor-{run.pk.hex[-12:]}",
+            role=Role.MENTOR,
+            title=f"Advise on “{run.task.title}”"[:255],
+            description=question,
+            context={"mentor_question": asked, "asking_task": str(run.task_id)},
+            # Somebody waits for it.
+            priority=100,
+            by=by,
+            now=now,
+        )
+
+
+def _ask_client(run: Run, questions: list[dict[str, Any]], *, now: datetime) -> None:
+    by = actor_of(run)
+    with audit.journal(by=by, now=now):
+        detail = " ".join(asked["question"] for asked in questions)
+        runs.wait_for_answer(run, reason="awaiting_answer", detail=detail, needs_admin=True, now=now)
+        tasks.ask_questions(run.task, questions, by=by, now=now)
+
+
+def _reply(run: Run, reply: str, *, now: datetime) -> None:
+    by = actor_of(run)
+    with audit.journal(by=by, now=now):
+        runs.succeed(run, result={"summary": reply}, now=now)
+        asking = _waiting_task(run.task)
+        if asking is not None:
+            advice = [*asking.context.get("mentor", []), {"question": asking.detail, "reply": reply}]
+            tasks.unblock_task(asking, {"mentor": advice}, by=by, now=now)
+
+
+def _waiting_task(mentor_task: Task) -> Task | None:
+    """Return the task that waits for this advice, locked, unless it moved on meanwhile."""
+    asking = Task.objects.select_for_update(of=("self",)).filter(
+        pk=UUID(mentor_task.context["asking_task"]), status=TaskStatus.BLOCKED, reason="awaiting_mentor"
+    )
+    return asking.select_related("project").first()
+
+
+def _asked_by(run: Run) -> dict[str, str]:
+    """Return the mark by which the same agent gets the task back."""
+    return {"agent": str(run.agent_id)}

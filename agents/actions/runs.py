@@ -1,0 +1,192 @@
+"""The life of a run: claimed, leased, worked on, evaluated, merged, ended.
+
+Whoever holds the lease (`owner`) moves the run on. Others only ask (`ask_to_stop`), and the sweep ends what nobody
+holds any more (`agents.actions.recovery`). Every ending goes through `_end`: the token dies with it.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from agents.actions import agents
+from agents.errors import LeaseLost
+from agents.models import Agent, Run, Verification
+from agents.states import ACTIVE_RUN, LEASED_RUN, RUN_TRANSITIONS, RunStatus
+from agents.tokens import hash_token, new_token
+from projects import audit
+from projects.actions import tasks
+from projects.actions.tasks import Setback
+from projects.actors import Actor
+from projects.ids import new_id
+from projects.jsontext import storable_text
+from projects.models import Project
+from projects.states import TaskStatus
+from projects.transitions import step
+
+SUPERVISOR = Actor.system("supervisor")
+
+
+def _lease(now: datetime) -> datetime:
+    return now + timedelta(seconds=settings.EKLAVYA_LEASE_SECONDS)
+
+
+def claim_run(run_id: UUID, *, owner: str, prompt_version_id: UUID | None, now: datetime) -> tuple[Run, str]:
+    """Take a queued run and return it with its fresh token. Raises LeaseLost when somebody else has it.
+
+    A message that is delivered twice ends here: the second claim finds the run taken.
+    """
+    with audit.journal(by=SUPERVISOR, now=now) as journal:
+        run = (
+            Run.objects.select_for_update(of=("self",))
+            .select_related("task__project", "project", "agent__member")
+            .filter(pk=run_id)
+            .first()
+        )
+        if run is None or run.status != RunStatus.QUEUED:
+            raise LeaseLost
+        token = new_token()
+        step(
+            run,
+            RunStatus.STARTING,
+            table=RUN_TRANSITIONS,
+            lease_owner=owner,
+            lease_until=_lease(now),
+            started_at=now,
+            token_hash=hash_token(token),
+            prompt_version_id=run.prompt_version_id or prompt_version_id,
+        )
+        tasks.start_task(run.task, by=SUPERVISOR, now=now)
+        journal.add("run.claimed", project_id=run.project_id, agent_id=run.agent_id, obj=run, details={"owner": owner})
+    return run, token
+
+
+def renew_leases(run_ids: list[UUID], *, owner: str, now: datetime) -> dict[UUID, str]:
+    """Renew the leases that `owner` still holds. Return each such run with why it is asked to stop, or ""."""
+    held = Run.objects.filter(pk__in=run_ids, lease_owner=owner, status__in=LEASED_RUN)
+    held.update(lease_until=_lease(now))
+    rows = list(held.values_list("pk", "stop_requested", "agent_id"))
+    Agent.objects.filter(pk__in=[agent_id for _, _, agent_id in rows]).update(last_heartbeat=now)
+    return {pk: stop for pk, stop, _ in rows}
+
+
+def begin_running(run: Run, *, base_commit: str, pid: int | None, working_dir: str, now: datetime) -> None:
+    """Note that the agent's process is about to start on a clone of `base_commit`."""
+    with audit.journal(by=SUPERVISOR, now=now) as journal:
+        step(run, RunStatus.RUNNING, table=RUN_TRANSITIONS, base_commit=base_commit)
+        Agent.objects.filter(pk=run.agent_id).update(pid=pid, working_dir=working_dir, last_heartbeat=now)
+        journal.add("run.running", project_id=run.project_id, agent_id=run.agent_id, obj=run)
+
+
+def begin_evaluation(run: Run, *, commit: str, now: datetime) -> None:
+    """Note that the agent is done and the platform now looks at `commit`."""
+    with audit.journal(by=SUPERVISOR, now=now) as journal:
+        step(run, RunStatus.EVALUATING, table=RUN_TRANSITIONS, commit=commit)
+        if run.task.status == TaskStatus.IN_PROGRESS:
+            tasks.review_task(run.task, by=SUPERVISOR, now=now)
+        journal.add(
+            "run.evaluating", project_id=run.project_id, agent_id=run.agent_id, obj=run, details={"commit": commit}
+        )
+
+
+def begin_merge(run: Run, *, merge_commit: str, now: datetime) -> None:
+    """Write down which commit main is about to be moved to. After a crash this tells whether it happened."""
+    with audit.journal(by=SUPERVISOR, now=now) as journal:
+        step(run, RunStatus.MERGING, table=RUN_TRANSITIONS, merge_commit=merge_commit)
+        journal.add(
+            "run.merging", project_id=run.project_id, agent_id=run.agent_id, obj=run, details={"commit": merge_commit}
+        )
+
+
+def merge_again(run: Run, *, now: datetime) -> None:
+    """Main moved meanwhile: look at the change again on top of it."""
+    with audit.journal(by=SUPERVISOR, now=now):
+        step(run, RunStatus.EVALUATING, table=RUN_TRANSITIONS, merge_commit="")
+
+
+def record_verification(
+    project: Project, run: Run | None, purpose: Verification.Purpose, facts: dict[str, Any], *, now: datetime
+) -> Verification:
+    """Keep what the platform observed of a commit. `facts` are the fields of Verification."""
+    with audit.journal(by=SUPERVISOR, now=now) as journal:
+        seen = Verification.objects.create(
+            id=new_id(), project=project, run=run, purpose=purpose, created_at=now, **facts
+        )
+        journal.add(
+            "commit.verified" if seen.passed else "commit.refused",
+            project_id=project.pk,
+            agent_id=run.agent_id if run else None,
+            obj=seen,
+            details={
+                "commit": seen.commit,
+                "tree": seen.tree,
+                "reason": seen.reason,
+                "tests_run": seen.tests_run,
+                "test_output_sha256": seen.test_output_sha256,
+            },
+        )
+    return seen
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ended badly, and what its task is told. `counts` as in `tasks.Setback`."""
+
+    status: RunStatus
+    reason: str
+    detail: str
+    context: dict[str, Any] = field(default_factory=dict)
+    counts: bool = True
+    delay: timedelta | None = None
+
+
+def succeed(run: Run, *, result: dict[str, Any], now: datetime) -> None:
+    """End a run whose work is in, and complete its task."""
+    with audit.journal(by=SUPERVISOR, now=now):
+        _end(run, RunStatus.SUCCEEDED, reason="completed", detail="", now=now)
+        tasks.complete_task(run.task, result, by=SUPERVISOR, now=now)
+        agents.end_work(run, "completed", by=SUPERVISOR, now=now)
+
+
+def wait_for_answer(run: Run, *, reason: str, detail: str, needs_admin: bool, now: datetime) -> None:
+    """End a run that asked a question. Its task is blocked by whoever puts the question (see `outcomes`)."""
+    with audit.journal(by=SUPERVISOR, now=now):
+        _end(run, RunStatus.SUCCEEDED, reason=reason, detail=detail, now=now)
+        agents.block(run, detail, needs_admin=needs_admin, by=SUPERVISOR, now=now)
+
+
+def fail(run: Run, ending: Ending, *, now: datetime) -> None:
+    """End a run that led to nothing; its task is tried again, or blocked when its attempts are used up."""
+    with audit.journal(by=SUPERVISOR, now=now):
+        _end(run, ending.status, reason=ending.reason, detail=ending.detail, now=now)
+        if run.task.status in {TaskStatus.ALLOCATED, TaskStatus.IN_PROGRESS, TaskStatus.REVIEW}:
+            setback = Setback(ending.reason, ending.detail, ending.context, ending.counts, ending.delay)
+            tasks.set_back(run.task, setback, by=SUPERVISOR, now=now)
+        agents.end_badly(run, ending.reason, by=SUPERVISOR, now=now)
+
+
+def ask_to_stop(project: Project, *, reason: str, by: Actor, now: datetime) -> int:
+    """Ask the supervisors of a project's active runs to end them. Return how many. Queued ones end at once."""
+    with audit.journal(by=by, now=now) as journal:
+        count = project.runs.filter(status__in=ACTIVE_RUN, stop_requested="").update(stop_requested=reason)  # type: ignore[attr-defined]
+        queued = Run.objects.select_for_update(of=("self",)).filter(project=project, status=RunStatus.QUEUED)
+        for run in queued.select_related("task__project", "agent"):
+            ending = Ending(RunStatus.CANCELLED, reason, "Stopped before it began.", counts=False, delay=timedelta(0))
+            fail(run, ending, now=now)
+        journal.add("run.stop_requested", project_id=project.pk, details={"count": count, "reason": reason})
+    return count
+
+
+def _end(run: Run, to: RunStatus, *, reason: str, detail: str, now: datetime) -> None:
+    detail = storable_text(detail, max_chars=8_000)
+    with audit.journal(by=SUPERVISOR, now=now) as journal:
+        step(run, to, table=RUN_TRANSITIONS, reason=reason, detail=detail, finished_at=now, token_hash="")
+        journal.add(
+            "run.ended",
+            project_id=run.project_id,
+            agent_id=run.agent_id,
+            obj=run,
+            details={"status": run.status, "reason": reason, "detail": detail[:500], "task": run.task.key},
+        )

@@ -1,0 +1,218 @@
+"""What an agent may say about its own run, through the gateway. Arguments are already of the right shape.
+
+An ending verb only stores what the agent claims (`Run.outcome`); what follows is decided by the supervisor when the
+process is gone and the platform looked for itself (`agents.actions.outcomes`).
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q
+
+from agents.errors import RunEnded, VerbRefused
+from agents.models import Agent, Checkpoint, Message, Run
+from agents.sandboxes import repository, run_directory
+from agents.states import MessageType, RunStatus
+from projects import audit
+from projects.actions import tasks
+from projects.actions.plans import RequirementDraft, check_requirements
+from projects.actors import Actor
+from projects.ids import new_id
+from projects.jsontext import storable_json, storable_text
+from projects.plans import PlannedTask, check_plan
+from projects.roles import Role
+from projects.states import TaskKind
+
+_ANY_KIND = frozenset({"task_failed", "task_blocked"})
+# How a run at a task of each kind may end.
+ENDINGS: dict[TaskKind, frozenset[str]] = {
+    TaskKind.REQUIREMENTS: _ANY_KIND | {"submit_requirements", "ask_client", "ask_mentor"},
+    TaskKind.PLAN: _ANY_KIND | {"submit_plan", "ask_mentor"},
+    TaskKind.DEMO: _ANY_KIND | {"submit_demo", "ask_mentor"},
+    TaskKind.BUILD: _ANY_KIND | {"task_complete", "ask_mentor"},
+    TaskKind.MENTOR: frozenset({"task_failed", "reply_mentor"}),
+}
+_MESSAGE_OF_VERB = {
+    "task_complete": MessageType.TASK_COMPLETE,
+    "submit_requirements": MessageType.TASK_COMPLETE,
+    "submit_plan": MessageType.TASK_COMPLETE,
+    "submit_demo": MessageType.TASK_COMPLETE,
+    "task_failed": MessageType.TASK_FAILED,
+    "task_blocked": MessageType.TASK_BLOCKED,
+    "ask_client": MessageType.TASK_BLOCKED,
+    "ask_mentor": MessageType.MENTOR_REQUEST,
+    "reply_mentor": MessageType.MENTOR_REPLY,
+}
+MAX_INBOX = 50
+
+
+def actor_of(run: Run) -> Actor:
+    """Return the run's agent as the doer of something."""
+    return Actor.agent(run.agent_id, run.agent.name)
+
+
+def report_progress(run: Run, percent: int, message: str, *, now: datetime) -> str:
+    """Show how far the agent says it is."""
+    by = actor_of(run)
+    with audit.journal(by=by, now=now):
+        tasks.report_progress(run.task, percent, message, by=by, now=now)
+        _send(
+            run, MessageType.TASK_PROGRESS, {"percent": percent, "message": message}, to_role=Role.ORCHESTRATOR, now=now
+        )
+    return "Noted."
+
+
+def end_run(run: Run, verb: str, args: dict[str, Any], *, now: datetime) -> str:
+    """Store how the agent ends its run. The first such call counts.
+
+    Raises VerbRefused when a task of this kind does not end so, RunEnded on a second call, InvalidPlan or
+    InvalidRequirements with what to mend; after those the agent may call again.
+    """
+    _check_ending(run, verb, args)
+    by = actor_of(run)
+    with audit.journal(by=by, now=now) as journal:
+        stored = Run.objects.filter(pk=run.pk, status=RunStatus.RUNNING, outcome={}).update(
+            outcome={"verb": verb, "args": storable_json(args, max_chars=20_000)}
+        )
+        if not stored:
+            raise RunEnded
+        journal.add(f"agent.{verb}", project_id=run.project_id, obj=run, details={"args": args})
+        _send(run, _MESSAGE_OF_VERB[verb], args, to_role=Role.ORCHESTRATOR, now=now)
+    return "Recorded. End your turn now."
+
+
+def _check_ending(run: Run, verb: str, args: dict[str, Any]) -> None:
+    allowed = ENDINGS[TaskKind(run.task.kind)]
+    if verb not in allowed:
+        raise VerbRefused(f"A {run.task.kind} task does not end with {verb}. Use one of: {', '.join(sorted(allowed))}.")
+    match verb:
+        case "submit_plan":
+            check_plan([PlannedTask.from_json(node) for node in args["tasks"]])
+        case "submit_requirements":
+            check_requirements([RequirementDraft(**draft) for draft in args["requirements"]])
+        case "ask_client" if run.task.context.get("questions"):
+            raise VerbRefused("The client was asked before and answered: decide the rest yourself and submit.")
+        case "ask_mentor" if len(run.task.context.get("mentor", [])) >= 3:
+            raise VerbRefused("The mentor answered three times already: use task_blocked to ask a person.")
+
+
+def read_messages(run: Run, *, now: datetime) -> list[dict[str, Any]]:
+    """Return what lies unread in the agent's inbox, oldest first, and mark it read."""
+    return [describe(message) for message in take_messages(run, now=now)]
+
+
+def take_messages(run: Run, *, now: datetime) -> list[Message]:
+    """Take the unread messages to this agent, its role or everybody, each once."""
+    by = actor_of(run)
+    inbox = Q(to_agent=run.agent_id) | Q(to_agent__isnull=True, to_role__in=["", run.agent.agent_type])
+    with audit.journal(by=by, now=now) as journal:
+        unread = Message.objects.select_for_update(skip_locked=True, of=("self",)).filter(
+            inbox, project=run.project_id, read_at__isnull=True
+        )
+        found = list(unread.exclude(from_agent=run.agent_id).select_related("from_agent").order_by("id")[:MAX_INBOX])
+        if found:
+            Message.objects.filter(pk__in=[message.pk for message in found]).update(read_at=now)
+            journal.add("message.read", project_id=run.project_id, obj=run, details={"count": len(found)})
+    return found
+
+
+def describe(message: Message) -> dict[str, Any]:
+    """Return a message as an agent reads it. What others wrote is data, and marked as such."""
+    return {
+        "from": message.from_agent.name if message.from_agent else "admin",
+        "type": message.message_type,
+        "sent_at": message.created_at.isoformat(),
+        "data": message.payload,
+    }
+
+
+def send_message(run: Run, to: str, body: str, *, now: datetime) -> str:
+    """Send text to a role, to an agent by name, or to everybody in the project ("broadcast")."""
+    payload = {"body": storable_text(body, max_chars=20_000)}
+    if to == "broadcast":
+        _send(run, MessageType.TASK_PROGRESS, payload, now=now)
+    elif to in Role.values:
+        _send(run, MessageType.TASK_PROGRESS, payload, to_role=Role(to), now=now)
+    else:
+        agent = Agent.objects.filter(project=run.project_id, name=to).first()
+        if agent is None:
+            raise VerbRefused(
+                f"Nobody here is called “{to[:60]}”. Name a role, an agent of this project or “broadcast”."
+            )
+        _send(run, MessageType.TASK_PROGRESS, payload, to_agent=agent, now=now)
+    return "Sent."
+
+
+def save_checkpoint(run: Run, instructions: str, *, now: datetime) -> str:
+    """Keep a snapshot of the workspace and what the next run should know to go on from it."""
+    seq = (run.checkpoints.count()) + 1  # type: ignore[attr-defined]
+    snapshot = repository(run.project_id).checkpoint(str(run.pk), run_directory(run.pk) / "workspace", seq=seq)
+    by = actor_of(run)
+    with audit.journal(by=by, now=now) as journal:
+        checkpoint = Checkpoint.objects.create(
+            id=new_id(),
+            agent_id=run.agent_id,
+            run=run,
+            seq=seq,
+            state={"commit": snapshot.commit, "tip": snapshot.tip, "progress": run.task.progress},
+            file_snapshot=snapshot.ref,
+            resume_instructions=storable_text(instructions, max_chars=20_000),
+            created_at=now,
+        )
+        journal.add("checkpoint.saved", project_id=run.project_id, obj=checkpoint, details={"commit": snapshot.commit})
+        _send(run, MessageType.CHECKPOINT, {"seq": seq}, to_role=Role.ORCHESTRATOR, now=now)
+    return f"Checkpoint {seq} saved."
+
+
+def _send(
+    run: Run,
+    message_type: MessageType,
+    payload: dict[str, Any],
+    *,
+    to_role: Role | None = None,
+    to_agent: Agent | None = None,
+    now: datetime,
+) -> Message:
+    return post(
+        run.project_id,
+        message_type,
+        payload,
+        sender=run.agent,
+        to_role=to_role,
+        to_agent=to_agent,
+        key=str(new_id()),
+        now=now,
+    )
+
+
+def post(
+    project_id: UUID,
+    message_type: MessageType,
+    payload: dict[str, Any],
+    *,
+    sender: Agent | None,
+    to_role: Role | None = None,
+    to_agent: Agent | None = None,
+    key: str,
+    now: datetime,
+) -> Message:
+    """Put a message into an inbox, once per `key`. Without `to_role` and `to_agent` it is for everybody."""
+    by = Actor.agent(sender.pk, sender.name) if sender else Actor.system("messages")
+    with audit.journal(by=by, now=now) as journal:
+        message, created = Message.objects.get_or_create(
+            project_id=project_id,
+            idempotency_key=key,
+            defaults={
+                "id": new_id(),
+                "from_agent": sender,
+                "to_agent": to_agent,
+                "to_role": to_role or "",
+                "message_type": message_type,
+                "payload": storable_json(payload, max_chars=20_000),
+                "created_at": now,
+            },
+        )
+        if created:
+            journal.add("message.sent", project_id=project_id, obj=message, details={"type": message_type.value})
+    return message

@@ -1,0 +1,113 @@
+"""What the pages of agents read: no page asks per row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet, Sum
+
+from agents.models import Agent, Run, RunEvent, Verification, Worker
+from agents.states import ACTIVE_RUN, AgentStatus
+from agents.transcript import Entry, entry
+from projects.models import Task
+
+TAIL = 400
+"""Lines of a transcript on a page. Older ones are a click away."""
+BATCH = 200
+"""Lines sent at once to a page that follows."""
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A stretch of a run's transcript. `first_seq` and `last_seq` are those of its ends; 0 where there is none."""
+
+    entries: list[Entry]
+    first_seq: int
+    last_seq: int
+
+    @property
+    def has_earlier(self) -> bool:
+        """Whether lines before it exist."""
+        return self.first_seq > 1
+
+
+def runs_of(project_id: UUID) -> QuerySet[Run]:
+    """Return a project's runs with what a list shows of them."""
+    return Run.objects.filter(project_id=project_id).select_related("task", "agent", "worker")
+
+
+def active_runs(limit: int = 100) -> QuerySet[Run]:
+    """Return what runs now in all projects, oldest first."""
+    found = Run.objects.filter(status__in=ACTIVE_RUN).select_related("task", "agent", "worker", "project")
+    return found.order_by("created_at", "id")[:limit]
+
+
+def tail(run: Run) -> Transcript:
+    """Return the newest lines of a run."""
+    return _transcript(run.events.order_by("-seq")[:TAIL], is_reversed=True)
+
+
+def after(run: Run, seq: int) -> Transcript:
+    """Return the lines that follow `seq`."""
+    return _transcript(run.events.filter(seq__gt=seq).order_by("seq")[:BATCH])
+
+
+def before(run: Run, seq: int) -> Transcript:
+    """Return the lines that end just before `seq`."""
+    return _transcript(run.events.filter(seq__lt=seq).order_by("-seq")[:TAIL], is_reversed=True)
+
+
+def _transcript(events: QuerySet[RunEvent], *, is_reversed: bool = False) -> Transcript:
+    found = list(events)
+    if is_reversed:
+        found.reverse()
+    return Transcript(
+        [entry(event) for event in found],
+        found[0].seq if found else 0,
+        found[-1].seq if found else 0,
+    )
+
+
+def checks_of(run: Run) -> QuerySet[Verification]:
+    """Return what the platform observed of a run's change, newest first."""
+    return run.verifications.order_by("-created_at", "-id")
+
+
+@dataclass(frozen=True)
+class TaskDetail:
+    """A task with its attempts and its neighbours in the graph."""
+
+    task: Task
+    runs: list[Run]
+    waits_for: list[Task]
+    waited_by: list[Task]
+
+
+def task_detail(task: Task) -> TaskDetail:
+    """Return what the page of a task shows, in three statements."""
+    return TaskDetail(
+        task,
+        list(Run.objects.filter(task=task).select_related("agent", "worker").order_by("-attempt")),
+        list(Task.objects.filter(dependent_edges__task=task).order_by("id")),
+        list(Task.objects.filter(dependency_edges__depends_on=task).order_by("id")),
+    )
+
+
+def squad(project_ids: Sequence[UUID] | None = None) -> QuerySet[Agent]:
+    """Return agents at hand with their cost; of all projects, or of these."""
+    found = Agent.objects.exclude(status=AgentStatus.TERMINATED).select_related("project", "member")
+    if project_ids is not None:
+        found = found.filter(project_id__in=project_ids)
+    return found.annotate(cost=Sum("runs__cost"), run_count=Count("runs"))
+
+
+def current_runs(agents: Sequence[Agent]) -> dict[UUID, Run]:
+    """Return the active run of each agent that has one."""
+    found = Run.objects.filter(agent__in=[agent.pk for agent in agents], status__in=ACTIVE_RUN)
+    return {run.agent_id: run for run in found.select_related("task")}
+
+
+def workers() -> QuerySet[Worker]:
+    """Return all workers with how many runs each has now."""
+    busy = Count("runs", filter=Q(runs__status__in=ACTIVE_RUN))
+    return Worker.objects.annotate(busy=busy).order_by("status", "name")

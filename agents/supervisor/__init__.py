@@ -1,0 +1,1 @@
+"""Supervision of runs: plain code that costs no tokens. Start reading at `supervise.supervise`."""

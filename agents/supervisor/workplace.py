@@ -1,0 +1,125 @@
+"""Where a run works: its directories, its clone, its sandbox and what its CLI is started with."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from claude_agent_sdk import ClaudeAgentOptions
+from django.conf import settings
+
+from agents.models import Run
+from agents.prompts import prompt_for
+from agents.roles import ROLES
+from agents.runtimes.contract import Limits, Runtime, SandboxSpec
+from agents.sandboxes import network_name, repository, run_directory
+from agents.workspace.values import Author
+from projects.roles import Role
+
+MCP_SERVER = "eklavya"
+_MCP_FILE = "mcp.json"
+# The model rarely needs more in one answer, and each request reserves this much money at the output price.
+MAX_OUTPUT_TOKENS = 16_000
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A run's prepared place. `base_commit` is the commit of main that its clone started from."""
+
+    run: Run
+    runtime: Runtime
+    spec: SandboxSpec
+    base_commit: str
+
+    @property
+    def clone(self) -> Path:
+        """The run's checkout on the host."""
+        return self.spec.workspace
+
+
+def sandbox_name(run: Run) -> str:
+    """Return the name of a run's sandbox."""
+    return f"run-{run.pk.hex}"
+
+
+def author_of(run: Run) -> Author:
+    """Return as whom the run's agent commits."""
+    return Author(run.agent.name, f"{run.agent.name}@agents.eklavya.invalid")
+
+
+def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
+    """Make the run's directories and clone. The directory must not exist: a run is prepared once.
+
+    With a checkpoint that names this run's task the clone starts from its snapshot instead of main.
+    """
+    root = run_directory(run.pk)
+    for name in ("home", "control"):
+        (root / name).mkdir(parents=True, mode=0o700)
+    repo = repository(run.project_id)
+    repo.create()
+    clone, author = root / "workspace", author_of(run)
+    if ref := run.task.context.get("checkpoint"):
+        base = repo.restore_checkpoint(ref, clone, run_id=str(run.pk), author=author)
+    else:
+        base = repo.clone_for_run(str(run.pk), clone, author=author)
+    gateway = f"http://{runtime.host_address(network_name(run.project_id))}:{settings.EKLAVYA_GATEWAY_PORT}"
+    _write_mcp_config(root / "home" / _MCP_FILE, gateway, token)
+    spec = SandboxSpec(
+        name=sandbox_name(run),
+        project=network_name(run.project_id),
+        workspace=clone,
+        home=root / "home",
+        control=root / "control",
+        env=_environment(gateway, token),
+        limits=Limits(),
+        labels={"run": str(run.pk)},
+    )
+    return Workplace(run, runtime, spec, base)
+
+
+def remove(run: Run, runtime: Runtime) -> None:
+    """Kill the run's sandbox and remove its directories. Its commits must be safe in the repository."""
+    runtime.kill(sandbox_name(run))
+    shutil.rmtree(run_directory(run.pk), ignore_errors=True)
+
+
+def options_for(place: Workplace) -> ClaudeAgentOptions:
+    """Return how the CLI is started: only the role's tools, only our MCP server, no settings from the checkout."""
+    run = place.run
+    tools = list(ROLES[Role(run.task.role)].tools)
+    return ClaudeAgentOptions(
+        cli_path=place.runtime.launcher(place.spec),
+        cwd=place.clone,
+        model=run.model,
+        system_prompt=prompt_for(Role(run.task.role), run.prompt_version_id).text,
+        tools=tools,
+        allowed_tools=[*tools, f"mcp__{MCP_SERVER}"],
+        permission_mode="dontAsk",
+        mcp_servers=f"{place.runtime.home_path(place.spec)}/{_MCP_FILE}",
+        strict_mcp_config=True,
+        setting_sources=[],
+    )
+
+
+def _environment(gateway: str, token: str) -> dict[str, str]:
+    return {
+        "ANTHROPIC_BASE_URL": f"{gateway}/models/anthropic",
+        "ANTHROPIC_API_KEY": token,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS),
+        "DISABLE_AUTOUPDATER": "1",
+        "DISABLE_TELEMETRY": "1",
+        "DISABLE_ERROR_REPORTING": "1",
+        # The checkout may belong to another uid than the one inside.
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "safe.directory",
+        "GIT_CONFIG_VALUE_0": "*",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def _write_mcp_config(path: Path, gateway: str, token: str) -> None:
+    """Hand the token over in a file: arguments of a process can be read by every user of the machine."""
+    server = {"type": "http", "url": f"{gateway}/mcp", "headers": {"Authorization": f"Bearer {token}"}}
+    path.touch(mode=0o600)
+    path.write_text(json.dumps({"mcpServers": {MCP_SERVER: server}}), encoding="utf-8")

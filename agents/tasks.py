@@ -1,0 +1,118 @@
+"""Celery tasks of agents: ids in, one call, nothing decided here. Messages are hints; the sweep finds what they lost."""
+
+import logging
+import os
+import platform
+import shutil
+from functools import cache
+from uuid import UUID
+
+import psutil
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+
+from agents import delivery
+from agents.actions import recovery, runs, workers
+from agents.actions.dispatch import Dispatched
+from agents.actions.dispatch import dispatch as dispatch_ready
+from agents.sandboxes import choice, runtime
+from agents.supervisor import workplace
+from agents.supervisor.keeper import WORKER_STOPPING, LeaseKeeper
+from agents.supervisor.supervise import supervise
+from projects.actors import Actor
+from projects.models import Project
+
+logger = logging.getLogger(__name__)
+
+
+@cache
+def keeper() -> LeaseKeeper:
+    """Return this process's lease keeper, beating from the first use on."""
+    name = settings.EKLAVYA_WORKER_NAME
+    made = LeaseKeeper(
+        f"{name}:{os.getpid()}:{int(psutil.Process().create_time())}",
+        clock=timezone.now,
+        on_beat=lambda now: workers.beat(name, now=now),
+    )
+    made.start()
+    return made
+
+
+def announce_worker() -> None:
+    """Register this process's machine as a worker and begin to beat. Called when the Celery worker is ready."""
+    chosen = choice()
+    disk = shutil.disk_usage(settings.EKLAVYA_VAR)
+    info = {
+        "cpus": os.cpu_count(),
+        "memory_mb": psutil.virtual_memory().total // 2**20,
+        "disk_free_mb": disk.free // 2**20,
+        "platform": platform.platform(),
+        "isolated": chosen.runtime.isolated,
+        "runtime_reason": chosen.reason,
+    }
+    workers.register_worker(
+        settings.EKLAVYA_WORKER_NAME,
+        queue=settings.EKLAVYA_WORKER_QUEUE,
+        capacity=settings.EKLAVYA_MAX_CONCURRENT_RUNS,
+        runtime=chosen.runtime.name,
+        info=info,
+        now=timezone.now(),
+    )
+    keeper()
+    nudge()
+
+
+def retire_worker() -> None:
+    """End this process's runs in good order: their tasks go back without losing an attempt. Called on shutdown."""
+    stopped = keeper().stop_all(WORKER_STOPPING)
+    logger.info("worker stops, %s runs handed back", stopped)
+    workers.sign_off(settings.EKLAVYA_WORKER_NAME, now=timezone.now())
+
+
+def nudge() -> None:
+    """Ask some worker to dispatch what is ready."""
+    dispatch.delay()
+
+
+@shared_task(ignore_result=True)
+def dispatch() -> None:
+    """Make runs for ready tasks and send each to its worker."""
+    _send(dispatch_ready(now=timezone.now()))
+
+
+def _send(made: list[Dispatched]) -> None:
+    for run in made:
+        supervise_run.apply_async(kwargs={"run_id": str(run.run_id)}, queue=run.queue)
+
+
+# No time limit of Celery's: a run has its own, and killing the thread's process would lose all the others.
+@shared_task(ignore_result=True)
+def supervise_run(*, run_id: str) -> None:
+    """Do one run from claim to end."""
+    supervise(UUID(run_id), keeper=keeper(), runtime=runtime(), clock=timezone.now)
+
+
+@shared_task(ignore_result=True)
+def deliver(*, project_id: str) -> None:
+    """Complete a project if all of its tasks are."""
+    delivery.deliver(UUID(project_id), clock=timezone.now)
+
+
+@shared_task(ignore_result=True)
+def stop_runs(*, project_id: str, reason: str) -> None:
+    """End the active runs of a project that was paused or cancelled."""
+    project = Project.objects.get(pk=project_id)
+    runs.ask_to_stop(project, reason=reason, by=Actor.system("lifecycle"), now=timezone.now())
+
+
+@shared_task(ignore_result=True)
+def sweep() -> None:
+    """Look after what messages and dead processes left behind. Safe to run twice at once, and at any time."""
+    now = timezone.now()
+    workers.notice_silent(now=now)
+    for run in recovery.end_lost_runs(now=now):
+        workplace.remove(run, runtime())
+    _send(recovery.requeue(now=now))
+    recovery.escalate_unanswered(now=now)
+    _send(dispatch_ready(now=now))

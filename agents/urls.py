@@ -1,0 +1,17 @@
+"""Addresses of the pages of agents."""
+
+from django.urls import path
+
+from agents.views import files, house, runs
+
+urlpatterns = [
+    path("projects/<uuid:project_id>/runs/", runs.project_runs, name="project_runs"),
+    path("projects/<uuid:project_id>/files/", files.project_files, name="project_files"),
+    path("projects/<uuid:project_id>/download/", files.download, name="project_download"),
+    path("git/<str:token>/<str:name>.git/info/refs", files.git_refs, name="git_refs"),
+    path("git/<str:token>/<str:name>.git/git-upload-pack", files.git_pack, name="git_pack"),
+    path("runs/<uuid:run_id>/", runs.run, name="run"),
+    path("tasks/<uuid:task_id>/", house.task, name="task"),
+    path("agents/", house.agents, name="agents"),
+    path("workers/", house.workers, name="workers"),
+]

@@ -1,0 +1,85 @@
+"""Tying the apps together: what lower apps need from higher ones, and who hears which news.
+
+The only module that knows all apps. `connect` runs once per process, when Django is ready.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from uuid import UUID
+
+from agents import prompts
+from agents.tasks import deliver, nudge, stop_runs
+from demos.tasks import open_demo_for
+from eklavya.tasks import after_run
+from learning import queries as learning
+from projects import events
+from projects.events import Published
+from projects.live import broadcast
+from projects.models import AuditLog
+from projects.roles import Role
+from projects.states import TaskKind
+
+Reaction = Callable[[Published], object]
+
+
+def connect() -> None:
+    """Register everything. Idempotent."""
+    prompts.register(_prompt)
+    events.subscribe(_tell_browsers)
+    events.subscribe(_react)
+
+
+def _prompt(role: Role, version_id: UUID | None) -> prompts.Prompt:
+    return prompts.Prompt(*learning.active_prompt(role, pinned=version_id))
+
+
+def _tell_browsers(rows: Sequence[Published]) -> None:
+    """Send the live events among committed rows to whoever watches."""
+    shown = [row.id for row in rows if row.event_type]
+    if not shown:
+        return
+    for row in AuditLog.objects.filter(pk__in=shown).order_by("chain", "seq"):
+        message = {"id": str(row.pk), "type": row.event_type, "payload": row.event_payload}
+        broadcast(message, project_id=row.project_id)
+
+
+def _stop(reason: str, row: Published) -> None:
+    stop_runs.delay(project_id=str(row.project_id), reason=reason)
+
+
+def _completed(row: Published) -> None:
+    match row.details["kind"]:
+        case TaskKind.DEMO:
+            open_demo_for.delay(task_id=row.object_id)
+        case TaskKind.BUILD:
+            deliver.delay(project_id=str(row.project_id))
+    # An agent is free again.
+    nudge()
+
+
+# What follows from which news. Each is only a hint to a worker; the periodic sweeps find what gets lost.
+_REACTIONS: dict[str, Reaction] = {
+    "task.ready": lambda row: nudge(),
+    "task.set_back": lambda row: nudge(),
+    "task.completed": _completed,
+    "run.ended": lambda row: after_run.delay(run_id=row.object_id),
+    "project.paused": partial(_stop, "paused"),
+    "project.cancelled": partial(_stop, "cancelled"),
+    "project.planning": lambda row: nudge(),
+    "project.demo": lambda row: nudge(),
+    "project.building": lambda row: nudge(),
+}
+
+
+def _react(rows: Sequence[Published]) -> None:
+    """Set off what follows, once per kind of news in a batch where the news has no object of its own."""
+    nudged = False
+    for row in rows:
+        reaction = _REACTIONS.get(row.action)
+        if reaction is None:
+            continue
+        if row.action in {"task.ready", "task.set_back"}:
+            if nudged:
+                continue
+            nudged = True
+        reaction(row)
