@@ -1,0 +1,307 @@
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from django.db import IntegrityError, transaction
+from pytest_django import Settings
+
+from billing import actions, queries
+from billing.errors import InvalidLimit, NoBudget, OverBudget, ReservationClosed
+from billing.models import Budget, LedgerEntry, Reservation
+from billing.prices import Usage
+from projects.actors import Actor
+from projects.ids import new_id
+from projects.models import AuditLog, Project
+
+pytestmark = pytest.mark.django_db
+
+Reserve = Callable[..., Reservation]
+ADMIN = Actor.system("test")
+HUNDRED_THOUSAND_OUT = Usage(output_tokens=100_000)  # costs 1.5
+
+
+def money(project: Project, run_id: UUID) -> dict[str, tuple[Decimal, Decimal]]:
+    return {budget.scope: (budget.reserved, budget.settled) for budget in queries.budgets_of(project.pk, run_id)}
+
+
+def everywhere(reserved: str, settled: str) -> dict[str, tuple[Decimal, Decimal]]:
+    return dict.fromkeys(["account", "project", "run"], (Decimal(reserved), Decimal(settled)))
+
+
+def lines(run_id: UUID) -> list[tuple[str, Decimal]]:
+    return list(LedgerEntry.objects.filter(run_id=run_id).order_by("id").values_list("kind", "amount"))
+
+
+def audited(action: str) -> list[AuditLog]:
+    return list(AuditLog.objects.filter(action=action).order_by("seq"))
+
+
+def test_open_budgets_twice_changes_nothing(project: Project, run_id: UUID, now: datetime) -> None:
+    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(99), now=now)
+
+    limits = dict(Budget.objects.values_list("scope", "limit"))
+    assert limits == {"account": Decimal(1000), "project": Decimal(10), "run": Decimal(4)}
+
+
+def test_budgets_are_locked_from_account_to_run(project: Project, run_id: UUID) -> None:
+    assert [budget.scope for budget in queries.budgets_of(project.pk, run_id)] == ["account", "project", "run"]
+
+
+def test_open_budgets_follows_the_accounts_setting(
+    project: Project, run_id: UUID, settings: Settings, now: datetime
+) -> None:
+    settings.EKLAVYA_ACCOUNT_LIMIT = Decimal(2000)
+    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(4), now=now)
+
+    budget = queries.account_budget()
+    assert budget is not None
+    assert budget.limit == 2000
+    assert len(audited("billing.account_limit_changed")) == 1
+
+
+def test_open_budgets_keeps_an_account_limit_that_is_needed(
+    project: Project, run_id: UUID, reserve: Reserve, settings: Settings, now: datetime
+) -> None:
+    reserve("3")
+    settings.EKLAVYA_ACCOUNT_LIMIT = Decimal(2)
+    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(4), now=now)
+
+    budget = queries.account_budget()
+    assert budget is not None
+    assert budget.limit == 1000
+
+
+def test_reserve_holds_in_all_three(project: Project, run_id: UUID, reserve: Reserve) -> None:
+    reserve("1.5")
+
+    assert money(project, run_id) == everywhere("1.5", "0")
+    assert lines(run_id) == [("reserve", Decimal("1.5"))]
+
+
+def test_reserve_to_the_last_cent(project: Project, run_id: UUID, reserve: Reserve) -> None:
+    reserve("4")
+
+    assert money(project, run_id) == everywhere("4", "0")
+
+
+@pytest.mark.parametrize(
+    ("limits", "scope"),
+    [
+        ({"account": 1, "project": 1, "run": 1}, "account"),
+        ({"project": 1, "run": 1}, "project"),
+        ({"run": 1}, "run"),
+    ],
+)
+def test_reserve_beyond_a_limit_holds_nothing(
+    project: Project, run_id: UUID, reserve: Reserve, limits: dict[str, int], scope: str
+) -> None:
+    for name, limit in limits.items():
+        Budget.objects.filter(scope=name).update(limit=limit)
+
+    with pytest.raises(OverBudget) as refused:
+        reserve("1.000001")
+
+    assert (refused.value.scope, refused.value.limit, refused.value.spent) == (scope, 1, 0)
+    assert refused.value.is_final
+    assert money(project, run_id) == everywhere("0", "0")
+    assert lines(run_id) == []
+    assert not Reservation.objects.exists()
+
+
+def test_reserve_that_only_must_wait_is_not_final_and_not_recorded(reserve: Reserve) -> None:
+    reserve("3")
+
+    with pytest.raises(OverBudget) as refused:
+        reserve("2")
+
+    assert not refused.value.is_final
+    assert audited("billing.refused") == []
+
+
+@pytest.mark.parametrize(
+    ("scope", "event"), [("account", "budget:exceeded"), ("project", "budget:exceeded"), ("run", "")]
+)
+def test_reserve_refused_for_good_is_recorded(project: Project, reserve: Reserve, scope: str, event: str) -> None:
+    Budget.objects.filter(scope=scope).update(limit=1)
+
+    with pytest.raises(OverBudget):
+        reserve("2")
+
+    [row] = audited("billing.refused")
+    assert row.project_id == project.pk
+    assert row.details["scope"] == scope
+    assert row.event_type == event
+    if event:
+        assert row.event_payload == {"projectId": str(project.pk), "spent": "0.000000", "limit": "1.000000"}
+
+
+def test_reserve_without_a_budget(reserve: Reserve) -> None:
+    with pytest.raises(NoBudget):
+        reserve("1", run=new_id())
+
+
+def test_settle_books_the_real_cost(project: Project, run_id: UUID, reserve: Reserve, now: datetime) -> None:
+    cost = actions.settle(reserve("3").pk, Usage(10, 100_000, 20, 30, 40), now=now)
+
+    assert cost == Decimal("1.500354")
+    assert money(project, run_id) == everywhere("0", "1.500354")
+    assert lines(run_id) == [("reserve", Decimal(3)), ("settle", cost)]
+    line = LedgerEntry.objects.get(kind="settle")
+    assert (line.input_tokens, line.output_tokens, line.cache_write_tokens, line.cache_read_tokens) == (
+        10, 100_000, 60, 30,
+    )  # fmt: skip
+
+
+def test_settle_twice_is_refused(project: Project, run_id: UUID, reserve: Reserve, now: datetime) -> None:
+    reservation = reserve("3")
+    actions.settle(reservation.pk, HUNDRED_THOUSAND_OUT, now=now)
+
+    with pytest.raises(ReservationClosed):
+        actions.settle(reservation.pk, HUNDRED_THOUSAND_OUT, now=now)
+    assert money(project, run_id) == everywhere("0", "1.5")
+
+
+def test_settle_above_the_held_amount(project: Project, run_id: UUID, reserve: Reserve, now: datetime) -> None:
+    actions.settle(reserve("1").pk, HUNDRED_THOUSAND_OUT, now=now)
+
+    assert money(project, run_id) == everywhere("0", "1.5")
+    assert lines(run_id)[1:] == [("settle", Decimal(1)), ("adjust", Decimal("0.5"))]
+    [row] = audited("billing.underestimated")
+    assert row.details["cost"] == "1.500000"
+
+
+def test_settle_above_the_limit_stays_within_it(
+    project: Project, run_id: UUID, reserve: Reserve, now: datetime
+) -> None:
+    reserve("3")
+    actions.settle(reserve("1").pk, HUNDRED_THOUSAND_OUT, now=now)
+
+    assert money(project, run_id) == {
+        "account": (Decimal(3), Decimal("1.5")),
+        "project": (Decimal(3), Decimal("1.5")),
+        "run": (Decimal(3), Decimal(1)),
+    }
+    assert queries.project_cost(project.pk) == Decimal("1.5")
+
+
+def test_release_gives_back(project: Project, run_id: UUID, reserve: Reserve, now: datetime) -> None:
+    reservation = reserve("3")
+    actions.release(reservation.pk, now=now)
+
+    assert money(project, run_id) == everywhere("0", "0")
+    assert lines(run_id) == [("reserve", Decimal(3)), ("release", Decimal(3))]
+    assert queries.project_cost(project.pk) == 0
+    with pytest.raises(ReservationClosed):
+        actions.release(reservation.pk, now=now)
+
+
+def test_expire_settles_what_is_overdue_at_its_full_amount(
+    project: Project, run_id: UUID, reserve: Reserve, now: datetime
+) -> None:
+    lost = reserve("1")
+    reserve("2", now=now + timedelta(seconds=1))
+
+    assert actions.expire_reservations(lost.expires_at) == 1
+
+    assert money(project, run_id) == everywhere("2", "1")
+    assert LedgerEntry.objects.get(kind="settle").note == "expired: real cost unknown"
+    assert len(audited("billing.reservation_expired")) == 1
+    assert actions.expire_reservations(lost.expires_at) == 0
+
+
+def test_thresholds_are_announced_once_each(project: Project, reserve: Reserve, run_id: UUID, now: datetime) -> None:
+    Budget.objects.filter(scope="run").update(limit=10)
+    for _ in range(6):
+        actions.settle(reserve("1.5").pk, HUNDRED_THOUSAND_OUT, now=now)
+
+    rows = audited("billing.threshold_reached")
+    assert [row.event_payload["percent"] for row in rows if row.event_payload] == [50, 80]
+    assert {row.event_type for row in rows} == {"budget:warning"}
+    assert rows[0].event_payload == {
+        "projectId": str(project.pk), "spent": "6.000000", "limit": "10.000000", "percent": 50,
+    }  # fmt: skip
+
+
+def test_threshold_of_the_account_belongs_to_no_project(run_id: UUID, reserve: Reserve, now: datetime) -> None:
+    Budget.objects.filter(scope="account").update(limit=2)
+    actions.settle(reserve("1.5").pk, HUNDRED_THOUSAND_OUT, now=now)
+
+    [row] = audited("billing.threshold_reached")
+    assert row.project_id is None
+    assert row.event_payload is not None
+    assert row.event_payload["projectId"] is None
+
+
+def test_raise_limit_sets_budget_and_project(project: Project, run_id: UUID, reserve: Reserve, now: datetime) -> None:
+    actions.settle(reserve("1.5").pk, HUNDRED_THOUSAND_OUT, now=now)
+    actions.raise_limit(project, Decimal(25), by=ADMIN, now=now)
+
+    project.refresh_from_db()
+    assert (project.budget_limit, project.budget_spent) == (25, Decimal("1.5"))
+    budget = queries.project_budget(project.pk)
+    assert budget is not None
+    assert budget.limit == 25
+    assert audited("billing.limit_changed")[0].details == {"from": "10.000000", "to": "25"}
+
+
+def test_raise_limit_before_the_first_run(project: Project, now: datetime) -> None:
+    actions.raise_limit(project, Decimal(25), by=ADMIN, now=now)
+    actions.open_budgets(project, run_id=new_id(), run_limit=Decimal(1), now=now)
+
+    assert Budget.objects.get(scope="project").limit == 25
+
+
+def test_raise_limit_lets_thresholds_be_announced_again(
+    project: Project, run_id: UUID, reserve: Reserve, now: datetime
+) -> None:
+    Budget.objects.filter(scope="project").update(limit=2)
+    actions.settle(reserve("1.5").pk, HUNDRED_THOUSAND_OUT, now=now)
+    actions.raise_limit(project, Decimal(6), by=ADMIN, now=now)
+    actions.settle(reserve("1.5").pk, HUNDRED_THOUSAND_OUT, now=now)
+
+    assert [row.details["percent"] for row in audited("billing.threshold_reached")] == [50, 50]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "NaN", "Infinity", "100000000", "2.9"])
+def test_raise_limit_refuses_nonsense(
+    project: Project, run_id: UUID, reserve: Reserve, limit: str, now: datetime
+) -> None:
+    reserve("3")
+
+    with pytest.raises(InvalidLimit):
+        actions.raise_limit(project, Decimal(limit), by=ADMIN, now=now)
+    assert Budget.objects.get(scope="project").limit == 10
+
+
+def test_record_spending_repeats_the_budget(project: Project, run_id: UUID, reserve: Reserve, now: datetime) -> None:
+    actions.settle(reserve("1.5").pk, HUNDRED_THOUSAND_OUT, now=now)
+    actions.record_spending(project, now=now)
+
+    project.refresh_from_db()
+    assert project.budget_spent == Decimal("1.5")
+
+
+def test_record_spending_before_the_first_run(project: Project, now: datetime) -> None:
+    actions.record_spending(project, now=now)
+
+    project.refresh_from_db()
+    assert (project.budget_limit, project.budget_spent) == (10, 0)
+
+
+def test_rollback_leaves_no_trace(project: Project, run_id: UUID, reserve: Reserve) -> None:
+    def and_fail() -> None:
+        reserve("1")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError), transaction.atomic():
+        and_fail()
+
+    assert money(project, run_id) == everywhere("0", "0")
+    assert lines(run_id) == []
+
+
+def test_database_refuses_overspending(run_id: UUID) -> None:
+    with pytest.raises(IntegrityError, match="budget_not_overspent"):
+        Budget.objects.filter(scope="run").update(settled=Decimal("4.000001"))
