@@ -1,4 +1,19 @@
-from django.contrib import admin
-from django.urls import path
+"""Addresses of the portal. Each app brings its own."""
 
-urlpatterns = [path("admin/", admin.site.urls)]
+from django.contrib import admin
+from django.contrib.auth import views as auth
+from django.urls import include, path
+
+from eklavya import views
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("login/link/<str:token>/", views.login_link, name="login_link"),
+    path("logout/", auth.LogoutView.as_view(), name="logout"),
+    path("styleguide/", views.styleguide, name="styleguide"),
+    path("", include("projects.urls")),
+    path("", include("agents.urls")),
+    path("", include("demos.urls")),
+    path("", include("billing.urls")),
+]

@@ -1,0 +1,54 @@
+"""The house: tasks, agents, workers."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from django.http import Http404, HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from agents import pages
+from agents.actions.workers import SILENT_AFTER
+from agents.states import WorkerStatus
+from projects.models import Task
+from projects.web import PageRequest, page_of, render_page
+
+BEAT_IS_LATE = timedelta(seconds=SILENT_AFTER.total_seconds() / 2)
+
+
+@require_GET
+def task(request: PageRequest, task_id: UUID) -> HttpResponse:
+    """A task: what it asks, what it waits for, every attempt at it."""
+    found = Task.objects.select_related("project", "plan").filter(pk=task_id).first()
+    if found is None:
+        raise Http404("There is no such task.")
+    context = {"detail": pages.task_detail(found), "task": found, "project": found.project}
+    return render_page(request, "agents/task.html", context)
+
+
+@require_GET
+def agents(request: PageRequest) -> HttpResponse:
+    """Everybody at work or at hand, newest squads first."""
+    page = page_of(pages.squad(), request)
+    current = pages.current_runs(page.items)
+    context = {
+        "page": page,
+        "rows": [(agent, current.get(agent.pk)) for agent in page.items],
+        "running": list(pages.active_runs()),
+    }
+    return render_page(request, "agents/agents.html", context)
+
+
+@require_GET
+def workers(request: PageRequest) -> HttpResponse:
+    """The machines, and whether anybody is listening at all."""
+    now = timezone.now()
+    found = list(pages.workers())
+    listening = [worker for worker in found if worker.status in {WorkerStatus.ONLINE, WorkerStatus.BUSY}]
+    context = {
+        "workers": [(worker, now - worker.heartbeat_at > BEAT_IS_LATE) for worker in found],
+        "is_nobody_there": not listening,
+        "waiting": Task.objects.filter(status="ready").count(),
+        "running": list(pages.active_runs()),
+    }
+    return render_page(request, "agents/workers.html", context)

@@ -1,0 +1,11 @@
+"""What people type about money: shape only."""
+
+from decimal import Decimal
+
+from django import forms
+
+
+class LimitForm(forms.Form):
+    """A project's new limit."""
+
+    limit = forms.DecimalField(label="Limit", min_value=Decimal("0.01"), max_digits=14, decimal_places=2)

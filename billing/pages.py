@@ -1,0 +1,141 @@
+"""What the pages of money read. Costs are sums of `settle` and `adjust` lines; nothing is added up in a template."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet, Sum
+from django.db.models.functions import TruncDate
+
+from billing.models import Budget, LedgerEntry
+from projects.models import Project
+
+REAL = Q(kind__in=[LedgerEntry.Kind.SETTLE, LedgerEntry.Kind.ADJUST])
+CHART_DAYS = 14
+CHART_W, CHART_H = 640, 120
+
+
+@dataclass(frozen=True)
+class Money:
+    """A limit and how much of it is gone. Without a budget row yet, nothing is."""
+
+    limit: Decimal
+    settled: Decimal
+    reserved: Decimal
+    currency: str
+
+    @property
+    def left(self) -> Decimal:
+        """What may still be reserved."""
+        return self.limit - self.settled - self.reserved
+
+    @property
+    def percent(self) -> int:
+        """How much is spent or held, in percent of the limit."""
+        return int(100 * (self.settled + self.reserved) / self.limit) if self.limit else 0
+
+    @property
+    def tone(self) -> str:
+        """How the bar looks: amber from 80, red from 95 percent."""
+        return "bad" if self.percent >= 95 else ("wait" if self.percent >= 80 else "active")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of the cost: of a model, an agent, a project."""
+
+    label: str
+    amount: Decimal
+    tokens: int
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A day's spending, drawn in a box of CHART_W x CHART_H."""
+
+    label: str
+    amount: Decimal
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+def money_of(project: Project) -> Money:
+    """Return a project's budget as it stands."""
+    budget = Budget.objects.filter(scope=Budget.Scope.PROJECT, scope_id=project.pk).first()
+    return _money(budget) or Money(project.budget_limit, project.budget_spent, Decimal(0), project.currency)
+
+
+def account_money(limit: Decimal, currency: str) -> Money:
+    """Return the account's budget as it stands; `limit` while nothing was spent yet."""
+    budget = Budget.objects.filter(scope=Budget.Scope.ACCOUNT).first()
+    return _money(budget) or Money(limit, Decimal(0), Decimal(0), currency)
+
+
+def _money(budget: Budget | None) -> Money | None:
+    return Money(budget.limit, budget.settled, budget.reserved, budget.currency) if budget else None
+
+
+def ledger(project_id: UUID | None = None) -> QuerySet[LedgerEntry]:
+    """Return the lines of a project, or all."""
+    return LedgerEntry.objects.all() if project_id is None else LedgerEntry.objects.filter(project_id=project_id)
+
+
+def by_model(project_id: UUID | None = None) -> list[Share]:
+    """Return what each model cost, the dearest first."""
+    sums = ledger(project_id).filter(REAL).values("model").annotate(amount=Sum("amount"), **_TOKENS).order_by("-amount")
+    return [Share(row["model"] or "other", row["amount"], _tokens(row)) for row in sums]
+
+
+def by_project(limit: int = 20) -> list[tuple[Project, Decimal]]:
+    """Return what the dearest projects cost."""
+    sums = LedgerEntry.objects.filter(REAL).values("project_id").annotate(amount=Sum("amount")).order_by("-amount")
+    amounts = {row["project_id"]: row["amount"] for row in sums[:limit]}
+    projects = Project.objects.in_bulk(list(amounts))
+    return [(projects[key], amount) for key, amount in amounts.items() if key in projects]
+
+
+def total(project_id: UUID | None = None) -> Decimal:
+    """Return the sum of the ledger: the cost."""
+    return ledger(project_id).filter(REAL).aggregate(sum=Sum("amount"))["sum"] or Decimal(0)
+
+
+def daily(now: datetime) -> list[Bar]:
+    """Return the spending of the last CHART_DAYS days as bars."""
+    first = (now - timedelta(days=CHART_DAYS - 1)).date()
+    sums = (
+        LedgerEntry.objects.filter(REAL, created_at__date__gte=first)
+        .annotate(day=TruncDate("created_at"))
+        .values("day")
+        .annotate(amount=Sum("amount"))
+    )
+    amounts = {row["day"]: row["amount"] for row in sums}
+    days = [first + timedelta(days=number) for number in range(CHART_DAYS)]
+    return _bars([(day.strftime("%-d %b"), amounts.get(day, Decimal(0))) for day in days])
+
+
+def _bars(days: Sequence[tuple[str, Decimal]]) -> list[Bar]:
+    highest = max((amount for _, amount in days), default=Decimal(0)) or Decimal(1)
+    step = CHART_W // len(days)
+    bars = []
+    for number, (label, amount) in enumerate(days):
+        height = max(int(CHART_H * amount / highest), 2 if amount else 1)
+        bars.append(Bar(label, amount, number * step, CHART_H - height, step - 8, height))
+    return bars
+
+
+_TOKENS = {
+    "tokens_in": Sum("input_tokens"),
+    "tokens_out": Sum("output_tokens"),
+    "tokens_written": Sum("cache_write_tokens"),
+    "tokens_read": Sum("cache_read_tokens"),
+}
+
+
+def _tokens(row: Mapping[str, Any]) -> int:
+    return sum(row[name] or 0 for name in _TOKENS)

@@ -1,0 +1,70 @@
+"""Money: a project's, and the whole house's."""
+
+from decimal import Decimal
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from billing import pages
+from billing.actions import raise_limit
+from billing.errors import InvalidLimit
+from billing.forms import LimitForm
+from projects.actors import Actor
+from projects.permissions import check_can_work
+from projects.views.project import tab
+from projects.web import PageRequest, act, get_project, page_of, render_page
+
+CENT = Decimal("0.01")
+
+
+@require_GET
+def project_money(request: PageRequest, project_id: UUID) -> HttpResponse:
+    """A project's budget and every line of its ledger."""
+    project = get_project(project_id)
+    context = tab(
+        request,
+        project,
+        "project_money",
+        money=pages.money_of(project),
+        total=pages.total(project.pk),
+        by_model=pages.by_model(project.pk),
+        page=page_of(pages.ledger(project.pk), request),
+        form=LimitForm(initial={"limit": project.budget_limit.quantize(CENT)}),
+    )
+    return render_page(request, "billing/project_money.html", context)
+
+
+@require_POST
+@act
+def project_limit(request: PageRequest, project_id: UUID) -> HttpResponse:
+    """Set the project's limit."""
+    check_can_work(request.user)
+    form = LimitForm(request.POST)
+    if not form.is_valid():
+        raise InvalidLimit
+    raise_limit(
+        get_project(project_id),
+        form.cleaned_data["limit"],
+        by=Actor.person(request.user),
+        now=timezone.now(),
+    )
+    return redirect("project_money", project_id)
+
+
+@require_GET
+def budget(request: PageRequest) -> HttpResponse:
+    """What the house may spend and has spent."""
+    context = {
+        "money": pages.account_money(settings.EKLAVYA_ACCOUNT_LIMIT, settings.EKLAVYA_CURRENCY),
+        "bars": pages.daily(timezone.now()),
+        "chart": {"width": pages.CHART_W, "height": pages.CHART_H},
+        "by_model": pages.by_model(),
+        "by_project": pages.by_project(),
+        "total": pages.total(),
+        "currency": settings.EKLAVYA_CURRENCY,
+    }
+    return render_page(request, "billing/budget.html", context)

@@ -1,0 +1,70 @@
+"""The live events of a page: one WebSocket each, of all projects or of one.
+
+Nothing is decided here. An event is a hint; the page that gets it asks the server for what it may see.
+Close codes: 4401 not signed in (any more), 4404 no such project.
+"""
+
+import time
+from typing import Any
+
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.contrib.auth.models import User
+
+from projects.live import ALL_GROUP, project_group
+from projects.models import Project
+
+NOT_SIGNED_IN, NO_SUCH_PROJECT = 4401, 4404
+RECHECK_S = 10
+"""How long a right that was looked up counts: events come many a second, rights change once a year."""
+
+
+class Events(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channels has no types
+    """Everything that happens in the house."""
+
+    checked_at = 0.0
+    group = ALL_GROUP
+
+    async def connect(self) -> None:
+        """Accept first: only then does the browser learn the close code."""
+        await self.accept()
+        if not await self._may_watch():
+            await self.close(NOT_SIGNED_IN)
+        elif not await self._find_group():
+            await self.close(NO_SUCH_PROJECT)
+        else:
+            await self.channel_layer.group_add(self.group, self.channel_name)
+
+    async def disconnect(self, code: int) -> None:
+        """Leave the group."""
+        await self.channel_layer.group_discard(self.group, self.channel_name)
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Browsers have nothing to say here."""
+
+    async def live_event(self, message: dict[str, Any]) -> None:
+        """Pass an event on, unless the right to it ended meanwhile."""
+        if await self._may_watch():
+            await self.send_json(message["event"])
+        else:
+            await self.close(NOT_SIGNED_IN)
+
+    async def _find_group(self) -> bool:
+        return True
+
+    async def _may_watch(self) -> bool:
+        if time.monotonic() - self.checked_at < RECHECK_S and self.checked_at:
+            return True
+        user = self.scope["user"]
+        if not user.is_authenticated or not await User.objects.filter(pk=user.pk, is_active=True).aexists():
+            return False
+        self.checked_at = time.monotonic()
+        return True
+
+
+class ProjectEvents(Events):
+    """What happens in one project."""
+
+    async def _find_group(self) -> bool:
+        project_id = self.scope["url_route"]["kwargs"]["project_id"]
+        self.group = project_group(project_id)
+        return bool(await Project.objects.filter(pk=project_id).aexists())

@@ -1,0 +1,10 @@
+"""Addresses of the WebSockets."""
+
+from django.urls import path
+
+from eklavya.consumers import Events, ProjectEvents
+
+websocket_urlpatterns = [
+    path("ws/events/", Events.as_asgi()),
+    path("ws/projects/<uuid:project_id>/", ProjectEvents.as_asgi()),
+]

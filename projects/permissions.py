@@ -1,0 +1,67 @@
+"""Who may do what to a project, and why not.
+
+`check_can_x` raises a sentence for people: a button that is refused shows it, and the endpoint behind the button
+answers with it.
+"""
+
+from django.contrib.auth.models import AbstractUser
+
+from projects.errors import DomainError, NotAllowed, ProjectNotActive
+from projects.models import Approval, Project
+from projects.states import ACTIVE_PROJECT, PROJECT_TRANSITIONS, ApprovalStatus, ProjectStatus
+
+
+def check_can_work(user: AbstractUser) -> None:
+    """Raise NotAllowed unless the user may change anything. Today every active account is an administrator."""
+    if not user.is_active:
+        raise NotAllowed("Your account is switched off.")
+
+
+def check_can_pause(user: AbstractUser, project: Project) -> None:
+    """Raise unless the project may be paused."""
+    check_can_work(user)
+    if project.status not in ACTIVE_PROJECT:
+        raise ProjectNotActive(f"Nothing to pause: {_is(project)}.")
+
+
+def check_can_resume(user: AbstractUser, project: Project) -> None:
+    """Raise unless the project is paused."""
+    check_can_work(user)
+    if project.status != ProjectStatus.PAUSED:
+        raise ProjectNotActive(f"Nothing to resume: {_is(project)}.")
+
+
+def check_can_cancel(user: AbstractUser, project: Project) -> None:
+    """Raise unless the project may be given up."""
+    check_can_work(user)
+    if ProjectStatus.CANCELLED not in PROJECT_TRANSITIONS[ProjectStatus(project.status)]:
+        raise ProjectNotActive(f"It cannot be cancelled: {_is(project)}.")
+
+
+def check_can_archive(user: AbstractUser, project: Project) -> None:
+    """Raise unless the project is over, or stopped."""
+    check_can_work(user)
+    if ProjectStatus.ARCHIVED not in PROJECT_TRANSITIONS[ProjectStatus(project.status)]:
+        raise ProjectNotActive(f"Only what is over can be archived: {_is(project)}.")
+
+
+def check_can_write(user: AbstractUser, project: Project) -> None:
+    """Raise unless the squad still reads the conversation."""
+    check_can_work(user)
+    if project.status in {ProjectStatus.ARCHIVED, ProjectStatus.CANCELLED}:
+        raise ProjectNotActive(f"Nobody reads here any more: {_is(project)}.")
+
+
+def check_can_decide(user: AbstractUser, approval: Approval) -> None:
+    """Raise unless the approval is open; the sentence says who was first."""
+    check_can_work(user)
+    if approval.is_open:
+        return
+    what = ApprovalStatus(approval.status).label.lower()
+    if approval.decided_by is not None:
+        raise DomainError(f"{approval.decided_by.get_username()} already decided: {what}.")
+    raise DomainError(f"This is closed: {what}.")
+
+
+def _is(project: Project) -> str:
+    return f"{project.name} is {ProjectStatus(project.status).label.lower()}"

@@ -1,0 +1,23 @@
+"""Addresses of the pages of projects. They carry no namespace: a page is named by what it shows."""
+
+from django.urls import path
+
+from projects.views import approvals, audit, home, project
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("projects/", home.projects, name="projects"),
+    path("projects/new/", home.project_new, name="project_new"),
+    path("projects/<uuid:project_id>/", project.project, name="project"),
+    path("projects/<uuid:project_id>/say/", project.say, name="project_say"),
+    path("projects/<uuid:project_id>/pause/", project.pause, name="project_pause"),
+    path("projects/<uuid:project_id>/resume/", project.resume, name="project_resume"),
+    path("projects/<uuid:project_id>/cancel/", project.cancel, name="project_cancel"),
+    path("projects/<uuid:project_id>/archive/", project.archive, name="project_archive"),
+    path("projects/<uuid:project_id>/board/", project.board, name="project_board"),
+    path("projects/<uuid:project_id>/plan/", project.plan, name="project_plan"),
+    path("projects/<uuid:project_id>/audit/", audit.project_audit, name="project_audit"),
+    path("approvals/", approvals.approvals, name="approvals"),
+    path("approvals/<uuid:approval_id>/", approvals.approval, name="approval"),
+    path("audit/", audit.audit, name="audit"),
+]
