@@ -1,4 +1,4 @@
-"""Celery tasks of agents: ids in, one call, nothing decided here. Messages are hints; the sweep finds what they lost."""
+"""Celery tasks of agents: ids in, one call, nothing decided here. Messages are hints; the sweep finds the lost."""
 
 import logging
 import os
