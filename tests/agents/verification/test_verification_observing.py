@@ -1,0 +1,193 @@
+"""Real small projects, observed: what passes, and each way in which a commit fails."""
+
+import hashlib
+import shutil
+
+import psutil
+import pytest
+
+from agents.runtimes.contract import SandboxSpec
+from agents.verification import Times, verify
+from agents.workspace.errors import UnknownCommit
+
+QUICK = Times(test_s=20, start_s=15)
+BRIEF = Times(test_s=2, start_s=2)
+
+
+def manifest(*, test: str = "echo 'Ran 1 test in 0.0s'", start: str = "python3 -m app") -> str:
+    return f"[commands]\ntest = '''{test}'''\nstart = '''{start}'''\n[health]\npath = '/health'\n"
+
+
+@pytest.fixture
+def observe(repository, commit, place):
+    def observe(replaced=None, *, require_app=True, times=QUICK):
+        return verify(repository, commit(replaced), place=place, require_app=require_app, times=times)
+
+    return observe
+
+
+def test_a_working_project_passes(repository, commit, place):
+    made = commit()
+    result = verify(repository, made, place=place, require_app=True, times=QUICK)
+    assert (result.passed, result.reason, result.commit) == (True, "ok", made)
+    assert result.tree == repository.tree_sha(made)
+    assert result.tests_run == 2
+    assert result.started
+    assert "Ran 2 tests" in result.test_output_tail
+    assert "serving" in result.start_output_tail
+    assert result.detail.startswith("2 tests passed in ")
+    assert 0 < result.test_duration_s < 20
+
+
+def test_the_digest_is_of_the_output(observe):
+    result = observe({"eklavya.toml": manifest()})
+    assert result.test_output_sha256 == hashlib.sha256(b"Ran 1 test in 0.0s\n").hexdigest()
+
+
+def test_a_failing_test_fails(observe):
+    result = observe(
+        {"tests/test_greeting.py": "import unittest\nclass T(unittest.TestCase):\n  def test(self): 1/0\n"}
+    )
+    assert (result.passed, result.reason, result.tests_run) == (False, "tests_failed", 1)
+    assert "ZeroDivisionError" in result.test_output_tail
+    assert not result.started
+
+
+def test_a_suite_without_tests_fails(observe):
+    result = observe({"tests/test_greeting.py": ""})
+    assert (result.reason, result.tests_run) == ("no_tests_ran", 0)
+    assert "Ran 0 tests" in result.test_output_tail
+
+
+def test_a_suite_that_skips_everything_fails(observe):
+    skipped = "import unittest\n@unittest.skip('later')\nclass T(unittest.TestCase):\n  def test(self): pass\n"
+    assert observe({"tests/test_greeting.py": skipped}).reason == "no_tests_ran"
+
+
+def test_a_command_that_tests_nothing_fails(observe):
+    assert observe({"eklavya.toml": manifest(test="true")}).reason == "no_tests_ran"
+
+
+def test_tests_that_never_end_are_stopped(observe):
+    result = observe({"eklavya.toml": manifest(test="echo begun; sleep 60")}, times=BRIEF)
+    assert (result.reason, result.test_output_tail) == ("tests_timed_out", "begun\n")
+    assert result.detail == "The tests did not end within 2 s."
+
+
+def test_a_long_output_is_kept_at_its_end(observe):
+    test = "seq 100000; echo 'Ran 1 test in 0.0s'; printf 'a\\000b'"
+    result = observe({"eklavya.toml": manifest(test=test)})
+    assert len(result.test_output_tail) == 8000
+    assert result.test_output_tail.endswith("Ran 1 test in 0.0s\na\ufffdb")
+
+
+def test_an_app_that_ends_at_once_fails(observe):
+    result = observe({"eklavya.toml": manifest(start="echo no luck; exit 3")})
+    assert (result.reason, result.started) == ("start_failed", False)
+    assert result.start_output_tail == "no luck\n"
+    assert result.tests_run == 1
+
+
+def test_an_app_that_ends_after_its_first_connection_fails(observe):
+    server = (
+        "import os, socket\n"
+        "s = socket.create_server((os.environ['HOST'], int(os.environ['PORT'])))\n"
+        "s.accept()[0].close()\n"
+    )
+    result = observe({"eklavya.toml": manifest(), "app/__main__.py": server})
+    assert result.reason == "start_failed"
+
+
+def test_an_app_that_answers_something_else_fails(observe):
+    health = manifest().replace("/health", "/missing")
+    result = observe({"eklavya.toml": health}, times=BRIEF)
+    assert result.reason == "health_failed"
+    assert result.detail == "/missing did not answer 200 within 2 s; its last answer was 404."
+
+
+def test_an_app_that_never_listens_fails(observe):
+    result = observe({"eklavya.toml": manifest(start="echo waiting; sleep 60")}, times=BRIEF)
+    assert result.reason == "health_failed"
+    assert result.detail.endswith("it gave no HTTP answer.")
+    assert result.start_output_tail == "waiting\n"
+
+
+def test_tests_cannot_prepare_what_is_started(observe):
+    test = "echo 'raise SystemExit' > app/__main__.py; touch ../home/data/x; echo 'Ran 1 test in 0.0s'"
+    assert observe({"eklavya.toml": manifest(test=test)}).passed
+
+
+def test_the_checkout_is_what_was_committed(observe):
+    test = "find . -name __pycache__ -o -name .git | grep . && exit 1; ls; echo 'Ran 1 test in 0.0s'"
+    result = observe({"eklavya.toml": manifest(test=test)})
+    assert result.test_output_tail == "README.md\napp\neklavya.toml\ntests\nRan 1 test in 0.0s\n"
+
+
+def test_a_checkout_that_closes_itself_is_removed(observe):
+    test = "mkdir -p a/b; touch a/b/c; ln -s / a/root; chmod 000 a/b a; echo 'Ran 1 test in 0.0s'"
+    assert observe({"eklavya.toml": manifest(test=test)}).passed
+
+
+def test_what_tests_leave_running_is_ended(observe, tmp_path):
+    test = f"sleep 60 & echo $! > {tmp_path}/pid; echo 'Ran 1 test in 0.0s'"
+    assert observe({"eklavya.toml": manifest(test=test)}).passed
+    pid = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "manifest_missing"),
+        ("[commands", "manifest_invalid"),
+        ("[commands]\nstart = 'x'\n", "no_test_command"),
+        ("[commands]\ntest = 'x'\n", "start_missing"),
+    ],
+)
+def test_what_is_due_and_not_there_is_named(observe, text, reason):
+    result = observe({"eklavya.toml": text})
+    assert (result.passed, result.reason) == (False, reason)
+    assert "eklavya.toml" in result.detail
+
+
+@pytest.mark.parametrize("text", [None, "[project]\nname = 'Early'\n"])
+def test_nothing_is_due_before_the_first_demo(observe, text):
+    result = observe({"eklavya.toml": text}, require_app=False)
+    assert (result.passed, result.tests_run, result.started) == (True, 0, False)
+
+
+def test_a_broken_manifest_is_never_fine(observe):
+    assert observe({"eklavya.toml": "[commands"}, require_app=False).reason == "manifest_invalid"
+
+
+def test_tests_that_are_there_count_before_the_first_demo(observe):
+    assert observe({"eklavya.toml": "[commands]\ntest = 'exit 4'\n"}, require_app=False).reason == "tests_failed"
+
+
+def test_a_sandbox_left_by_a_killed_verification_is_cleared(observe, runtime, tmp_path):
+    for name in ("workspace", "home"):
+        (tmp_path / "left" / name).mkdir(parents=True)
+    left = SandboxSpec(
+        name="verify-1-app",
+        project="small",
+        workspace=tmp_path / "left/workspace",
+        home=tmp_path / "left/home",
+        control=tmp_path / "left/control",
+    )
+    runtime.start(left, "sleep 60", wait_s=0)
+    assert observe().passed
+
+
+def test_an_unknown_commit_is_refused(repository, place):
+    with pytest.raises(UnknownCommit):
+        verify(repository, "1" * 40, place=place, require_app=False)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_a_node_project_passes(observe):
+    files = {
+        "eklavya.toml": manifest(test="node --test", start="python3 -m app"),
+        "greeting.test.js": "require('node:test')('is polite', () => {})\n",
+        "tests/test_greeting.py": None,
+    }
+    assert observe(files).tests_run == 1
