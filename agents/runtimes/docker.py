@@ -47,8 +47,11 @@ class DockerRuntime:
     """Runs each sandbox as a container on its project's internal network; docker_options.py says how
     confined.
 
-    The daemon must be the machine's own and run as root: directories are bind-mounted, and the host must be
-    reachable at the bridge's address. DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are honoured.
+    The daemon must be the machine's own and run as root: directories are bind-mounted, and the host must be reachable
+    at the bridge's address. DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are honoured.
+
+    What it does not hold: a container reaches every port of the host that is bound to all addresses, or to one of the
+    host's own other than loopback, not the agent gateway's alone. Bind nothing else there, or filter by the bridges.
     """
 
     name: RuntimeName = "docker"
@@ -231,6 +234,7 @@ class DockerRuntime:
     def _daemon(self) -> Iterator[DockerClient]:
         """A client for one use: sessions are not safe between threads or after a fork."""
         try:
+            _knock()
             client = docker.from_env(timeout=_DAEMON_TIMEOUT_S)
             try:
                 yield client
@@ -241,7 +245,7 @@ class DockerRuntime:
         except APIError as error:
             raise RuntimeProblem(f"Docker refused: {error.explanation or error}") from error
         except (DockerException, requests.RequestException) as error:
-            raise RuntimeUnavailable(f"No Docker daemon answers: {error}") from error
+            raise RuntimeUnavailable(f"No Docker daemon answers: {error}.") from error
 
     def _check_daemon(self, client: DockerClient) -> RuntimeStatus:
         info: dict[str, Any] = client.info()
@@ -410,6 +414,18 @@ class DockerRuntime:
     def _write_env_file(self, spec: SandboxSpec) -> None:
         lines = "".join(f"{key}={value}\n" for key, value in _inside_env(spec).items())
         write_private(_env_file(spec), lines.encode())
+
+
+def _knock() -> None:
+    """Raise RuntimeUnavailable unless something listens; docker-py would leave its socket open, and say less."""
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if not host.startswith("unix://"):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(host.removeprefix("unix://"))
+        except OSError as error:
+            raise RuntimeUnavailable(f"No Docker daemon answers at {host}: {error.strerror or error}.") from error
 
 
 def _env_file(spec: SandboxSpec) -> Path:

@@ -27,7 +27,7 @@ CLI = "/opt/eklavya/claude"
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
 _NO_DNS = "192.0.2.1"
-"""An address for documentation: nothing answers there, and an internal network has no route to it."""
+"""An address reserved for documentation, which an internal network does not let through."""
 
 
 class Option(NamedTuple):
@@ -131,6 +131,11 @@ class Container:
             # network, and a name can carry secrets out (CVE-2024-29018); with a server of its own the query
             # stays inside, and fails.
             Option(("--dns", _NO_DNS), {"dns": [_NO_DNS]}),
+            # And soon: by default a program waits 20 s for each name.
+            Option(
+                ("--dns-option", "timeout:1", "--dns-option", "attempts:1"),
+                {"dns_opt": ["timeout:1", "attempts:1"]},
+            ),
         ]
 
 

@@ -125,7 +125,7 @@ class LocalRuntime:
     def service(self, name: str) -> ServiceHandle | None:
         """See the contract."""
         about = self._table.about(name)
-        if about is None or about["port"] is None or not self._table.is_alive(name):
+        if about is None or about["port"] is None or not self._table.is_main_alive(name):
             return None
         return ServiceHandle(name, LOOPBACK, about["port"])
 
@@ -227,8 +227,8 @@ class LocalRuntime:
 
     def _wait_until_open(self, handle: ServiceHandle, wait_s: float) -> bool:
         """Wait until the service listens; False when it ended, True also when it only lives on."""
-        poll(lambda: self._listens(handle) or not self._table.is_alive(handle.name), timeout_s=wait_s)
-        return self._table.is_alive(handle.name)
+        poll(lambda: self._listens(handle) or not self._table.is_main_alive(handle.name), timeout_s=wait_s)
+        return self._table.is_main_alive(handle.name)
 
     def _listens(self, handle: ServiceHandle) -> bool:
         # Someone else may listen there, so a successful connection would prove nothing.
@@ -296,6 +296,8 @@ def _read_tail(process: subprocess.Popen[bytes], pipe: int, *, timeout_s: float,
             if pipe in ready and not _take(pipe, tail, limit):
                 poller.unregister(pipe)
             if ended in ready:
+                # It may have written between poll's looks at the one and at the other.
+                _take(pipe, tail, limit)
                 break
     finally:
         os.close(ended)
@@ -304,7 +306,10 @@ def _read_tail(process: subprocess.Popen[bytes], pipe: int, *, timeout_s: float,
 
 def _take(pipe: int, tail: bytearray, limit: int) -> bool:
     """Add what the pipe holds now, dropping from the front what is beyond the limit; False at its end."""
-    chunk = os.read(pipe, _PIPE_BYTES)
+    try:
+        chunk = os.read(pipe, _PIPE_BYTES)
+    except BlockingIOError:
+        return True
     tail += chunk
     del tail[:-limit]
     return bool(chunk)

@@ -36,6 +36,8 @@ from agents.runtimes.errors import RuntimeProblem, SandboxBusy
 __all__ = ["About", "Launch", "Process", "ProcessTable", "poll", "start_detached", "write_private"]
 
 _HELPER = Path(__file__).with_name("launch.py")
+_QUIET_ROUNDS = 3
+"""A relay of short-lived processes can hide from one look at /proc, hardly from three."""
 _KILL_TIMEOUT_S = 10.0
 """SIGKILL acts at once, except on a process that waits for a disk."""
 
@@ -155,11 +157,15 @@ class ProcessTable:
 
     def is_alive(self, name: str) -> bool:
         """Whether any process of the sandbox exists. Fast when a recorded one does."""
-        return next(self._recorded(name), None) is not None or bool(self.members(name))
+        return self.is_main_alive(name) or bool(self.members(name))
+
+    def is_main_alive(self, name: str) -> bool:
+        """Whether a process that was started as the sandbox's own exists; what it started may live on without."""
+        return next(self._recorded(name), None) is not None
 
     def members(self, name: str, also: Iterable[Process] = ()) -> set[Process]:
         """Every process of the sandbox, and of those in `also`, that exists now; zombies are gone already."""
-        stats = dict(_all_stats())
+        stats = _all_stats()
         mine = set(also) | set(self._recorded(name)) | _marked(stats, self.marker(name))
         alive = {process for process in mine if process.pid in stats and stats[process.pid].start == process.start}
         return _with_followers(alive, stats)
@@ -176,18 +182,21 @@ class ProcessTable:
         if directory.is_dir():
             (directory / "killed").touch()
         deadline = time.monotonic() + _KILL_TIMEOUT_S
-        found = self._freeze(name)
-        while found:
+        quiet_rounds = 0
+        found: set[Process] = set()
+        while quiet_rounds < _QUIET_ROUNDS:
+            found = self._freeze(name, known=found)
             for process in found:
                 _send(process, signal.SIGKILL)
+            quiet_rounds = 0 if found else quiet_rounds + 1
+            found = {process for process in found if _is_alive(process)}
             if time.monotonic() > deadline:
                 raise RuntimeProblem(f"{len(found)} processes of the sandbox {name} survive SIGKILL")
-            time.sleep(0.005)
-            found = self.members(name, also=found)
         self._forget(name)
 
-    def _freeze(self, name: str) -> set[Process]:
-        known: set[Process] = set()
+    def _freeze(self, name: str, known: set[Process]) -> set[Process]:
+        """Stop every process of the sandbox, until a look around finds no new one."""
+        _stop_marked(self.marker(name))
         while new := self.members(name, also=known) - known:
             for process in new:
                 _send(process, signal.SIGSTOP)
@@ -238,21 +247,32 @@ def _with_followers(processes: set[Process], stats: Mapping[int, _Stat]) -> set[
 
 
 def _marked(stats: Mapping[int, _Stat], marker: str) -> set[Process]:
-    entry = f"EKLAVYA_SANDBOX={marker}".encode()
-    return {Process(pid, stat.start) for pid, stat in stats.items() if entry in _environ(pid).split(b"\0")}
+    return {Process(pid, stat.start) for pid, stat in stats.items() if _is_marked(pid, marker)}
 
 
-def _environ(pid: int) -> bytes:
+def _stop_marked(marker: str) -> None:
+    """Stop the marked processes one by one as they are met: one that lives for a moment is gone after a full look."""
+    for pid in _pids():
+        stat = _stat(pid)
+        if stat and _is_marked(pid, marker):
+            _send(Process(pid, stat.start), signal.SIGSTOP)
+
+
+def _is_marked(pid: int, marker: str) -> bool:
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes()
+        environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:  # it ended, or belongs to another user and so is not ours
-        return b""
+        return False
+    return f"EKLAVYA_SANDBOX={marker}".encode() in environ.split(b"\0")
 
 
-def _all_stats() -> Iterator[tuple[int, _Stat]]:
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and (stat := _stat(int(entry))):
-            yield int(entry), stat
+def _all_stats() -> dict[int, _Stat]:
+    return {pid: stat for pid in _pids() if (stat := _stat(pid))}
+
+
+def _pids() -> list[int]:
+    """All processes, the newest first as a rule: they are the likeliest to be gone soon."""
+    return sorted((int(entry) for entry in os.listdir("/proc") if entry.isdigit()), reverse=True)
 
 
 def _stat(pid: int) -> _Stat | None:

@@ -1,0 +1,100 @@
+"""Records of processes: whom they find, and whom they must never find."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agents.runtimes.processes import About, ProcessTable, poll, write_private
+
+ABOUT = About(project="p", labels={}, port=None)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> ProcessTable:
+    return ProcessTable(tmp_path / "state")
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        yield process
+        process.kill()
+
+
+def start_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+
+
+def record(table: ProcessTable, name: str, *, pid: int, start: int, boot: str | None = None) -> None:
+    boot = boot or Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    content = json.dumps({"pid": pid, "start": start, "boot": boot})
+    (table.directory(name) / f"{pid}.process").write_text(content)
+
+
+def test_kill_ends_a_recorded_process(table: ProcessTable, bystander: subprocess.Popen[bytes]) -> None:
+    table.open("a", ABOUT)
+    record(table, "a", pid=bystander.pid, start=start_of(bystander.pid))
+    assert table.is_alive("a")
+    table.kill("a")
+    assert bystander.wait(timeout=5) == -9
+
+
+def test_kill_spares_a_later_process_of_the_same_number(
+    table: ProcessTable, bystander: subprocess.Popen[bytes]
+) -> None:
+    table.open("a", ABOUT)
+    record(table, "a", pid=bystander.pid, start=start_of(bystander.pid) - 1)
+    assert not table.is_alive("a")
+    table.kill("a")
+    assert bystander.poll() is None
+
+
+def test_kill_spares_a_process_of_another_boot(table: ProcessTable, bystander: subprocess.Popen[bytes]) -> None:
+    table.open("a", ABOUT)
+    record(table, "a", pid=bystander.pid, start=start_of(bystander.pid), boot="another")
+    table.kill("a")
+    assert bystander.poll() is None
+
+
+def test_kill_spares_the_same_name_of_another_installation(table: ProcessTable, tmp_path: Path) -> None:
+    other = ProcessTable(tmp_path / "other")
+    with subprocess.Popen(["sleep", "60"], env={"EKLAVYA_SANDBOX": other.marker("a")}) as process:
+        assert poll(lambda: other.is_alive("a"), timeout_s=5)
+        table.kill("a")
+        assert process.poll() is None
+        other.kill("a")
+        assert process.wait(timeout=5) == -9
+
+
+def test_kill_ends_a_process_that_forks_without_end(table: ProcessTable, tmp_path: Path) -> None:
+    # Each generation leaves its session and its parent, and is gone a moment later.
+    script = tmp_path / "relay"
+    script.write_text('#!/bin/sh\necho $$ > "$1/last"\nsetsid "$0" "$1" &\n')
+    script.chmod(0o700)
+    subprocess.run([script, tmp_path], env={"EKLAVYA_SANDBOX": table.marker("a"), "PATH": "/usr/bin:/bin"}, check=True)
+    assert poll(lambda: (tmp_path / "last").exists(), timeout_s=5)
+    table.kill("a")
+    assert table.members("a") == set()
+    (tmp_path / "last").unlink()
+    assert not poll((tmp_path / "last").exists, timeout_s=0.3)
+
+
+def test_kill_ends_what_a_killer_that_died_left(table: ProcessTable, bystander: subprocess.Popen[bytes]) -> None:
+    table.open("a", ABOUT)
+    record(table, "a", pid=bystander.pid, start=start_of(bystander.pid))
+    (table.directory("a") / "killed").touch()
+    table.kill("a")
+    assert bystander.wait(timeout=5) == -9
+    assert table.names() == []
+
+
+def test_a_private_file_is_replaced_and_never_shared(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_private(path, b"new")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o600)
+    assert list(tmp_path.iterdir()) == [path]
