@@ -30,6 +30,7 @@ class Spec:
     title: str
     """As people read it."""
     command: Sequence[str]
+    """Full path of the program, and its arguments."""
     ready: Callable[[], bool]
     """Asks the process itself whether it does its work; quick, and False rather than an exception."""
     deadline_s: float = 90

@@ -18,9 +18,6 @@ from eklavya.services.ports import Port
 LOOPBACK = "127.0.0.1"
 ANY_ADDRESS = "0.0.0.0"
 
-# Tasks other than runs (dispatch, sweeps, notices) find a thread even while each run has one.
-EXTRA_THREADS = 8
-
 # A worker lets its agents reach a checkpoint first.
 WORKER_STOP_SECONDS = 30
 
@@ -109,13 +106,11 @@ def _server(env: Env, name: str, *, port: Port) -> Spec:
 
 def _worker(env: Env) -> Spec:
     node = worker_node(env)
-    threads = env.EKLAVYA_MAX_CONCURRENT_RUNS + EXTRA_THREADS
-    options = ["--pool", "threads", "--concurrency", str(threads), "--hostname", node, "--loglevel", "INFO"]
-    alone = ["--without-mingle", "--without-gossip"]
+    options = ["--hostname", node, "--loglevel", "INFO", "--without-mingle", "--without-gossip"]
     return Spec(
         name="worker",
         title="Worker",
-        command=[sys.executable, "-m", "celery", "-A", "eklavya", "worker", *options, *alone],
+        command=[sys.executable, "-m", "celery", "-A", "eklavya", "worker", *options],
         cwd=BASE_DIR,
         environment=_environment(env),
         ready=lambda: worker_answers(env.celery_broker_url, node),

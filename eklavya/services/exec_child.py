@@ -2,7 +2,9 @@
 
 Run by path, with the standard library only, because it stands between a supervisor and each of its children:
 
-    python -I -S exec_child.py PARENT_PID SIGNAL USER COMMAND...      USER "-" keeps the present one
+    python -I -S exec_child.py PARENT_PID SIGNAL USER PROGRAM ARGUMENTS...
+
+PROGRAM is a full path; USER "-" keeps the present one.
 
 When the parent dies, even by SIGKILL, the kernel sends SIGNAL to the command (Linux only; elsewhere the
 next start reaps it).
@@ -40,7 +42,8 @@ def main(arguments: list[str]) -> None:
     if user != "-":
         become(user)
     die_with_parent(int(parent), signal_number=int(signal_number))
-    os.execvp(command[0], command)
+    # not execvp: it imports a module, which the user may not be allowed to read any more
+    os.execv(command[0], command)
 
 
 if __name__ == "__main__":

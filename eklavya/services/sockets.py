@@ -6,6 +6,7 @@ The place follows from the data directory alone, so that each process knows it b
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from eklavya.services import account
@@ -43,6 +44,12 @@ def make_socket_directory(var: Path) -> Path:
         raise ServiceError(f"{problem}: remove it, or set EKLAVYA_VAR to a shorter path")
     path.chmod(0o700)
     return path
+
+
+def remove_socket_directory(var: Path) -> None:
+    """Tidy up once the servers have removed their sockets; nothing happens while one is there."""
+    with suppress(OSError):
+        socket_directory(var).rmdir()
 
 
 def postgres_url(var: Path) -> str:

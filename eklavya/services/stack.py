@@ -22,6 +22,7 @@ from eklavya.services.errors import ServiceError, StartFailed, StopRequested
 from eklavya.services.health import database_problem, redis_problem
 from eklavya.services.ports import check_free
 from eklavya.services.postgres import ensure_database, postgres_spec, prepare_postgres
+from eklavya.services.sockets import remove_socket_directory
 from eklavya.services.valkey import prepare_valkey, valkey_spec
 
 SERVERS = ("postgres", "valkey")
@@ -281,6 +282,7 @@ class Stack:
         with suppress(OSError):  # on a full disk or a lost one there is nothing more to tidy
             instance.record_path(self.var).unlink(missing_ok=True)
             self._services_path.unlink(missing_ok=True)
+            remove_socket_directory(self.var)
         self._lock.release()
 
     def _stop_some(self, watched: list[_Watched]) -> None:

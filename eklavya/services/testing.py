@@ -6,6 +6,7 @@ from pathlib import Path
 
 from eklavya.services.child import POLL_SECONDS, Child, Spec
 from eklavya.services.postgres import postgres_spec, prepare_postgres
+from eklavya.services.sockets import remove_socket_directory
 from eklavya.services.valkey import prepare_valkey, valkey_spec
 
 
@@ -25,6 +26,7 @@ class TestServers:
 
     def __init__(self) -> None:
         self._children: list[Child] = []
+        self._vars: list[Path] = []
 
     def start_postgres(self, var: Path) -> None:
         """A PostgreSQL of its own in ``var``, answering when this returns. A power cut would ruin it."""
@@ -40,8 +42,11 @@ class TestServers:
         """Stop all."""
         while self._children:
             self._children.pop().stop()
+        for var in self._vars:
+            remove_socket_directory(var)
 
     def _start(self, spec: Spec, *, var: Path) -> None:
+        self._vars.append(var)
         child = Child(spec, logs=var)
         child.start()
         self._children.append(child)

@@ -1,0 +1,112 @@
+"""`manage.py run`: everything of one machine, in the foreground, until Ctrl-C."""
+
+import signal
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import BaseCommand
+
+from eklavya.env import BASE_DIR, Env
+from eklavya.login_links import make_link
+from eklavya.management.commands._screen import Fact, Screen
+from eklavya.services.components import WORKER_STOP_SECONDS, runtime_choice
+from eklavya.services.errors import AlreadyRunning, ServiceError, StopRequested
+from eklavya.services.stack import Stack
+
+_POLL_SECONDS = 0.5
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Command(BaseCommand):
+    """Start, watch and stop all processes."""
+
+    help = "Start Eklavya on this machine: servers, web, agents. Ctrl-C stops it, the data is kept."
+    # the database that checks would ask for is yet to be started
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run until told to stop. Problems end it with one line and exit code 1."""
+        screen = Screen()
+        env = personal(Env())
+        stack = Stack(env, report=screen.report, on_stop=stop_sandboxes)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, _stopper(stack, screen))
+        try:
+            run(stack, screen)
+        except AlreadyRunning as problem:
+            screen.end_progress()
+            self.stdout.write(f"Eklavya is {problem}\n  Open     {sign_in_address(env)}")
+        except ServiceError as problem:
+            screen.end_progress()
+            self.stderr.write(f"eklavya: {problem}")
+            sys.exit(1)
+
+
+def run(stack: Stack, screen: Screen) -> None:
+    """Start the stack, show where it is, watch it until a stop is asked for, stop it."""
+    began = time.monotonic()
+    screen.header(_version(), var=stack.var)
+    try:
+        stack.start()
+    except StopRequested:
+        screen.say("stopped before it was ready; the data is kept")
+        return
+    try:
+        screen.ready(overview(stack.env), seconds=time.monotonic() - began)
+        while not stack.stop_requested:
+            stack.poll()
+            time.sleep(_POLL_SECONDS)
+    finally:
+        stack.stop()
+    screen.say(f"stopped; the data is kept in {stack.var}")
+
+
+def overview(env: Env) -> list[Fact]:
+    """What a person needs to know about a running Eklavya."""
+    runtime, reason = runtime_choice(env)
+    isolation = "" if runtime.isolated else ", NOT ISOLATED"
+    model = "REHEARSAL: no ANTHROPIC_API_KEY, so a scripted model plays every role"
+    return [
+        Fact("Open", sign_in_address(env)),
+        Fact("Agents", f"{runtime.name}{isolation}: {reason}", warns=not runtime.isolated),
+        Fact("Model", model if env.rehearsal else f"real: {env.model_url}", warns=env.rehearsal),
+        Fact("Data", str(env.EKLAVYA_VAR)),
+        Fact("Logs", str(env.EKLAVYA_VAR / "logs")),
+        Fact("Stop", "Ctrl-C (again: at once)"),
+    ]
+
+
+def sign_in_address(env: Env) -> str:
+    """The portal's address, with a sign-in that works once where there is an administrator."""
+    admin = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
+    return f"{make_link(admin)}  (signs in once, within minutes)" if admin else env.public_url
+
+
+def personal(env: Env) -> Env:
+    """The environment of a person's own machine: what isolates nothing is allowed there, unless it was forbidden."""
+    if "EKLAVYA_ALLOW_LOCAL_RUNTIME" in env.model_fields_set:
+        return env
+    return env.model_copy(update={"EKLAVYA_ALLOW_LOCAL_RUNTIME": True})
+
+
+def stop_sandboxes() -> None:
+    """End previews and other sandboxes that the worker does not end itself."""
+
+
+def _stopper(stack: Stack, screen: Screen) -> Callable[[int, FrameType | None], None]:
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not stack.stop_requested:
+            limit = f"at most {WORKER_STOP_SECONDS} s"
+            screen.say(f"\nstopping: agents may reach a checkpoint ({limit}; Ctrl-C again: at once)")
+        stack.request_stop()
+
+    return stop
+
+
+def _version() -> str:
+    return str(tomllib.loads((BASE_DIR / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])

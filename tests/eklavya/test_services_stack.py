@@ -1,0 +1,260 @@
+"""The stack: started, watched, stopped, killed. With the servers only; test_run_command.py starts everything."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from eklavya.env import Env
+from eklavya.services import stack as stack_module
+from eklavya.services.errors import AlreadyRunning, PortTaken, ServiceError, StopRequested
+from eklavya.services.health import database_problem, redis_problem
+from eklavya.services.running import running
+from eklavya.services.sockets import postgres_url, valkey_url
+from eklavya.services.stack import Report, Stack
+
+Make = Callable[..., Stack]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Stacks on one fresh data directory, stopped with their test."""
+    monkeypatch.delenv("DATABASE_URL")
+    stacks = []
+
+    def make_stack(*components: str, reports: list[Report] | None = None, **variables: object) -> Stack:
+        news = reports if reports is not None else []
+        env = Env(EKLAVYA_VAR=tmp_path / "var", **variables)
+        stacks.append(Stack(env, components, news.append))
+        return stacks[-1]
+
+    yield make_stack
+    for stack in stacks:
+        stack.stop()
+
+
+def poll_until(stack: Stack, condition: Callable[[], bool], *, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"it did not happen in time: {stack.states}"
+        stack.poll()
+        time.sleep(0.02)
+
+
+def pids(stack: Stack) -> dict[str, int]:
+    record = json.loads((stack.var / "run" / "eklavya.json").read_text(encoding="utf-8"))
+    return {name: process["pid"] for name, process in record["processes"].items()}
+
+
+def test_servers_answer_and_keep_their_data(make: Make) -> None:
+    first = make("postgres", "valkey")
+    first.start()
+    url = postgres_url(first.var)
+    with psycopg.connect(url) as database:
+        database.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    assert redis_problem(valkey_url(first.var)) == ""
+    first.stop()
+    assert database_problem(url)
+
+    second = make("postgres")
+    second.start()
+    with psycopg.connect(url) as database:
+        assert database.execute("SELECT one FROM kept").fetchone() == (1,)
+
+
+def test_running_stack_is_found_and_excludes_another(make: Make) -> None:
+    first = make("valkey")
+    first.start()
+    found = running(first.env)
+    assert found is not None
+    assert (found.pid, found.state, found.healthy) == (os.getpid(), "running", {"valkey": True})
+    with pytest.raises(AlreadyRunning, match=rf"already running \(pid {os.getpid()}, http://127.0.0.1:8000\)"):
+        make("valkey").start()
+    # the refused one took nothing away
+    assert running(first.env) == found
+    first.stop()
+    assert running(first.env) is None
+    assert not (first.var / "run" / "services.json").exists()
+
+
+def test_settings_of_other_processes_find_the_servers(make: Make) -> None:
+    stack = make("valkey")
+    stack.start()
+    assert Env(EKLAVYA_VAR=stack.var).services == {"REDIS_URL": valkey_url(stack.var)}
+
+
+def test_dead_process_is_reported_and_started_again(make: Make) -> None:
+    reports: list[Report] = []
+    stack = make("valkey", reports=reports)
+    stack.start()
+    before = pids(stack)["valkey"]
+    os.kill(before, signal.SIGKILL)
+    poll_until(stack, lambda: stack.states["valkey"] == "restarting")
+    poll_until(stack, lambda: stack.states["valkey"] == "ready")
+    assert pids(stack)["valkey"] != before
+    detail = next(report.detail for report in reports if report.state == "restarting")
+    assert detail.startswith("was killed by SIGKILL: ")
+    assert f"(log: {stack.logs}/valkey.log); again in 1 s" in detail
+
+
+def test_process_that_keeps_dying_is_given_up(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack_module, "_LONGEST_PAUSE_S", 0)
+    reports: list[Report] = []
+    stack = make("valkey", reports=reports)
+    stack.start()
+    (stack.var / "valkey").rename(stack.var / "moved")
+    (stack.var / "valkey").touch()
+    os.kill(pids(stack)["valkey"], signal.SIGKILL)
+    poll_until(stack, lambda: stack.states["valkey"] == "failed")
+    assert [report.state for report in reports].count("restarting") == 6
+    assert "given up after 6 restarts" in reports[-1].detail
+    found = running(stack.env)
+    assert found is not None
+    assert found.healthy == {}
+
+
+def test_servers_end_with_a_killed_supervisor(tmp_path: Path, make: Make) -> None:
+    program = (
+        "import sys, time; from eklavya.env import Env; from eklavya.services.stack import Stack\n"
+        "stack = Stack(Env(), ('postgres', 'valkey')); stack.start(); print('up', flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "EKLAVYA_VAR": str(tmp_path / "var")}
+    supervisor = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
+    assert supervisor.stdout
+    with supervisor:
+        assert supervisor.stdout.readline() == "up\n"
+        stack = make("postgres", "valkey")
+        children = [psutil.Process(pid) for pid in pids(stack).values()]
+        supervisor.kill()
+    assert len(children) == 2
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+
+    stack.start()
+    assert database_problem(postgres_url(stack.var)) == ""
+
+
+def test_orphan_of_a_killed_stack_is_ended_with_what_it_started(make: Make) -> None:
+    stack = make("valkey")
+    orphan = subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True)
+    processes = [psutil.Process(orphan.pid)]
+    try:
+        leave_record(stack.var, pid=orphan.pid, created=processes[0].create_time())
+        stack.start()
+        processes += [one for one in psutil.process_iter() if is_in_session(one, orphan.pid)]
+        assert psutil.wait_procs(processes, timeout=10)[1] == []
+    finally:
+        orphan.kill()
+        orphan.wait()
+
+
+def is_in_session(process: psutil.Process, session: int) -> bool:
+    with suppress(OSError):
+        return os.getsid(process.pid) == session
+    return False
+
+
+def test_process_that_took_over_a_recorded_number_is_left_alone(make: Make) -> None:
+    stack = make("valkey")
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    try:
+        leave_record(stack.var, pid=stranger.pid, created=psutil.Process(stranger.pid).create_time() - 100)
+        stack.start()
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def leave_record(var: Path, *, pid: int, created: float) -> None:
+    (var / "run").mkdir(parents=True)
+    child = {"pid": pid, "created": created, "state": "ready", "stop_signal": int(signal.SIGTERM)}
+    record = {"pid": 1, "url": "", "state": "running", "processes": {"web": child}}
+    (var / "run" / "eklavya.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_pid_file_of_a_power_cut_does_not_stop_postgres(make: Make) -> None:
+    first = make("postgres")
+    first.start()
+    first.stop()
+    # the number belongs to a living process by now, which PostgreSQL would take for a server
+    content = f"{os.getpid()}\n{first.var / 'postgres'}\n1\n5432\n\n\n\n"
+    (first.var / "postgres" / "postmaster.pid").write_text(content, encoding="ascii")
+    second = make("postgres")
+    second.start()
+    assert database_problem(postgres_url(second.var)) == ""
+
+
+def test_taken_port_is_told_before_anything_starts(make: Make) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stack = make("postgres", "web", EKLAVYA_WEB_PORT=server.getsockname()[1])
+        with pytest.raises(PortTaken, match="EKLAVYA_WEB_PORT"):
+            stack.start()
+    assert not (stack.var / "postgres").exists()
+    assert running(stack.env) is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:1/x"),
+        ("REDIS_URL", "redis://:hunter2@127.0.0.1:1/0"),
+    ],
+)
+def test_unreachable_server_of_ones_own_is_one_sentence(make: Make, variable: str, url: str) -> None:
+    with pytest.raises(ServiceError) as caught:
+        make(**{variable: SecretStr(url)}).start()
+    assert str(caught.value).startswith(f"{variable} does not answer (")
+    assert "correct the variable" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_full_disk_is_told_before_anything_starts(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack_module, "_NEEDED_BYTES", 10**18)
+    with pytest.raises(ServiceError, match="MB free: make room"):
+        make("valkey").start()
+
+
+def test_data_directory_that_cannot_be_written_is_one_sentence(tmp_path: Path, make: Make) -> None:
+    (tmp_path / "var").touch()
+    with pytest.raises(ServiceError, match=r"cannot write .*set EKLAVYA_VAR"):
+        make("valkey").start()
+
+
+def test_stop_while_starting_leaves_nothing(make: Make) -> None:
+    stack = make("valkey")
+    stack.request_stop()
+    with pytest.raises(StopRequested):
+        stack.start()
+    assert running(stack.env) is None
+    assert redis_problem(valkey_url(stack.var))
+
+
+def test_failing_command_shows_its_last_line(make: Make) -> None:
+    # no database runs on this data directory
+    with pytest.raises(ServiceError, match=r"Migrations failed: .*started-by-make-run.*migrations\.log"):
+        make("migrations").start()
+
+
+def test_hook_runs_while_the_servers_still_answer(make: Make) -> None:
+    stack = make("valkey")
+    seen: list[str] = []
+    stack._on_stop = lambda: seen.append(redis_problem(valkey_url(stack.var)))
+    stack.start()
+    stack.stop()
+    assert seen == [""]
+
+
+def test_unknown_component_is_a_mistake(make: Make) -> None:
+    with pytest.raises(AssertionError, match="no such components"):
+        make("webb")
