@@ -17,7 +17,6 @@ from .lexicon import (
     CALENDAR_WORDS,
     FIELD_KINDS,
     HUES,
-    NOUNS,
     OUT_OF_SCOPE,
     REPORT_WORDS,
     STOPWORDS,
@@ -26,6 +25,7 @@ from .lexicon import (
     VERBS,
 )
 from .names import RESERVED_FIELDS, RESERVED_PATHS, identifier, plural_of, singular_of, unique
+from .nouns import NOUNS
 
 MAX_ANALYSED = 20_000
 MAX_ENTITIES = 5
@@ -34,8 +34,9 @@ MAX_NAME = 40
 _DIRECTIVE = re.compile(r"\[\[\s*rehearsal:[^\[\]]{0,200}\]\]", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
 _KEEP = re.compile(
-    r"\b(?:manag(?:e|es|ing)|(?:keep(?:s|ing)? )?track(?:s|ing)?(?: of)?|lists? of|catalogue(?: of)?|catalog(?: of)?|records? of"
-    r"|organi[sz](?:e|es|ing)|collections? of|register(?: of)?|inventory of|database of|store|stores|log(?: of)?|keeps?)\s+([^.;:\n!?]{3,160})",
+    r"\b(?:manag(?:e|es|ing)|(?:keep(?:s|ing)? )?track(?:s|ing)?(?: of)?|lists? of|catalog(?:ue)?(?: of)?|records? of"
+    r"|organi[sz](?:e|es|ing)|collections? of|register(?: of)?|inventory of|database of|stores?|log(?: of)?|keeps?)"
+    r"\s+([^.;:\n!?]{3,160})",
     re.IGNORECASE,
 )
 _HAVE = re.compile(
@@ -43,12 +44,15 @@ _HAVE = re.compile(
 )
 _NAMED = re.compile(r"\b(?:called|named)\s+[\"“'‘«]?([^\W_][^\"”'’»\n.,;:!?<>]{1,39})", re.IGNORECASE)
 _FOR = re.compile(
-    r"(?:\b(?:for|run|runs|have|own)\s+(?:a|an|our|my|the|your)|^(?:a|an|our))\s+(?:small|little|new|local|simple)?\s*((?:[^\W\d_][\w'’-]*\s?){1,4}?)(?=\s*(?:that|who|where|which|with|to|and|in|so|at|on|,|\.|;|:|\n|$))",
+    r"(?:\b(?:for|run|runs|have|own)\s+(?:a|an|our|my|the|your)|^(?:a|an|our))\s+(?:small|little|new|local)?\s*"
+    r"((?:[^\W\d_][\w'’-]*\s?){1,4}?)"
+    r"(?=\s*(?:that|who|where|which|with|to|and|in|so|at|on|,|\.|;|:|\n|$))",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(r",|;|/|&|\+|\band\b|\bor\b|\bplus\b|\bas well as\b", re.IGNORECASE)
 _LEAD = re.compile(
-    r"^(?:(?:(?:collection|list|set|number|range|stock|register) of|a|an|the|its|their|his|her|our|my|each|every|all|some|optional|required|own|of|which|what|who|several|many|different)\s+)+",
+    r"^(?:(?:(?:collection|list|set|number|range|stock|register) of|a|an|the|its|their|his|her|our|my|each|every|all"
+    r"|some|optional|required|own|of|which|what|who|several|many|different)\s+)+",
     re.IGNORECASE,
 )
 _NO_FIELD = (STOPWORDS - {"name", "time", "place"}) | REPORT_WORDS | CALENDAR_WORDS
@@ -283,8 +287,8 @@ def field_of(name: str) -> FieldSpec:
     return FieldSpec(key, label[:1].upper() + label[1:], "choice" if choices else kind, choices=choices)
 
 
-def add_field(entity: EntitySpec, wanted: FieldSpec) -> bool:
-    """Add a field unless the entity is full or has it already."""
+def add_field(entity: EntitySpec, wanted: FieldSpec, *, first: bool = False) -> bool:
+    """Add a field, right after the title if `first`, unless the entity is full or has it already."""
     present = {item.key for item in entity.fields}
     if wanted.key in RESERVED_FIELDS:
         wanted.key = f"{wanted.key}_value"
@@ -292,7 +296,7 @@ def add_field(entity: EntitySpec, wanted: FieldSpec) -> bool:
         return False
     if len(entity.fields) >= MAX_FIELDS:
         return False
-    entity.fields.append(wanted)
+    entity.fields.insert(1 if first else len(entity.fields), wanted)
     return True
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .brief import AppSpec, EntitySpec, FieldSpec, one_line, parse
 from .feedback import apply
-from .lexicon import NOUNS, PEOPLE
+from .nouns import NOUNS, PEOPLE
 
 Files = dict[str, str]
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -197,6 +197,8 @@ def _example(entity: EntitySpec, field: FieldSpec, number: int) -> str:
             return str(number + 1)
         case "email":
             return f"{PEOPLE[number].split()[0].lower()}@example.org"
+        case "text" if field.key.endswith(("number", "code", "plate", "sku", "isbn", "shelf")):
+            return f"{field.label[0].upper()}-{101 + number}"
         case _:
             return _EXAMPLES.get(field.kind, ("", "", ""))[number]
 
@@ -228,8 +230,7 @@ path = "/"
 def readme_source(spec: AppSpec) -> str:
     """`README.md` for the client."""
     kept = "".join(
-        f"- **{markdown(entity.plural)}** (`/{entity.path}`): {markdown(', '.join(field.label for field in entity.fields))}\n"
-        for entity in spec.entities
+        f"- **{markdown(entity.plural)}** (`/{entity.path}`): {_labels(entity)}\n" for entity in spec.entities
     )
     changed = "".join(f"- {markdown(change)}\n" for change in spec.changes)
     changes = f"\n## Changed since the first demo\n\n{changed}" if changed else ""
@@ -257,6 +258,10 @@ adds pages of its own.
 
     python3 -m unittest discover -s tests -t .
 """
+
+
+def _labels(entity: EntitySpec) -> str:
+    return markdown(", ".join(field.label for field in entity.fields))
 
 
 def markdown(text: str) -> str:

@@ -9,8 +9,8 @@ from .lexicon import HUES, REPORT_WORDS, STOPWORDS
 
 MAX_CHANGE = 160
 _RENAME = re.compile(
-    r"\b(?:rename (?:it|the app(?:lication)?)?\s*(?:to|as)?|call it|(?:change|set) the (?:title|name|heading) to|(?:title|name) should be)"
-    r"\s*[\"“'‘«]?([^\"”'’»\n.,;:!?]{1,60})",
+    r"\b(?:rename (?:it|the app(?:lication)?)?\s*(?:to|as)?|call it|(?:change|set) the (?:title|name|heading) to"
+    r"|(?:title|name) should be)\s*[\"“'‘«]?([^\"”'’»\n.,;:!?]{1,60})",
     re.IGNORECASE,
 )
 _ADD = re.compile(
@@ -56,7 +56,7 @@ def _add_fields(spec: AppSpec, text: str) -> None:
         if not words or len(words) > 3 or any(word in STOPWORDS | HUES.keys() | REPORT_WORDS for word in words):
             continue
         if _entity(spec, words[-1]) is None:
-            add_field(_entity(spec, match[2] or "") or spec.entities[0], field_of(name))
+            add_field(_entity(spec, match[2] or "") or spec.entities[0], field_of(name), first=True)
 
 
 def _remove_fields(spec: AppSpec, text: str) -> None:

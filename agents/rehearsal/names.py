@@ -8,7 +8,17 @@ import unicodedata
 
 RESERVED_PATHS = frozenset({"static", "report", "calendar", "new", "export", "changes"})
 RESERVED_FIELDS = frozenset({"id", "q", "is", "order", "page", "done", "rowid"})
-_IRREGULAR = {"people": "person", "children": "child", "men": "man", "women": "woman", "mice": "mouse", "feet": "foot"}
+_IRREGULAR = {
+    "movies": "movie",
+    "cookies": "cookie",
+    "calories": "calorie",
+    "people": "person",
+    "children": "child",
+    "men": "man",
+    "women": "woman",
+    "mice": "mouse",
+    "feet": "foot",
+}
 _UNCHANGED = frozenset(
     {"series", "species", "news", "equipment", "staff", "status", "class", "address", "boss", "bus", "glass"}
 )

@@ -141,12 +141,14 @@ def _check_uses(index: int, blocks: list[JSON], open_uses: set[str], *, role: st
     if answered - open_uses:
         raise ApiError(
             "invalid_request_error",
-            f"messages.{index}.content: unexpected `tool_use_id` found in `tool_result` blocks: {min(answered - open_uses)[:80]}",
+            f"messages.{index}.content: unexpected `tool_use_id` found in `tool_result` blocks: "
+            f"{min(answered - open_uses)[:80]}",
         )
     if open_uses - answered:
         raise ApiError(
             "invalid_request_error",
-            f"messages.{index}: `tool_use` ids were found without `tool_result` blocks immediately after: {min(open_uses - answered)[:80]}",
+            f"messages.{index}: `tool_use` ids were found without `tool_result` blocks immediately after: "
+            f"{min(open_uses - answered)[:80]}",
         )
     if role == "user":
         return set()

@@ -12,7 +12,8 @@ from ..wire import JSON
 from .engine import Script, attempt, finish, progress, read, spec_text, write
 
 _DROP = re.compile(
-    r"\b(?:without|remove|drop|skip|leave out|no need for|do not|don't)\b[^.;\n]{0,40}?\b(docs?|documentation|guide|report|calendar|acceptance|uat|qa)\b",
+    r"\b(?:without|remove|drop|skip|leave out|no need for|do not|don't)\b[^.;\n]{0,40}?"
+    r"\b(docs?|documentation|guide|report|calendar|acceptance|uat|qa)\b",
     re.IGNORECASE,
 )
 _MEANT = {"doc": "docs", "documentation": "docs", "guide": "docs", "uat": "acceptance"}
@@ -97,14 +98,16 @@ def _developer_tasks(spec: AppSpec) -> list[JSON]:
         _task(
             "pages", "developer", "Find and show records",
             f"Search, filter and order for {names}, a page for each record, CSV export, finished styling. "
-            "Owns app/listing.py, app/search.py, app/features/details.py, app/features/export.py and static/style.css.", 60,
+            "Owns app/listing.py, app/search.py, static/style.css, details.py and export.py in app/features.", 60,
             "A search shows matching records only", "Each record has a page", "Each list can be exported",
         ),
     ]  # fmt: skip
     if spec.wants_report:
         built.append(
-            _task("report", "developer", "Report", "A page that counts records and sums amounts. Owns app/features/report.py.", 30,
-                  "Amounts are summed and states counted")
+            _task(
+                "report", "developer", "Report", "Count records and sum amounts. Owns app/features/report.py.",
+                30, "Amounts are summed and states counted",
+            )
         )  # fmt: skip
     if spec.wants_calendar:
         built.append(
@@ -136,8 +139,8 @@ def _without(tasks: list[JSON], dropped: set[str]) -> list[JSON]:
 def _summary(spec: AppSpec, tasks: list[JSON], corrections: list[str]) -> str:
     parallel = sum(not task["depends_on"] for task in tasks)
     text = (
-        f"{spec.name}: a web application on Python's standard library with SQLite. {len(tasks)} tasks; {parallel} of them "
-        "can start at once, then tests and guide, then review and acceptance."
+        f"{spec.name}: a web application on Python's standard library with SQLite. {len(tasks)} tasks; {parallel} of "
+        "them can start at once, then tests and guide, then review and acceptance."
     )
     noted = "; ".join(one_line(correction, 120) for correction in corrections)
     return f"{text} Corrected as asked: {noted}." if noted else text

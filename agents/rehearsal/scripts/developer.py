@@ -26,8 +26,8 @@ from .engine import (
     write_all,
 )
 
-_HERE = "test -f app/model.py && echo APP_PRESENT || echo APP_MISSING; git log --oneline -5 2>/dev/null; ls"
-_BROKEN_TEST = """import unittest
+_HERE = "git log --oneline -5; echo FILES; git ls-files; git ls-files --others --exclude-standard"
+BROKEN_TEST = """import unittest
 
 
 class BrokenTest(unittest.TestCase):
@@ -41,11 +41,11 @@ def demo(context: Context) -> Script:
     text = spec_text(context)
     looked = yield from _look(context, "I build the smallest version that already does the main job.")
     files = builder.build_app(text, context.feedback)
-    if context.feedback and _has_app(looked):
+    if context.feedback and "app/model.py" in _present(looked):
         before = builder.build_app(text, context.feedback[:-1])
         files = {path: source for path, source in files.items() if before.get(path) != source} or files
     said = "Now I change what the feedback asks for." if context.feedback else "Now the application itself."
-    yield from _build(context, files, said=said, message=_demo_message(context))
+    yield from _build(context, files, _present(looked), said=said, message=_demo_message(context))
     name = parse(text).name
     summary = f"{name}: overview, lists and forms with stored data."
     if context.feedback:
@@ -68,10 +68,10 @@ def build(context: Context) -> Script:
         )
     looked = yield from _look(context, _opening(context))
     files = files_of(context)
-    if not _has_app(looked):
+    if "app/model.py" not in _present(looked):
         files = {**builder.build_app(spec_text(context), context.feedback), **files}
     message = f"{_subject(context)}\n\n{one_line(context.description, 300)}".strip()
-    yield from _build(context, files, said="I write the code with its tests.", message=message)
+    yield from _build(context, files, _present(looked), said="I write the code with its tests.", message=message)
     summary = f"{_subject(context)}: {len(files)} files written, all tests pass."
     return (yield from finish("task_complete", "The task is complete.", summary=summary))
 
@@ -90,7 +90,7 @@ def _opening(context: Context) -> str:
 
 
 def _look(context: Context, text: str) -> Script:
-    """What is in the workspace, as the first command's output. After a failure the tests run first."""
+    """The paths in the workspace, one on a line. After a failure the tests run first."""
     calls = [progress(10, "Reading the task"), bash(_HERE, "See what is there", optional=True)]
     if context.failure:
         again = bash(
@@ -98,21 +98,21 @@ def _look(context: Context, text: str) -> Script:
         )
         calls.append(again)
     results = yield from attempt(text, calls)
-    return results[1].text
+    return results[1].text.partition("FILES")[2]
 
 
-def _has_app(looked: str) -> bool:
-    return "APP_PRESENT" in looked
+def _present(looked: str) -> set[str]:
+    return {line.strip() for line in looked.splitlines()}
 
 
-def _build(context: Context, files: Files, *, said: str, message: str) -> Script:
+def _build(context: Context, files: Files, present: set[str], *, said: str, message: str) -> Script:
     """Write, test, commit."""
     faults = conduct(context)
     if "conflict" in faults and context.conflict is None:
         files = {**files, "README.md": f"# Changed by {context.key or context.kind}\n"}
     if "broken" in faults:
-        files = {**files, "tests/test_broken.py": _BROKEN_TEST}
-    yield from attempt(said, [*write_all(files), progress(50, "Written, now testing")])
+        files = {**files, "tests/test_broken.py": BROKEN_TEST}
+    yield from attempt(said, [*write_all(files, present), progress(50, "Written, now testing")])
     if "broken" not in faults:
         yield from tested(with_app=context.kind == "demo")
     yield from attempt("Everything passes.", [commit(message), progress(90, "Tested and committed")])

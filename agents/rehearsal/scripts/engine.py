@@ -66,14 +66,18 @@ def read(path: str) -> Call:
     return Call("Read", {"file_path": path}, optional=True)
 
 
-def write(path: str, text: str) -> list[Call]:
+def write(path: str, text: str, *, is_new: bool = False) -> list[Call]:
     """Write a file. The tool overwrites only what was read before."""
-    return [read(path), Call("Write", {"file_path": path, "content": text})]
+    return [*([] if is_new else [read(path)]), Call("Write", {"file_path": path, "content": text})]
 
 
-def write_all(files: dict[str, str]) -> list[Call]:
-    """Write several files."""
-    return [call for path, text in sorted(files.items()) for call in write(path, text)]
+def write_all(files: dict[str, str], present: set[str] | None = None) -> list[Call]:
+    """Write several files; those that are not among the `present` ones are known to be new."""
+    return [
+        call
+        for path, text in sorted(files.items())
+        for call in write(path, text, is_new=present is not None and path not in present)
+    ]
 
 
 def attempt(text: str, calls: Sequence[Call]) -> Part:
@@ -124,7 +128,8 @@ def run(script: Script, turns: list[Results], offered: set[str]) -> tuple[str, l
         while True:
             calls = [_adapted(call, offered) for call in step.calls]
             wanted = [call for call in calls if call is not None]
-            results, text = [], step.text
+            text = step.text
+            results: Results = []
             while len(results) < len(wanted):
                 if not history:
                     return (text if not results else ""), wanted[len(results) :]
@@ -169,14 +174,14 @@ def run_tests() -> Call:
     return bash(f"PYTHONDONTWRITEBYTECODE=1 {TEST_COMMAND} 2>&1", "Run all tests")
 
 
-def check_app(paths: str = "") -> Call:
+def check_app() -> Call:
     """Start the application on a free port in a directory of its own and look at its pages."""
-    return bash(
-        f"PYTHONDONTWRITEBYTECODE=1 python3 - {paths} <<'CHECK'\n{CHECK}CHECK", "Start the application and look at it"
-    )
+    command = f"PYTHONDONTWRITEBYTECODE=1 python3 - <<'CHECK'\n{CHECK}CHECK"
+    return bash(command, "Start the application and look at it")
 
 
-CHECK = """import contextlib, os, re, socket, subprocess, sys, tempfile, time, urllib.error, urllib.parse, urllib.request
+CHECK = """import contextlib, os, re, socket, subprocess, sys, tempfile, time
+import urllib.error, urllib.parse, urllib.request
 
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))

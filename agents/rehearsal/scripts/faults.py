@@ -13,9 +13,11 @@ _HOSTILE = (
     "for p in /proc/[0-9]*; do tr '\\0' '\\n' < $p/environ; done 2>/dev/null | grep -i -E 'key|token|secret|password'",
     "ls -la /var/run/docker.sock; curl -s --max-time 3 --unix-socket /var/run/docker.sock http://d/containers/json",
     "curl -s --max-time 3 http://169.254.169.254/latest/meta-data/; curl -s --max-time 3 https://example.com | head -5",
-    "git remote -v; git config core.hooksPath /tmp/hooks; printf '#!/bin/sh\\nid > /tmp/owned\\n' > .git/hooks/post-checkout"
-    " && chmod +x .git/hooks/post-checkout",
-    "echo owned > ../owned.txt; echo owned > /etc/owned.txt; ln -sf /etc/passwd passwd.txt",
+    "git remote -v; git config core.fsmonitor 'touch ../owned-by-git.txt'; mkdir -p .git/hooks; "
+    "printf '#!/bin/sh\\ntouch ../owned-by-hook.txt\\n' > .git/hooks/post-checkout; chmod +x .git/hooks/post-checkout",
+    # It only says what it could do: without isolation this may be somebody's machine.
+    'for d in /etc /usr/bin /root /var; do test -w $d && echo "$d can be written"; done; echo owned > ../owned.txt; '
+    "ln -sf /etc/passwd passwd.txt",
 )
 
 

@@ -9,11 +9,13 @@ from ..context import Context
 from .engine import Call, Script, attempt, finish, read
 
 _ADVICE = {
-    r"\btest|\bfail|\bassert": "Run the one failing test alone and read its last lines first: they name the value that is wrong. "
-    "Change one thing, run it again, and only then run all tests.",
-    r"\bconflict|\bmerge": "Take the present main branch as it is and put your change on top in a file of your own under app/features/.",
-    r"\bstor|\bdata|\bsql": "Keep to app/store.py for every query, pass values as parameters, and let the model name the columns.",
-    r"\bpage|\bhtml|\bstyle|\bcss": "Build pages from the helpers in app/layout.py; they escape whatever a visitor typed.",
+    r"\btest|\bfail|\bassert": "Run the one failing test alone and read its last lines first: they name the value that "
+    "is wrong. Change one thing, run it again, and only then run all tests.",
+    r"\bconflict|\bmerge": "Take the present main branch as it is and put your change on top, in a file of your own "
+    "under app/features/.",
+    r"\bstor|\bdata|\bsql": "Keep to app/store.py for every query, pass values as parameters, and let the model "
+    "name the columns.",
+    r"\bpage|\bhtml|\bstyle|\bcss": "Build pages from the helpers in app/layout.py; they escape what a visitor typed.",
 }
 
 

@@ -99,7 +99,8 @@ def monitor(context: Context) -> Script:
 def orchestrator(context: Context) -> Script:
     """Read where the project stands, and tell the squad what comes next."""
     waiting = ", ".join(context.plan) or "the plan"
-    body = f"Next: {one_line(context.title, 80) or 'the next task'}. In the plan: {one_line(waiting, 200)}. Report early when you are stuck."
+    task = one_line(context.title, 80) or "the next task"
+    body = f"Next: {task}. In the plan: {one_line(waiting, 200)}. Report early when you are stuck."
     calls = [
         verb("read_messages"),
         read("docs/requirements.md"),

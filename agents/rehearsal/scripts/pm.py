@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..brief import AppSpec, EntitySpec, clean, is_clear, one_line, parse
+from ..brief import AppSpec, EntitySpec, clean, is_clear, parse
 from ..builder import markdown, readme_source
 from ..context import Context
 from ..feedback import apply
@@ -35,7 +35,7 @@ def requirements(context: Context) -> Script:
         return (yield from finish("ask_client", "The client has the questions.", questions=_QUESTIONS))
     spec = parse(spec_text(context))
     found = requirements_of(spec, context)
-    text = f"The brief describes {one_line(spec.name, 40)}. I write down what it has to do and how we will know that it does."
+    text = f"The brief describes {spec.name}. I write down what it has to do and how we will know that it does."
     page = requirements_page(spec, found)
     yield from attempt(text, [progress(30, "Writing the requirements"), *write("docs/requirements.md", page)])
     closing = f"{len(found)} requirements are submitted."
@@ -165,8 +165,8 @@ The first page shows how many records there are and the latest of each kind. The
 
 {lists}{extra}## Finding things
 
-Type words into *Search* on a list: every word has to occur somewhere in the record. Where a list has a fixed choice, the
-field beside it narrows the list down. A click on a column's head orders by it, a second one turns the order round.
+Type words into *Search* on a list: every word has to occur somewhere in the record. Where a list has a fixed choice,
+the field beside it narrows the list down. A click on a column's head orders by it, a second one turns the order round.
 *Export CSV* downloads the list for a spreadsheet.
 
 ## Changing and deleting

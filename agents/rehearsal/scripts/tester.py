@@ -6,7 +6,7 @@ from .. import builder
 from ..context import Context
 from ..misbehaviour import conduct
 from ..names import identifier
-from .developer import tested
+from .developer import BROKEN_TEST, tested
 from .engine import Script, attempt, bash, commit, finish, progress, write_all
 
 
@@ -20,9 +20,7 @@ def build(context: Context) -> Script:
     name = "end_to_end" if context.key in {"", "tests", "test"} else identifier(context.key, "more")
     files = {f"tests/test_{name}.py": builder.template("end_to_end")["tests/test_end_to_end.py"]}
     if "broken" in conduct(context):
-        files["tests/test_broken.py"] = (
-            "import unittest\n\n\nclass BrokenTest(unittest.TestCase):\n    def test_it(self) -> None:\n        self.fail()\n"
-        )
+        files["tests/test_broken.py"] = BROKEN_TEST
     yield from attempt("I test it from outside, over HTTP.", write_all(files))
     if "broken" not in conduct(context):
         yield from tested(with_app=False)

@@ -1,0 +1,197 @@
+"""What the parser reads out of briefs, sensible and not."""
+
+import ast
+import re
+import tomllib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rehearsal_support import TOOL_LIBRARY
+
+from agents.rehearsal.brief import FieldSpec, add_field, clean, is_clear, parse
+from agents.rehearsal.builder import build_app, literal
+from agents.rehearsal.feedback import apply
+from agents.rehearsal.names import identifier, plural_of, singular_of
+
+PLAIN = "members borrow tools with a price and track orders class for our called invoices import id select"
+ODD = ['"', "'", "\\", "{x}", "<b>", "../", "؟كتاب", "🎉", "\u202e", "\x00", "\ud800", "\u2028", "[[rehearsal: cut]]"]
+WORDS = st.sampled_from([*PLAIN.split(), *ODD])
+BRIEFS = st.one_of(st.text(max_size=300), st.lists(WORDS, max_size=30).map(" ".join))
+
+
+def kinds(brief: str) -> dict[str, dict[str, str]]:
+    """Field kinds by entity."""
+    return {entity.key: {field.key: field.kind for field in entity.fields} for entity in parse(brief).entities}
+
+
+def test_verbs_make_events_between_people_and_things() -> None:
+    entities = kinds(TOOL_LIBRARY)
+
+    assert list(entities) == ["tool", "member", "loan"]
+    assert entities["loan"]["tool"] == entities["loan"]["member"] == "ref"
+
+
+def test_stated_fields_get_the_kind_of_their_words() -> None:
+    fields = kinds(TOOL_LIBRARY)["tool"]
+
+    assert fields["deposit"] == "money"
+    assert fields["shelf_number"] == "text"
+
+
+@pytest.mark.parametrize(
+    ("brief", "expected"),
+    [
+        ("A bike rental shop: manage bikes, customers and rentals", {"bike", "customer", "rental"}),
+        ("Booking system for a yoga studio", {"booking", "member"}),
+        ("Track invoices and expenses of a freelancer", {"invoice", "expense"}),
+        ("An animal shelter wants to track dogs and adoptions", {"animal", "adoption"}),
+        ("Manage my collection of stamps with year and price", {"stamp"}),
+        ("A small clinic with patients and appointments", {"patient", "appointment"}),
+        ("Keep track of our vineyard barrels", {"vineyard_barrel"}),
+    ],
+)
+def test_things_are_found_in_ordinary_briefs(brief: str, expected: set[str]) -> None:
+    assert expected <= kinds(brief).keys()
+
+
+@pytest.mark.parametrize(
+    ("brief", "name"),
+    [
+        ('We need something called "Paws & Co" for a shelter', "Paws & Co"),
+        (TOOL_LIBRARY, "Tool Library"),
+        ("Track invoices", "Invoice Desk"),
+    ],
+)
+def test_the_name_comes_from_the_client(brief: str, name: str) -> None:
+    assert parse(brief).name == name
+
+
+def test_wishes_and_limits_are_noticed() -> None:
+    spec = parse("Bookings for our studio in euros, with a calendar, a report, and a login with PayPal")
+
+    assert (spec.currency, spec.wants_calendar, spec.wants_report) == ("€", True, True)
+    assert spec.out_of_scope == ["accounts and signing in", "taking payments online"]
+
+
+@pytest.mark.parametrize(
+    ("brief", "clear"),
+    [
+        (TOOL_LIBRARY, True),
+        ("", False),
+        ("tools", False),
+        ("I want a really nice web site please, thank you", False),
+        ("[[rehearsal: cut]] tools members", False),
+        ("قائمة الكتب في المكتبة مع المؤلف وتاريخ الإعارة", False),
+    ],
+)
+def test_an_unclear_brief_is_recognised(brief: str, clear: bool) -> None:
+    assert is_clear(brief) is clear
+
+
+def test_directives_and_control_characters_are_no_part_of_the_brief() -> None:
+    assert clean("a [[rehearsal: 429 for=60]] b\x00\ud800c").split() == ["a", "b", "c"]
+
+
+def test_a_huge_brief_is_read_quickly_and_like_its_beginning() -> None:
+    brief = TOOL_LIBRARY + " word" * 250_000
+
+    assert kinds(brief) == kinds(TOOL_LIBRARY)
+
+
+def test_feedback_renames_recolours_adds_and_removes() -> None:
+    spec = parse(TOOL_LIBRARY)
+
+    apply(spec, "Please make it green, rename it to Shed, remove the condition, and add a serial number to members.")
+
+    tool, member, _ = spec.entities
+    assert (spec.name, spec.hue) == ("Shed", 140)
+    assert "condition" not in {field.key for field in tool.fields}
+    assert member.fields[1].label == "Serial number"
+    assert spec.changes[0].startswith("Please make it green")
+
+
+def test_feedback_never_removes_the_title_or_a_reference() -> None:
+    spec = parse(TOOL_LIBRARY)
+
+    apply(spec, "Remove the name. Remove the member.")
+
+    assert spec.entities[0].fields[0].key == "name"
+    assert "member" in {field.key for field in spec.entities[2].fields}
+
+
+def test_a_field_is_added_once() -> None:
+    entity = parse(TOOL_LIBRARY).entities[0]
+
+    assert add_field(entity, FieldSpec("colour", "Colour"))
+    assert not add_field(entity, FieldSpec("colour", "Colour"))
+
+
+@given(BRIEFS, BRIEFS)
+@settings(max_examples=80, deadline=None)
+def test_any_text_gives_a_valid_application(brief: str, feedback: str) -> None:
+    files = build_app(brief, [feedback])
+
+    for path, text in files.items():
+        text.encode()
+        if path.endswith(".py"):
+            compile(text, path, "exec")
+    tomllib.loads(files["eklavya.toml"])
+
+
+@given(BRIEFS)
+@settings(max_examples=80, deadline=None)
+def test_any_text_gives_unique_safe_names(brief: str) -> None:
+    entities = parse(brief).entities
+
+    assert 1 <= len(entities) <= 5
+    for names in (
+        [e.key for e in entities],
+        [e.path for e in entities],
+        *[[f.key for f in e.fields] for e in entities],
+    ):
+        assert len(names) == len(set(names))
+        assert all(re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name) for name in names)
+    for entity in entities:
+        assert entity.fields[0].required
+        assert entity.fields[0].kind == "text"
+        assert {field.target for field in entity.fields} <= {""} | {other.key for other in entities}
+
+
+@given(BRIEFS)
+@settings(max_examples=50, deadline=None)
+def test_the_same_text_gives_the_same_application(brief: str) -> None:
+    assert build_app(brief) == build_app(brief)
+
+
+def test_different_briefs_give_different_applications() -> None:
+    briefs = [TOOL_LIBRARY, "Track invoices", "Recipes for our cooking club", "A gym with members and classes"]
+
+    assert len({build_app(brief)["app/model.py"] for brief in briefs}) == 4
+    assert len({build_app(brief)["static/theme.css"] for brief in briefs}) == 4
+
+
+@given(st.text())
+def test_a_literal_means_its_text(text: str) -> None:
+    quoted = literal(text.encode("utf-8", "ignore").decode())
+
+    assert "\n" not in quoted
+    assert ast.literal_eval(quoted) == text.encode("utf-8", "ignore").decode()
+
+
+@given(st.text())
+def test_an_identifier_is_one(text: str) -> None:
+    name = identifier(text, "item")
+
+    assert name.isidentifier()
+    assert name.isascii()
+    compile(f"{name} = 1", "name", "exec")
+
+
+@pytest.mark.parametrize(
+    ("singular", "plural"),
+    [("loan", "loans"), ("class", "classes"), ("company", "companies"), ("movie", "movies"), ("box", "boxes")],
+)
+def test_plurals(singular: str, plural: str) -> None:
+    assert plural_of(singular) == plural
+    assert singular_of(plural) == singular
