@@ -1,0 +1,171 @@
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from agents.actions.dispatch import dispatch
+from agents.models import Agent, Run
+from agents.states import AgentStatus, RunStatus, WorkerStatus
+from billing.models import Budget
+from projects.models import Project, Squad, Task
+from projects.roles import Role
+from projects.states import TaskStatus
+from tests.factories import NOW, ProjectFactory, TaskFactory, WorkerFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def project() -> Project:
+    return ProjectFactory(status="building")
+
+
+def test_dispatch_makes_a_run_for_a_ready_task(project: Project) -> None:
+    worker = WorkerFactory()
+    task = TaskFactory(project=project)
+
+    (made,) = dispatch(now=NOW)
+
+    run = Run.objects.get(pk=made.run_id)
+    task.refresh_from_db()
+    assert (run.task, run.status, run.worker, made.queue) == (task, RunStatus.QUEUED, worker, worker.queue)
+    assert (task.status, task.agent_id) == (TaskStatus.ALLOCATED, run.agent_id)
+    assert run.agent.status == AgentStatus.WORKING
+    assert Budget.objects.filter(scope="run", scope_id=run.pk).exists()
+
+
+def test_dispatch_without_a_worker_leaves_the_task_ready(project: Project) -> None:
+    task = TaskFactory(project=project)
+
+    assert dispatch(now=NOW) == []
+
+    task.refresh_from_db()
+    assert task.status == TaskStatus.READY
+
+
+@pytest.mark.parametrize("status", [WorkerStatus.OFFLINE, WorkerStatus.DRAINING, WorkerStatus.ERROR])
+def test_dispatch_gives_nothing_to_a_worker_that_takes_nothing(project: Project, status: WorkerStatus) -> None:
+    WorkerFactory(status=status)
+    TaskFactory(project=project)
+
+    assert dispatch(now=NOW) == []
+
+
+def test_dispatch_leaves_a_task_whose_time_has_not_come(project: Project) -> None:
+    WorkerFactory()
+    TaskFactory(project=project, next_attempt_at=NOW + timedelta(seconds=1))
+
+    assert dispatch(now=NOW) == []
+    assert len(dispatch(now=NOW + timedelta(seconds=1))) == 1
+
+
+def test_dispatch_leaves_the_tasks_of_a_paused_project() -> None:
+    WorkerFactory()
+    TaskFactory(project=ProjectFactory(status="paused", paused_from="building"))
+
+    assert dispatch(now=NOW) == []
+
+
+def test_dispatch_gives_a_role_no_more_runs_than_it_has_agents(project: Project) -> None:
+    WorkerFactory(capacity=10)
+    TaskFactory.create_batch(4, project=project, role=Role.DEVELOPER)
+
+    assert len(dispatch(now=NOW)) == 2  # the default squad has two developers
+
+
+def test_dispatch_keeps_to_the_squads_limit(project: Project) -> None:
+    WorkerFactory(capacity=10)
+    Squad.objects.filter(project=project).update(max_concurrent_runs=1)
+    TaskFactory(project=project, role=Role.DEVELOPER)
+    TaskFactory(project=project, role=Role.TESTER)
+
+    assert len(dispatch(now=NOW)) == 1
+    assert dispatch(now=NOW) == []
+
+
+def test_dispatch_keeps_to_the_workers_capacity(project: Project) -> None:
+    WorkerFactory(capacity=1)
+    TaskFactory(project=project, role=Role.DEVELOPER)
+    TaskFactory(project=project, role=Role.TESTER)
+
+    assert len(dispatch(now=NOW)) == 1
+
+
+def test_dispatch_keeps_to_the_accounts_limit(project: Project, settings: object) -> None:
+    settings.EKLAVYA_MAX_CONCURRENT_RUNS = 1  # type: ignore[attr-defined]
+    WorkerFactory(capacity=10)
+    TaskFactory(project=project, role=Role.DEVELOPER)
+    TaskFactory(project=ProjectFactory(status="building"), role=Role.DEVELOPER)
+
+    assert len(dispatch(now=NOW)) == 1
+
+
+def test_dispatch_is_fair_between_projects(project: Project) -> None:
+    WorkerFactory(capacity=2)
+    other = ProjectFactory(status="building")
+    TaskFactory.create_batch(3, project=project, priority=50)
+    late = TaskFactory(project=other, priority=0)
+
+    dispatch(now=NOW)
+
+    assert Task.objects.filter(status=TaskStatus.ALLOCATED, project=project).count() == 1
+    late.refresh_from_db()
+    assert late.status == TaskStatus.ALLOCATED
+
+
+def test_dispatch_takes_the_higher_priority_first(project: Project) -> None:
+    WorkerFactory(capacity=1)
+    TaskFactory(project=project, priority=0)
+    urgent = TaskFactory(project=project, priority=5)
+
+    dispatch(now=NOW)
+
+    urgent.refresh_from_db()
+    assert urgent.status == TaskStatus.ALLOCATED
+
+
+def test_dispatch_returns_a_task_to_the_agent_that_asked(project: Project) -> None:
+    WorkerFactory(capacity=2)
+    first = TaskFactory(project=project)
+    dispatch(now=NOW)
+    (run,) = Run.objects.all()
+    second = Agent.objects.get(project=project, agent_type=Role.DEVELOPER, status=AgentStatus.READY)
+    task = TaskFactory(project=project, context={"agent": str(second.pk)})
+
+    dispatch(now=NOW)
+
+    task.refresh_from_db()
+    assert run.task == first
+    assert task.agent_id == second.pk
+
+
+def test_dispatch_takes_a_constant_number_of_looks(project: Project, django_assert_max_num_queries: object) -> None:
+    WorkerFactory(capacity=1)
+    TaskFactory.create_batch(100, project=project)
+    dispatch(now=NOW)  # calls the squad in
+
+    with django_assert_max_num_queries(12):  # type: ignore[operator]
+        assert dispatch(now=NOW) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_dispatchers_at_once_make_one_run_per_task() -> None:
+    WorkerFactory(capacity=3)
+    TaskFactory.create_batch(6, project=ProjectFactory(status="building"))
+    TaskFactory.create_batch(6, project=ProjectFactory(status="building"))
+
+    def work() -> None:
+        try:
+            dispatch(now=NOW)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert Run.objects.count() == 3
+    assert Task.objects.filter(status=TaskStatus.ALLOCATED).count() == 3

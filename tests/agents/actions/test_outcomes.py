@@ -1,0 +1,121 @@
+from typing import Any
+
+import pytest
+
+from agents.actions import outcomes
+from agents.models import Run
+from agents.states import AgentStatus, RunStatus
+from projects.actions import approvals
+from projects.actions.approvals import Decision
+from projects.models import Task
+from projects.states import TaskKind, TaskStatus
+from tests.factories import NOW, TESTER, RunFactory, TaskFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def ended(kind: TaskKind, verb: str, args: dict[str, Any], **task: Any) -> Run:
+    of = TaskFactory(kind=kind, status="in_progress", **task)
+    return RunFactory(status="running", task=of, outcome={"verb": verb, "args": args})
+
+
+def test_asking_the_client_blocks_the_task_until_the_answer() -> None:
+    asked = [{"question": "Who may log in?", "options": ["all", "staff"], "recommended": "staff"}]
+    run = ended(TaskKind.REQUIREMENTS, "ask_client", {"questions": asked}, role="pm")
+
+    outcomes.settle(run, now=NOW)
+
+    task = Task.objects.get(pk=run.task_id)
+    run.agent.refresh_from_db()
+    assert (run.status, task.status, run.agent.status) == ("succeeded", TaskStatus.BLOCKED, AgentStatus.BLOCKED)
+
+    approvals.decide(task.approvals.get().pk, Decision("answer", answers=["staff"]), by=TESTER, now=NOW)
+
+    task.refresh_from_db()
+    assert task.status == TaskStatus.READY
+    assert task.context["questions"] == [{"question": "Who may log in?", "answer": "staff"}]
+    assert task.context["agent"] == str(run.agent_id)
+
+
+def test_asking_the_mentor_makes_a_task_for_it_and_the_reply_goes_back() -> None:
+    run = ended(TaskKind.BUILD, "ask_mentor", {"question": "Which database?", "context": "small"})
+
+    outcomes.settle(run, now=NOW)
+
+    mentor_task = Task.objects.get(kind=TaskKind.MENTOR)
+    assert (mentor_task.role, mentor_task.status) == ("mentor", TaskStatus.READY)
+    assert mentor_task.context["mentor_question"]["question"] == "Which database?"
+
+    Task.objects.filter(pk=mentor_task.pk).update(status=TaskStatus.ALLOCATED)
+    Task.objects.filter(pk=mentor_task.pk).update(status=TaskStatus.IN_PROGRESS)
+    mentor_task.refresh_from_db()
+    reply = RunFactory(
+        status="running", task=mentor_task, outcome={"verb": "reply_mentor", "args": {"reply": "SQLite."}}
+    )
+    outcomes.settle(reply, now=NOW)
+
+    task = Task.objects.get(pk=run.task_id)
+    assert task.status == TaskStatus.READY
+    assert task.context["mentor"] == [{"question": "Which database?", "reply": "SQLite."}]
+
+
+def test_a_reply_that_nobody_waits_for_completes_the_mentors_task_only() -> None:
+    asking = TaskFactory(status="cancelled")
+    run = ended(
+        TaskKind.MENTOR, "reply_mentor", {"reply": "Yes."}, role="mentor", context={"asking_task": str(asking.pk)}
+    )
+
+    outcomes.settle(run, now=NOW)
+
+    asking.refresh_from_db()
+    assert (run.status, asking.status) == (RunStatus.SUCCEEDED, TaskStatus.CANCELLED)
+
+
+def test_who_is_blocked_asks_the_mentor_first() -> None:
+    run = ended(TaskKind.BUILD, "task_blocked", {"reason": "no idea"})
+
+    outcomes.settle(run, now=NOW)
+
+    assert Task.objects.filter(kind=TaskKind.MENTOR).count() == 1
+    assert not run.task.approvals.exists()
+
+
+def test_who_is_blocked_after_the_mentors_advice_asks_a_person() -> None:
+    run = ended(TaskKind.BUILD, "task_blocked", {"reason": "no idea"}, context={"mentor": [{"reply": "try"}]})
+
+    outcomes.settle(run, now=NOW)
+
+    assert run.task.approvals.get().kind == "blocked_task"
+    assert not Task.objects.filter(kind=TaskKind.MENTOR).exists()
+
+
+def test_giving_up_sets_the_task_back() -> None:
+    run = ended(TaskKind.BUILD, "task_failed", {"reason": "too hard"})
+
+    outcomes.settle(run, now=NOW)
+
+    run.task.refresh_from_db()
+    assert (run.status, run.task.status, run.task.attempts) == ("failed", TaskStatus.READY, 1)
+
+
+def test_submitted_requirements_lead_to_the_plan_task() -> None:
+    draft = {"title": "Lend a tool", "body": "", "acceptance_criteria": ["It is shown as out."]}
+    args = {"project_name": "Tool library", "requirements": [draft]}
+    run = ended(TaskKind.REQUIREMENTS, "submit_requirements", args, role="pm")
+
+    outcomes.deliver(run, {"commit": "a" * 40}, now=NOW)
+
+    run.project.refresh_from_db()
+    assert run.project.name == "Tool library"
+    assert run.project.requirements.get().title == "Lend a tool"
+    assert run.project.tasks.get(kind=TaskKind.PLAN).status == TaskStatus.READY
+
+
+def test_a_submitted_plan_waits_for_the_admin() -> None:
+    node = {"key": "a", "title": "A", "role": "developer", "depends_on": [], "estimate_minutes": 5}
+    run = ended(TaskKind.PLAN, "submit_plan", {"summary": "One step.", "tasks": [node]}, role="architect")
+
+    outcomes.deliver(run, {}, now=NOW)
+
+    assert run.project.plans.get().status == "proposed"
+    assert run.project.approvals.get().kind == "plan"

@@ -1,0 +1,142 @@
+from datetime import timedelta
+
+import pytest
+
+from agents.actions import runs
+from agents.actions.runs import Ending
+from agents.errors import LeaseLost, UnknownToken
+from agents.models import Run
+from agents.queries import run_by_token
+from agents.states import ACTIVE_RUN, AgentStatus, RunStatus
+from projects.errors import IllegalTransition
+from projects.ids import new_id
+from projects.models import AuditLog
+from projects.states import TaskStatus
+from tests.factories import NOW, TESTER, RunFactory, TaskFactory
+
+pytestmark = pytest.mark.django_db
+LATER = NOW + timedelta(seconds=10)
+
+
+def claim(run: Run, owner: str = "here") -> tuple[Run, str]:
+    return runs.claim_run(run.pk, owner=owner, prompt_version_id=None, now=NOW)
+
+
+def test_claim_takes_the_lease_and_gives_a_token() -> None:
+    run, token = claim(RunFactory())
+
+    assert (run.status, run.lease_owner) == (RunStatus.STARTING, "here")
+    assert run.lease_until > NOW
+    assert run.task.status == TaskStatus.IN_PROGRESS
+    assert run_by_token(token) == run
+    assert token not in Run.objects.values_list("token_hash", flat=True)
+
+
+def test_claim_is_refused_to_the_second() -> None:
+    run = RunFactory()
+    claim(run)
+
+    with pytest.raises(LeaseLost):
+        claim(run, owner="elsewhere")
+
+
+def test_claim_of_an_unknown_run_is_refused() -> None:
+    with pytest.raises(LeaseLost):
+        runs.claim_run(new_id(), owner="here", prompt_version_id=None, now=NOW)
+
+
+def test_renew_extends_only_what_the_owner_holds() -> None:
+    mine = RunFactory(status="running", lease_owner="here")
+    theirs = RunFactory(status="running", lease_owner="elsewhere")
+    ended = RunFactory(status="failed", lease_owner="here")
+
+    kept = runs.renew_leases([mine.pk, theirs.pk, ended.pk], owner="here", now=LATER)
+
+    mine.refresh_from_db()
+    theirs.refresh_from_db()
+    assert kept == {mine.pk: ""}
+    assert mine.lease_until == LATER + timedelta(seconds=30)
+    assert theirs.lease_until == NOW + timedelta(seconds=30)
+
+
+def test_renew_tells_who_is_asked_to_stop() -> None:
+    run = RunFactory(status="running", lease_owner="here", stop_requested="paused")
+
+    assert runs.renew_leases([run.pk], owner="here", now=LATER) == {run.pk: "paused"}
+
+
+def test_succeed_completes_the_task_and_kills_the_token() -> None:
+    run, token = claim(RunFactory())
+    runs.begin_running(run, base_commit="a" * 40, pid=None, working_dir="/w", now=NOW)
+
+    runs.succeed(run, result={"commit": "b" * 40}, now=LATER)
+
+    assert (run.status, run.task.status) == (RunStatus.SUCCEEDED, TaskStatus.COMPLETED)
+    assert run.task.result == {"commit": "b" * 40}
+    run.agent.refresh_from_db()
+    assert run.agent.status == AgentStatus.READY
+    with pytest.raises(UnknownToken):
+        run_by_token(token)
+
+
+def test_fail_sets_the_task_back_with_what_went_wrong() -> None:
+    run = RunFactory(status="running")
+    ending = Ending(RunStatus.FAILED, "tests_failed", "2 failed", {"failure": {"reason": "tests_failed"}})
+
+    runs.fail(run, ending, now=NOW)
+
+    task = run.task
+    task.refresh_from_db()
+    assert (task.status, task.attempts, task.reason) == (TaskStatus.READY, 1, "tests_failed")
+    assert task.context == {"failure": {"reason": "tests_failed"}}
+    assert task.next_attempt_at > NOW
+
+
+def test_fail_that_does_not_count_uses_no_attempt() -> None:
+    run = RunFactory(status="running")
+
+    runs.fail(run, Ending(RunStatus.LOST, "lease_expired", "gone", counts=False, delay=timedelta(0)), now=NOW)
+
+    run.task.refresh_from_db()
+    assert (run.task.attempts, run.task.next_attempt_at) == (0, NOW)
+
+
+def test_fail_blocks_the_task_when_its_attempts_are_used_up() -> None:
+    run = RunFactory(status="running", task=TaskFactory(status="in_progress", attempts=2))
+
+    runs.fail(run, Ending(RunStatus.FAILED, "no_outcome", "silent"), now=NOW)
+
+    run.task.refresh_from_db()
+    assert run.task.status == TaskStatus.BLOCKED
+    assert run.task.approvals.get().kind == "blocked_task"
+
+
+def test_an_ended_run_cannot_end_again() -> None:
+    run = RunFactory(status="failed")
+
+    with pytest.raises(IllegalTransition):
+        runs.succeed(run, result={}, now=NOW)
+
+
+def test_ask_to_stop_marks_running_and_ends_queued() -> None:
+    running = RunFactory(status="running")
+    queued = RunFactory(task=TaskFactory(project=running.project, status="allocated"))
+
+    assert runs.ask_to_stop(running.project, reason="paused", by=TESTER, now=NOW) == 2
+
+    running.refresh_from_db()
+    queued.refresh_from_db()
+    assert (running.status, running.stop_requested) == (RunStatus.RUNNING, "paused")
+    assert (queued.status, queued.reason) == (RunStatus.CANCELLED, "paused")
+    queued.task.refresh_from_db()
+    assert queued.task.status == TaskStatus.READY
+
+
+@pytest.mark.parametrize("status", sorted(set(RunStatus) - ACTIVE_RUN - {RunStatus.SUCCEEDED}))
+def test_every_bad_ending_leaves_an_audit_row(status: RunStatus) -> None:
+    run = RunFactory(status="running")
+
+    runs.fail(run, Ending(status, "why", "because"), now=NOW)
+
+    row = AuditLog.objects.get(action="run.ended", object_id=str(run.pk))
+    assert (row.details["status"], row.details["reason"]) == (status, "why")

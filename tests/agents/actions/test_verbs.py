@@ -1,0 +1,144 @@
+from typing import Any
+
+import pytest
+
+from agents.actions import verbs
+from agents.errors import RunEnded, VerbRefused
+from agents.models import Message, Run
+from projects.errors import InvalidPlan, InvalidRequirements
+from projects.models import AuditLog, Task
+from projects.states import TaskKind
+from tests.factories import NOW, AgentFactory, MessageFactory, RunFactory, TaskFactory
+
+pytestmark = pytest.mark.django_db
+NODE = {"key": "a", "title": "A", "role": "developer", "depends_on": [], "estimate_minutes": 5}
+
+
+def run_of(kind: TaskKind, **task: Any) -> Run:
+    return RunFactory(status="running", task=TaskFactory(kind=kind, status="in_progress", **task))
+
+
+def test_end_run_stores_the_claim_and_changes_no_status() -> None:
+    run = run_of(TaskKind.BUILD)
+
+    verbs.end_run(run, "task_complete", {"summary": "done"}, now=NOW)
+
+    run.refresh_from_db()
+    assert run.outcome == {"verb": "task_complete", "args": {"summary": "done"}}
+    assert (run.status, run.task.status) == ("running", "in_progress")
+    assert AuditLog.objects.filter(action="agent.task_complete", agent_id=run.agent_id).exists()
+
+
+def test_end_run_is_refused_the_second_time() -> None:
+    run = run_of(TaskKind.BUILD)
+    verbs.end_run(run, "task_complete", {"summary": "done"}, now=NOW)
+
+    with pytest.raises(RunEnded):
+        verbs.end_run(run, "task_failed", {"reason": "no"}, now=NOW)
+
+    run.refresh_from_db()
+    assert run.outcome["verb"] == "task_complete"
+
+
+@pytest.mark.parametrize(
+    ("kind", "verb"),
+    [
+        (TaskKind.REQUIREMENTS, "task_complete"),
+        (TaskKind.PLAN, "submit_demo"),
+        (TaskKind.BUILD, "submit_demo"),
+        (TaskKind.DEMO, "task_complete"),
+        (TaskKind.MENTOR, "ask_mentor"),
+    ],
+)
+def test_end_run_refuses_a_verb_that_does_not_end_such_a_task(kind: TaskKind, verb: str) -> None:
+    run = run_of(kind)
+
+    with pytest.raises(VerbRefused, match=verb):
+        verbs.end_run(run, verb, {}, now=NOW)
+
+    run.refresh_from_db()
+    assert run.outcome == {}
+
+
+def test_submit_plan_with_a_cycle_is_refused_and_may_be_mended() -> None:
+    run = run_of(TaskKind.PLAN)
+    circle = [NODE | {"depends_on": ["b"]}, NODE | {"key": "b", "depends_on": ["a"]}]
+
+    with pytest.raises(InvalidPlan, match="circle"):
+        verbs.end_run(run, "submit_plan", {"summary": "", "tasks": circle}, now=NOW)
+
+    verbs.end_run(run, "submit_plan", {"summary": "", "tasks": [NODE]}, now=NOW)
+    run.refresh_from_db()
+    assert run.outcome["verb"] == "submit_plan"
+
+
+def test_submit_requirements_without_criteria_is_refused() -> None:
+    run = run_of(TaskKind.REQUIREMENTS)
+    draft = {"title": "Lend", "body": "", "acceptance_criteria": []}
+
+    with pytest.raises(InvalidRequirements, match="criterion"):
+        verbs.end_run(run, "submit_requirements", {"project_name": "x", "requirements": [draft]}, now=NOW)
+
+
+def test_the_client_is_asked_only_once() -> None:
+    run = run_of(TaskKind.REQUIREMENTS, context={"questions": [{"question": "Who?", "answer": "We."}]})
+
+    with pytest.raises(VerbRefused, match="asked before"):
+        verbs.end_run(run, "ask_client", {"questions": []}, now=NOW)
+
+
+def test_the_mentor_answers_three_times_at_most() -> None:
+    run = run_of(TaskKind.BUILD, context={"mentor": [{"question": "?", "reply": "!"}] * 3})
+
+    with pytest.raises(VerbRefused, match="task_blocked"):
+        verbs.end_run(run, "ask_mentor", {"question": "?"}, now=NOW)
+
+
+def test_report_progress_moves_the_bar_alone() -> None:
+    run = run_of(TaskKind.BUILD)
+
+    verbs.report_progress(run, 40, "half of the pages", now=NOW)
+
+    task = Task.objects.get(pk=run.task_id)
+    assert (task.progress, task.detail, task.status) == (40, "half of the pages", "in_progress")
+
+
+def test_read_messages_gives_each_once_in_order() -> None:
+    run = run_of(TaskKind.BUILD)
+    first = MessageFactory(project=run.project, to_agent=run.agent, payload={"body": "1"})
+    second = MessageFactory(project=run.project, to_role="developer", payload={"body": "2"})
+    MessageFactory(project=run.project, to_role="tester")
+    MessageFactory()
+
+    read = verbs.read_messages(run, now=NOW)
+
+    assert [message["data"] for message in read] == [first.payload, second.payload]
+    assert verbs.read_messages(run, now=NOW) == []
+
+
+def test_send_message_reaches_an_agent_by_name() -> None:
+    run = run_of(TaskKind.BUILD)
+    other = AgentFactory(project=run.project, name="ada")
+
+    verbs.send_message(run, other.name, "please look", now=NOW)
+
+    message = Message.objects.get()
+    assert (message.from_agent, message.to_agent) == (run.agent, other)
+    assert message.payload == {"body": "please look"}
+
+
+def test_send_message_to_a_stranger_is_refused() -> None:
+    run = run_of(TaskKind.BUILD)
+    AgentFactory(name="of-another-project")
+
+    with pytest.raises(VerbRefused, match="Nobody"):
+        verbs.send_message(run, "of-another-project", "hello", now=NOW)
+
+
+def test_a_message_is_sent_once_per_key() -> None:
+    run = run_of(TaskKind.BUILD)
+    first = verbs.post(run.project_id, "HEARTBEAT", {}, sender=None, key="k", now=NOW)
+    again = verbs.post(run.project_id, "HEARTBEAT", {"other": 1}, sender=None, key="k", now=NOW)
+
+    assert first == again
+    assert Message.objects.count() == 1
