@@ -1,0 +1,68 @@
+"""The hints, through a real broker and a real worker."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery.contrib.testing.worker import start_worker
+from django.utils import timezone
+from pytest_django import Settings
+
+from agents import sandboxes
+from agents.runtimes.contract import Runtime
+from agents.runtimes.processes import poll
+from demos import tasks
+from demos.models import Demo
+from demos.states import DemoStatus
+from eklavya.celery import app
+from projects.models import Task
+from tests.demos.making import complete_demo_task, make_project
+from tests.demos.repositories import APP, MANIFEST, commit_files
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def configured(settings: Settings, var: Path) -> Iterator[Runtime]:
+    """The runtime that the settings name."""
+    settings.EKLAVYA_RUNTIME = "local"
+    sandboxes.choice.cache_clear()
+    yield sandboxes.runtime()
+    for name in sandboxes.runtime().list_sandboxes():
+        sandboxes.runtime().kill(name)
+    sandboxes.choice.cache_clear()
+
+
+@pytest.fixture
+def worker() -> Iterator[None]:
+    with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, shutdown_timeout=20):
+        yield
+
+
+@pytest.fixture
+def task(configured: Runtime) -> Task:
+    project = make_project(now=timezone.now())
+    commit = commit_files(sandboxes.repository(project.pk), {"eklavya.toml": MANIFEST, "app.py": APP})
+    return complete_demo_task(project, commit=commit, now=timezone.now())
+
+
+def test_open_demo_for_comes_twice_and_opens_one(task: Task) -> None:
+    tasks.open_demo_for(task_id=str(task.pk))
+    tasks.open_demo_for(task_id=str(task.pk))
+
+    assert Demo.objects.get().status == DemoStatus.READY
+
+
+@pytest.mark.usefixtures("worker")
+def test_keep_demos_makes_up_for_a_lost_hint(task: Task) -> None:
+    tasks.keep_demos.delay()
+
+    assert poll(lambda: Demo.objects.filter(status=DemoStatus.READY).exists(), timeout_s=30)
+
+
+def test_stop_all_previews_ends_them(task: Task, configured: Runtime) -> None:
+    tasks.open_demo_for(task_id=str(task.pk))
+
+    tasks.stop_all_previews()
+
+    assert not configured.list_sandboxes()
