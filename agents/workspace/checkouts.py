@@ -13,6 +13,14 @@ from agents.workspace.git import TRANSFER_S, Git, clean
 from agents.workspace.merging import check_commit, head
 from agents.workspace.values import LITTER, Author
 
+_CONFIG = """\
+[core]
+\trepositoryformatversion = 0
+\tfilemode = true
+\tbare = false
+\tlogallrefupdates = true
+"""
+
 
 def clone_for_run(git: Git, run_id: str, *, destination: Path, author: Author) -> str:
     """Give a run its own full clone of main, on branch run/<run id>; returns the commit it starts from.
@@ -21,11 +29,7 @@ def clone_for_run(git: Git, run_id: str, *, destination: Path, author: Author) -
     in it. No file has a second name elsewhere. Raises DestinationNotEmpty.
     """
     base = head(git)
-    _make_clone(git, destination, commits={"refs/heads/main": base, _branch_ref(run_id): base})
-    clone = Git(destination / ".git", destination)
-    clone.run("symbolic-ref", "HEAD", _branch_ref(run_id))
-    clone.run("reset", "--quiet", "--hard", base, timeout_s=TRANSFER_S)
-    _finish(clone, author)
+    _make_clone(git, destination, commits={names.MAIN: base, _branch_ref(run_id): base}, author=author)
     git.run("update-ref", names.base_ref(run_id), base)
     return base
 
@@ -38,22 +42,17 @@ def restore_checkpoint(git: Git, ref: str, *, destination: Path, run_id: str, au
     """
     base, snapshot = _checkpoint(git, ref)
     tip = git.text("rev-parse", "--verify", f"{snapshot}^1")
-    _make_clone(git, destination, commits={"refs/heads/main": base, _branch_ref(run_id): snapshot})
-    clone = Git(destination / ".git", destination)
-    clone.run("symbolic-ref", "HEAD", _branch_ref(run_id))
-    clone.run("reset", "--quiet", "--hard", snapshot, timeout_s=TRANSFER_S)
+    commits = {names.MAIN: base, _branch_ref(run_id): snapshot}
+    clone = _make_clone(git, destination, commits=commits, author=author)
+    # The branch goes back to what was committed, the files stay.
     clone.run("reset", "--quiet", "--mixed", tip)
-    _finish(clone, author)
     git.run("update-ref", names.base_ref(run_id), base)
     return base
 
 
 def clone_fresh(git: Git, commit: str, *, destination: Path) -> None:
     """A normal clone with main at `commit`, as the client would make it. Raises UnknownCommit."""
-    check_commit(git, commit)
-    _make_clone(git, destination, commits={"refs/heads/main": commit})
-    clone = Git(destination / ".git", destination)
-    clone.run("reset", "--quiet", "--hard", commit, timeout_s=TRANSFER_S)
+    _make_clone(git, destination, commits={names.MAIN: check_commit(git, commit)})
 
 
 def export(git: Git, commit: str, *, destination: Path) -> None:
@@ -93,25 +92,34 @@ def _check_empty(destination: Path) -> None:
         raise DestinationNotEmpty(destination)
 
 
-def _make_clone(git: Git, destination: Path, *, commits: dict[str, str]) -> None:
-    """A repository with these references and the history they need, copied through a pack; nothing checked out.
+def _make_clone(git: Git, destination: Path, *, commits: dict[str, str], author: Author | None = None) -> Git:
+    """A repository with these references, the last one checked out, and only the history they need; returns it.
 
     No remote is configured, and no template is used. Not `git clone`: between two directories it copies or links
     the whole object store, other runs' work included.
     """
     _check_empty(destination)
-    destination.mkdir(parents=True, exist_ok=True)
     clone = Git(destination / ".git", destination)
-    clone.run("init", "--quiet", "--template=", "--initial-branch=main")
+    *_, (branch_ref, commit) = commits.items()
+    _initialise(clone.git_dir, branch_ref, author)
     wanted = [f"{commit}:{ref}" for ref, commit in commits.items()]
     options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--update-head-ok", "--no-auto-maintenance")
     clone.run("fetch", *options, git.git_dir, *wanted, timeout_s=TRANSFER_S)
+    clone.run("reset", "--quiet", "--hard", commit, timeout_s=TRANSFER_S)
+    return clone
 
 
-def _finish(clone: Git, author: Author) -> None:
-    """Who commits here, and what is never committed."""
-    clone.run("config", "user.name", clean(author.name))
-    clone.run("config", "user.email", clean(author.email))
-    info = clone.git_dir / "info"
-    info.mkdir(exist_ok=True)
-    (info / "exclude").write_text("".join(f"{pattern}\n" for pattern in LITTER))
+def _initialise(git_dir: Path, head: str, author: Author | None) -> None:
+    """The least that git takes for a repository with a work tree; who commits here, and what is never committed."""
+    for name in ("objects/info", "objects/pack", "refs/heads", "info"):
+        (git_dir / name).mkdir(parents=True)
+    (git_dir / "HEAD").write_text(f"ref: {head}\n")
+    identity = f"[user]\n\tname = {_quoted(author.name)}\n\temail = {_quoted(author.email)}\n" if author else ""
+    (git_dir / "config").write_text(_CONFIG + identity)
+    (git_dir / "info/exclude").write_text("".join(f"{pattern}\n" for pattern in LITTER))
+
+
+def _quoted(identity: str) -> str:
+    """A name or address as a value of git's configuration."""
+    escaped = clean(identity).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

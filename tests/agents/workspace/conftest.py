@@ -1,6 +1,7 @@
 """A real canonical repository, real clones, and an agent's hand in them."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -59,11 +60,17 @@ class Sentinel:
         return self.trace.exists()
 
 
+@pytest.fixture(scope="session")
+def created(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new repository, made once; each test gets a copy."""
+    path = tmp_path_factory.mktemp("created") / "canonical.git"
+    Repository(path).create()
+    return path
+
+
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    made = Repository(tmp_path / "canonical.git")
-    made.create()
-    return made
+def repository(created: Path, tmp_path: Path) -> Repository:
+    return Repository(Path(shutil.copytree(created, tmp_path / "canonical.git")))
 
 
 @pytest.fixture
@@ -113,6 +120,11 @@ def sentinel(tmp_path: Path) -> Sentinel:
     return Sentinel(directory)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def author() -> Author:
     return DEV
+
+
+@pytest.fixture(scope="session")
+def agent_clone() -> type[AgentClone]:
+    return AgentClone

@@ -3,6 +3,7 @@
 import pytest
 
 from agents.workspace.errors import BadName, DestinationNotEmpty, UnknownCheckpoint, UnknownCommit, UnknownRun
+from agents.workspace.values import Author
 
 
 def test_a_run_gets_main_on_a_branch_of_its_own(repository, clone, author):
@@ -11,6 +12,14 @@ def test_a_run_gets_main_on_a_branch_of_its_own(repository, clone, author):
     assert clone.git("status", "--porcelain") == ""
     assert clone.git("config", "user.name") == author.name
     assert clone.git("config", "user.email") == author.email
+
+
+@pytest.mark.parametrize("name", ['Quote "me"; now', "back\\slash", "hash # sign", "Zoë"])
+def test_a_runs_clone_commits_in_any_name(repository, clone, tmp_path, name):
+    clone.path = tmp_path / "named"
+    repository.clone_for_run("run-2", clone.path, author=Author(name, "a@b"))
+    assert clone.git("config", "user.name") == name
+    assert len(clone.git("config", "--list", "--local").splitlines()) == 6
 
 
 def test_a_runs_clone_has_no_hooks(clone):

@@ -1,19 +1,38 @@
 """What pages ask of a repository."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from agents.workspace.errors import BadName, PathNotFound, UnknownCommit
+from agents.workspace.repository import Repository
 
 
-@pytest.fixture
-def commit(clone, collect):
+@pytest.fixture(scope="module")
+def worked(created, agent_clone, author, tmp_path_factory) -> tuple[Path, str]:
+    """A repository with a collected commit, made once, since nothing here changes it."""
+    root = tmp_path_factory.mktemp("worked")
+    repository = Repository(Path(shutil.copytree(created, root / "canonical.git")))
+    repository.clone_for_run("run-0", root / "clone", author=author)
+    clone = agent_clone(root / "clone", "run-0")
     clone.write("app/main.py", "print('hello')\n")
     clone.write("app/run.sh", "#!/bin/sh\n", mode=0o755)
     clone.write("data.bin", b"\0\1\2")
     clone.write("odd name\ttab.txt")
     clone.git("add", "--all")
     clone.git("commit", "--quiet", "-m", "Say hello", "-m", "Because it is polite.\n\nSecond paragraph.")
-    return collect(clone)
+    return repository.path, repository.collect("run-0", clone.path, author=author).commit
+
+
+@pytest.fixture
+def repository(worked, tmp_path) -> Repository:
+    return Repository(Path(shutil.copytree(worked[0], tmp_path / "canonical.git")))
+
+
+@pytest.fixture
+def commit(worked) -> str:
+    return worked[1]
 
 
 def test_log_tells_each_commit(repository, commit, author):
@@ -127,9 +146,9 @@ def test_diff_stat_counts_lines(repository, commit):
     assert changes["data.bin"] == ("data.bin", None, None, None)
 
 
-def test_diff_stat_finds_a_rename(repository, clone, commit, collect):
+def test_diff_stat_finds_a_rename(repository, clone, collect):
     clone.git("mv", "README.md", "ABOUT.md")
-    (change,) = repository.diff_stat(commit, collect(clone))
+    (change,) = repository.diff_stat(repository.head(), collect(clone))
     assert (change.old_path, change.path, change.added, change.deleted) == ("README.md", "ABOUT.md", 0, 0)
 
 

@@ -99,9 +99,9 @@ def test_collecting_runs_nothing_of_the_clone(repository, clone, sentinel, autho
     assert not sentinel.ran
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_what_comes_of_the_clone_runs_nothing(repository, clone, sentinel, author, attack, tmp_path):
-    attack(clone, str(sentinel.program))
+def test_what_comes_of_all_attacks_at_once_runs_nothing(repository, clone, sentinel, author, tmp_path):
+    for attack in reversed(ATTACKS):
+        attack(clone, str(sentinel.program))
     sentinel.trace.unlink(missing_ok=True)
     snapshot = repository.checkpoint("run-1", clone.path, seq=1)
     commit = repository.collect("run-1", clone.path, author=author).commit
