@@ -94,14 +94,15 @@ def _ask_client(run: Run, questions: list[dict[str, Any]], *, now: datetime) -> 
     with audit.journal(by=by, now=now):
         detail = " ".join(asked["question"] for asked in questions)
         runs.wait_for_answer(run, reason="awaiting_answer", detail=detail, needs_admin=True, now=now)
-        tasks.ask_questions(run.task, questions, by=by, now=now)
+        tasks.ask_questions(run.task, questions, context=_asked_by(run), by=by, now=now)
 
 
 def _reply(run: Run, reply: str, *, now: datetime) -> None:
     by = actor_of(run)
     with audit.journal(by=by, now=now):
-        runs.succeed(run, result={"summary": reply}, now=now)
+        # Looked up first: completing a task clears what it was told.
         asking = _waiting_task(run.task)
+        runs.succeed(run, result={"summary": reply}, now=now)
         if asking is not None:
             advice = [*asking.context.get("mentor", []), {"question": asking.detail, "reply": reply}]
             tasks.unblock_task(asking, {"mentor": advice}, by=by, now=now)

@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from projects import audit
 from projects.actions import approvals
 from projects.actors import Actor
+from projects.errors import StaleState
 from projects.events import TASK_STATUS, Event
 from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
@@ -29,7 +30,7 @@ from projects.states import (
     TaskKind,
     TaskStatus,
 )
-from projects.transitions import step
+from projects.transitions import check_step, step
 
 BACKOFF_BASE = timedelta(seconds=2)
 BACKOFF_MAX = timedelta(minutes=5)
@@ -71,9 +72,9 @@ def create_task(
             kind=kind,
             key=key,
             role=role,
-            title=title,
-            description=description,
-            context=context or {},
+            title=storable_text(title, max_chars=255),
+            description=storable_text(description, max_chars=20_000),
+            context=storable_json(context or {}),
             priority=priority,
             status=TaskStatus.READY,
             next_attempt_at=now,
@@ -118,10 +119,12 @@ def start_task(task: Task, *, by: Actor, now: datetime) -> None:
 
 
 def report_progress(task: Task, percent: int, message: str, *, by: Actor, now: datetime) -> None:
-    """Show how far an agent says it is. Its word moves a bar, never a status."""
+    """Show how far an agent says it is. Its word moves a bar, never a status. Raises StaleState after the work."""
     with audit.journal(by=by, now=now) as journal:
-        detail = storable_text(message, max_chars=500)
-        Task.objects.filter(pk=task.pk, status=TaskStatus.IN_PROGRESS).update(progress=percent, detail=detail)
+        percent, detail = min(max(percent, 0), 100), storable_text(message, max_chars=500)
+        working = Task.objects.filter(pk=task.pk, status=TaskStatus.IN_PROGRESS)
+        if not working.update(progress=percent, detail=detail):
+            raise StaleState(f"{task} is not being worked on.")
         task.progress, task.detail = percent, detail
         _record(journal, "task.progress", task)
 
@@ -139,6 +142,7 @@ def complete_task(task: Task, result: dict[str, Any], *, by: Actor, now: datetim
     The dependents' counts fall in one statement, whose cost does not depend on the size of the graph.
     """
     with audit.journal(by=by, now=now) as journal:
+        waiting = _lock_with_dependents(task)
         step(
             task,
             TaskStatus.COMPLETED,
@@ -151,24 +155,40 @@ def complete_task(task: Task, result: dict[str, Any], *, by: Actor, now: datetim
             context={},
         )
         _record(journal, "task.completed", task, {"kind": task.kind, "result": result})
-        dependents = TaskDependency.objects.filter(depends_on=task).values("task")
-        Task.objects.filter(pk__in=dependents).update(unmet_count=F("unmet_count") - 1)
-        freed = list(
-            Task.objects.select_for_update().filter(pk__in=dependents, unmet_count=0, status=TaskStatus.PENDING)
-        )
+        Task.objects.filter(pk__in=[dependent.pk for dependent in waiting]).update(unmet_count=F("unmet_count") - 1)
+        freed = [one for one in waiting if one.unmet_count == 1 and one.status == TaskStatus.PENDING]
+        _make_ready(freed, now)
         for dependent in freed:
-            step(dependent, TaskStatus.READY, table=TASK_TRANSITIONS, ready_at=now, next_attempt_at=now)
             _record(journal, "task.ready", dependent)
     return [dependent.pk for dependent in freed]
+
+
+def _lock_with_dependents(task: Task) -> list[Task]:
+    """Lock a task and what depends on it, by key: two tasks completed at once, or a cancelled project, would else be
+    able to wait for each other. Return the dependents as they are now."""
+    mine = TaskDependency.objects.filter(depends_on=task).values("task")
+    locked = Task.objects.select_for_update().filter(Q(pk=task.pk) | Q(pk__in=mine)).order_by("pk")
+    return [one for one in locked if one.pk != task.pk]
+
+
+def _make_ready(freed: Sequence[Task], now: datetime) -> None:
+    """Make locked tasks ready in one statement, however many wait for one."""
+    for task in freed:
+        check_step(task, TaskStatus.READY, TASK_TRANSITIONS)
+        task.status, task.unmet_count, task.ready_at, task.next_attempt_at = TaskStatus.READY, 0, now, now
+    Task.objects.filter(pk__in=[task.pk for task in freed]).update(
+        status=TaskStatus.READY, ready_at=now, next_attempt_at=now
+    )
 
 
 def set_back(task: Task, setback: Setback, *, by: Actor, now: datetime) -> None:
     """Have a task tried again, later and later; block it and ask for help when its attempts are used up."""
     attempts = task.attempts + (1 if setback.counts else 0)
     if setback.counts and attempts >= task.max_attempts:
-        Task.objects.filter(pk=task.pk).update(attempts=attempts)
-        task.attempts = attempts
-        block_task(task, setback, ask_person=True, by=by, now=now)
+        with audit.journal(by=by, now=now):
+            block_task(task, setback, ask_person=True, by=by, now=now)
+            Task.objects.filter(pk=task.pk).update(attempts=attempts)
+            task.attempts = attempts
         return
     delay = setback.delay if setback.delay is not None else _backoff(attempts)
     with audit.journal(by=by, now=now) as journal:
@@ -234,6 +254,7 @@ def unblock_task(task: Task, context: dict[str, Any], *, by: Actor, now: datetim
 def fail_task(task: Task, *, reason: str, detail: str, by: Actor, now: datetime) -> None:
     """Give a task up."""
     with audit.journal(by=by, now=now) as journal:
+        detail = storable_text(detail, max_chars=8_000)
         step(task, TaskStatus.FAILED, table=TASK_TRANSITIONS, reason=reason, detail=detail)
         _record(journal, "task.failed", task, {"reason": reason, "detail": detail})
 
@@ -241,7 +262,8 @@ def fail_task(task: Task, *, reason: str, detail: str, by: Actor, now: datetime)
 def cancel_open_tasks(project: Project, *, reason: str, by: Actor, now: datetime) -> int:
     """Cancel all that is not finished, and withdraw its open questions. Return how many."""
     with audit.journal(by=by, now=now) as journal:
-        tasks = list(project.tasks.select_for_update().filter(status__in=OPEN_TASK | {TaskStatus.FAILED}))
+        unfinished = project.tasks.select_for_update().filter(status__in=OPEN_TASK | {TaskStatus.FAILED})
+        tasks = list(unfinished.order_by("pk"))
         for task in tasks:
             step(task, TaskStatus.CANCELLED, table=TASK_TRANSITIONS, reason=reason, agent_id=None)
             _record(journal, "task.cancelled", task, {"reason": reason})
@@ -250,9 +272,11 @@ def cancel_open_tasks(project: Project, *, reason: str, by: Actor, now: datetime
     return len(tasks)
 
 
-def ask_questions(task: Task, questions: list[dict[str, Any]], *, by: Actor, now: datetime) -> Approval:
+def ask_questions(
+    task: Task, questions: list[dict[str, Any]], *, context: dict[str, Any] | None = None, by: Actor, now: datetime
+) -> Approval:
     """Block a task until the client, through the admin, answered `questions` ([{question, options, recommended}])."""
-    asked = Setback("awaiting_answer", "Waits for the client's answer.", counts=False)
+    asked = Setback("awaiting_answer", "Waits for the client's answer.", context or {}, counts=False)
     with audit.journal(by=by, now=now):
         block_task(task, asked, ask_person=False, by=by, now=now)
         return approvals.ask(
