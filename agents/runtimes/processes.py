@@ -36,8 +36,6 @@ from agents.runtimes.errors import RuntimeProblem, SandboxBusy
 __all__ = ["About", "Launch", "Process", "ProcessTable", "poll", "start_detached", "write_private"]
 
 _HELPER = Path(__file__).with_name("launch.py")
-_QUIET_ROUNDS = 3
-"""A relay of short-lived processes can hide from one look at /proc, hardly from three."""
 _KILL_TIMEOUT_S = 10.0
 """SIGKILL acts at once, except on a process that waits for a disk."""
 
@@ -173,30 +171,26 @@ class ProcessTable:
     def kill(self, name: str) -> None:
         """End every process of the sandbox and remove its directory. Idempotent.
 
-        All are stopped before the first is killed: a process that forks while its relatives die would get
-        away. Beyond reach is only what took a session of its own, lost its parent *and* threw away its
-        environment, which takes intent: a process that wants to escape needs the other runtime, not a
-        better search.
+        All are stopped before the first is killed: a process that forks while its relatives die would get away. Beyond
+        reach is what took a session of its own, lost its parent *and* either threw away its environment or is replaced
+        by a child faster than /proc can be read. That takes intent, against which there is the other runtime.
         """
         directory = self.directory(name)
         if directory.is_dir():
             (directory / "killed").touch()
         deadline = time.monotonic() + _KILL_TIMEOUT_S
-        quiet_rounds = 0
-        found: set[Process] = set()
-        while quiet_rounds < _QUIET_ROUNDS:
-            found = self._freeze(name, known=found)
+        found = self._freeze(name)
+        while found:
             for process in found:
                 _send(process, signal.SIGKILL)
-            quiet_rounds = 0 if found else quiet_rounds + 1
-            found = {process for process in found if _is_alive(process)}
             if time.monotonic() > deadline:
                 raise RuntimeProblem(f"{len(found)} processes of the sandbox {name} survive SIGKILL")
+            found = self.members(name, also=found)
         self._forget(name)
 
-    def _freeze(self, name: str, known: set[Process]) -> set[Process]:
+    def _freeze(self, name: str) -> set[Process]:
         """Stop every process of the sandbox, until a look around finds no new one."""
-        _stop_marked(self.marker(name))
+        known: set[Process] = set()
         while new := self.members(name, also=known) - known:
             for process in new:
                 _send(process, signal.SIGSTOP)
@@ -250,14 +244,6 @@ def _marked(stats: Mapping[int, _Stat], marker: str) -> set[Process]:
     return {Process(pid, stat.start) for pid, stat in stats.items() if _is_marked(pid, marker)}
 
 
-def _stop_marked(marker: str) -> None:
-    """Stop the marked processes one by one as they are met: one that lives for a moment is gone after a full look."""
-    for pid in _pids():
-        stat = _stat(pid)
-        if stat and _is_marked(pid, marker):
-            _send(Process(pid, stat.start), signal.SIGSTOP)
-
-
 def _is_marked(pid: int, marker: str) -> bool:
     try:
         environ = Path(f"/proc/{pid}/environ").read_bytes()
@@ -267,12 +253,8 @@ def _is_marked(pid: int, marker: str) -> bool:
 
 
 def _all_stats() -> dict[int, _Stat]:
-    return {pid: stat for pid in _pids() if (stat := _stat(pid))}
-
-
-def _pids() -> list[int]:
-    """All processes, the newest first as a rule: they are the likeliest to be gone soon."""
-    return sorted((int(entry) for entry in os.listdir("/proc") if entry.isdigit()), reverse=True)
+    pids = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return {pid: stat for pid in pids if (stat := _stat(pid))}
 
 
 def _stat(pid: int) -> _Stat | None:

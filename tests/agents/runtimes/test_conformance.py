@@ -10,6 +10,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +25,8 @@ SERVE = "exec python3 -u -m http.server $PORT --bind $HOST"
 PRINT_ENV = "python3 -c 'import json, os; print(json.dumps(dict(os.environ)))'"
 # A daemon as daemons do it: its parent is gone and the session is its own.
 STRAY = "(setsid sh -c 'setsid sleep 60 & exec sleep 60' &); "
+
+SAY_Y = "while :; do echo y; sleep 0.01; done"
 
 OWN_ENV = {"PATH", "HOME", "LANG", "TMPDIR", "EKLAVYA_SANDBOX"}
 GIT_ENV = {"GIT_CONFIG_COUNT", "GIT_CONFIG_KEY_0", "GIT_CONFIG_VALUE_0"}
@@ -118,11 +121,11 @@ def test_run_keeps_the_end_of_long_output(runtime: Runtime, spec: SandboxSpec) -
 
 
 def test_run_over_time_kills_all_that_it_started(runtime: Runtime, spec: SandboxSpec) -> None:
-    result = runtime.run(spec, HOLD + STRAY + "yes", timeout_s=1, max_output_bytes=100)
+    result = runtime.run(spec, HOLD + STRAY + SAY_Y, timeout_s=1, max_output_bytes=8)
     assert (result.exit_code, result.timed_out) == (None, True)
     assert (spec.workspace / "held").exists()
     assert not is_held(spec)
-    assert result.output.endswith("y\ny\n")
+    assert result.output == "y\n" * 4
 
 
 def test_run_leaves_nothing_in_the_background(runtime: Runtime, spec: SandboxSpec) -> None:
@@ -149,6 +152,13 @@ def test_the_host_answers_at_the_host_address(runtime: Runtime, spec: SandboxSpe
         # The server knows no method, and says so.
         command = f"python3 -c 'import urllib.request as r; r.urlopen(\"http://{address}:{port}\", timeout=5)'"
         assert "HTTP Error 501" in runtime.run(spec, command, timeout_s=10).output
+
+
+def test_sandboxes_of_a_new_project_start_side_by_side(runtime: Runtime, make_spec: MakeSpec) -> None:
+    specs = [make_spec(project="crowd") for _ in range(4)]
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda spec: runtime.run(spec, "echo done", timeout_s=20), specs))
+    assert [result.output for result in results] == ["done\n"] * 4
 
 
 # launcher
