@@ -1,6 +1,8 @@
 """What all tests share: the servers, the database's rules, and what a machine must have for some of them."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +48,17 @@ def services() -> Services:
         database_url=os.environ["DATABASE_URL"],
         redis_url=settings.REDIS_URL,
     )
+
+
+@pytest.fixture
+def fresh_var() -> Iterator[Path]:
+    """A data directory for servers of the test's own.
+
+    Not below tmp_path: pytest closes that to others again and again, and as root PostgreSQL is another user.
+    """
+    path = Path(tempfile.mkdtemp(dir=os.environ["EKLAVYA_TEST_BASE"]))
+    yield path / "var"
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,14 +3,15 @@
 import fcntl
 import json
 import os
+import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
 
 import psutil
 
 from eklavya.services.errors import AlreadyRunning
+from eklavya.services.processes import send, wait_gone
 
 # The kernel counts a process's start in ticks since boot; clock corrections move the boot time a little.
 _CLOCK_TOLERANCE_S = 2
@@ -119,11 +120,11 @@ def reap_leftovers(var: Path) -> list[str]:
             names.append(name)
             found += processes
             for process in processes:
-                _signal(process, child["stop_signal"])
-    _, alive = psutil.wait_procs(found, timeout=_REAP_TIMEOUT_S)
+                send(process, child["stop_signal"])
+    alive = wait_gone(found, seconds=_REAP_TIMEOUT_S)
     for process in alive:
-        _signal(process, 9)
-    psutil.wait_procs(alive, timeout=_REAP_TIMEOUT_S)
+        send(process, signal.SIGKILL)
+    wait_gone(alive, seconds=_REAP_TIMEOUT_S)
     return names
 
 
@@ -144,8 +145,3 @@ def _session_id(process: psutil.Process) -> int | None:
         return os.getsid(process.pid)
     except OSError:
         return None
-
-
-def _signal(process: psutil.Process, number: int) -> None:
-    with suppress(psutil.NoSuchProcess):
-        process.send_signal(number)

@@ -18,6 +18,7 @@ from eklavya.services import account
 from eklavya.services.child import Spec
 from eklavya.services.errors import ServiceError
 from eklavya.services.health import database_problem
+from eklavya.services.processes import send, wait_gone
 from eklavya.services.sockets import make_socket_directory, postgres_url, socket_directory
 
 VERSION = 18
@@ -120,9 +121,8 @@ def clear_leftover_pid_file(data: Path) -> None:
         return
     process = _postmaster(pid, data=data)
     if process:
-        process.send_signal(signal.SIGINT)
-        psutil.wait_procs([process], timeout=30)
-    if process and process.is_running():
+        send(process, signal.SIGINT)
+    if process and wait_gone([process], seconds=30):
         problem = f"an old PostgreSQL (pid {pid}) of {data} does not stop"
         raise ServiceError(f"{problem}: end it with `kill -QUIT {pid}`")
     path.unlink(missing_ok=True)

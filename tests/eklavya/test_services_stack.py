@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from eklavya.env import Env
 from eklavya.services import stack as stack_module
 from eklavya.services.errors import AlreadyRunning, PortTaken, ServiceError, StopRequested
 from eklavya.services.health import database_problem, redis_problem
+from eklavya.services.processes import wait_gone
 from eklavya.services.running import running
 from eklavya.services.sockets import postgres_url, valkey_url
 from eklavya.services.stack import Report, Stack
@@ -27,14 +29,14 @@ Make = Callable[..., Stack]
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+def make(fresh_var: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Stacks on one fresh data directory, stopped with their test."""
     monkeypatch.delenv("DATABASE_URL")
     stacks = []
 
     def make_stack(*components: str, reports: list[Report] | None = None, **variables: object) -> Stack:
         news = reports if reports is not None else []
-        env = Env(EKLAVYA_VAR=tmp_path / "var", **variables)
+        env = Env(EKLAVYA_VAR=fresh_var, **variables)
         stacks.append(Stack(env, components, news.append))
         return stacks[-1]
 
@@ -123,12 +125,12 @@ def test_process_that_keeps_dying_is_given_up(make: Make, monkeypatch: pytest.Mo
     assert found.healthy == {}
 
 
-def test_servers_end_with_a_killed_supervisor(tmp_path: Path, make: Make) -> None:
+def test_servers_end_with_a_killed_supervisor(fresh_var: Path, make: Make) -> None:
     program = (
         "import sys, time; from eklavya.env import Env; from eklavya.services.stack import Stack\n"
         "stack = Stack(Env(), ('postgres', 'valkey')); stack.start(); print('up', flush=True); time.sleep(60)"
     )
-    environment = {**os.environ, "EKLAVYA_VAR": str(tmp_path / "var")}
+    environment = {**os.environ, "EKLAVYA_VAR": str(fresh_var)}
     supervisor = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
     assert supervisor.stdout
     with supervisor:
@@ -137,7 +139,7 @@ def test_servers_end_with_a_killed_supervisor(tmp_path: Path, make: Make) -> Non
         children = [psutil.Process(pid) for pid in pids(stack).values()]
         supervisor.kill()
     assert len(children) == 2
-    assert psutil.wait_procs(children, timeout=20)[1] == []
+    assert wait_gone(children, seconds=20) == []
 
     stack.start()
     assert database_problem(postgres_url(stack.var)) == ""
@@ -151,7 +153,7 @@ def test_orphan_of_a_killed_stack_is_ended_with_what_it_started(make: Make) -> N
         leave_record(stack.var, pid=orphan.pid, created=processes[0].create_time())
         stack.start()
         processes += [one for one in psutil.process_iter() if is_in_session(one, orphan.pid)]
-        assert psutil.wait_procs(processes, timeout=10)[1] == []
+        assert wait_gone(processes, seconds=10) == []
     finally:
         orphan.kill()
         orphan.wait()
@@ -225,8 +227,8 @@ def test_full_disk_is_told_before_anything_starts(make: Make, monkeypatch: pytes
         make("valkey").start()
 
 
-def test_data_directory_that_cannot_be_written_is_one_sentence(tmp_path: Path, make: Make) -> None:
-    (tmp_path / "var").touch()
+def test_data_directory_that_cannot_be_written_is_one_sentence(fresh_var: Path, make: Make) -> None:
+    fresh_var.touch()
     with pytest.raises(ServiceError, match=r"cannot write .*set EKLAVYA_VAR"):
         make("valkey").start()
 
