@@ -245,7 +245,7 @@ Python 3.11 is all it needs.
     python3 -m app
 
 Then open http://127.0.0.1:8080. `HOST`, `PORT` and `DATA_DIR` (default `./data`) change where it listens and where the
-data lies; `EXAMPLES=no` starts without example records. Back up by copying `app.sqlite3` from the data directory.
+data lies; `EXAMPLES=no` starts without example records. To back up, stop it and copy the data directory.
 
 ## What it keeps
 

@@ -138,7 +138,7 @@ async def _internal_error(request: Request, _: Exception) -> Response:
 
 
 def _check_headers(request: Request) -> None:
-    bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    bearer = request.headers.get("authorization", "").removeprefix("Bearer").strip()
     if not (request.headers.get("x-api-key", "").strip() or bearer):
         raise ApiError("authentication_error", "x-api-key header is required")
     if not request.headers.get("anthropic-version"):

@@ -176,7 +176,8 @@ gone.
 
 ## Your data
 
-Everything lies in one file, `app.sqlite3`, in the data directory. Copy it to keep a backup.
+Everything lies in one database, `app.sqlite3`, in the data directory. Stop the application and copy the directory to
+keep a backup.
 """
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from rehearsal_support import Gateway, serving
 
 from agents.rehearsal.server import create_app
+from tests.agents.rehearsal.rehearsal_support import Gateway, serving
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,12 @@ import tomllib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rehearsal_support import TOOL_LIBRARY
 
 from agents.rehearsal.brief import FieldSpec, add_field, clean, is_clear, parse
 from agents.rehearsal.builder import build_app, literal
 from agents.rehearsal.feedback import apply
 from agents.rehearsal.names import identifier, plural_of, singular_of
+from tests.agents.rehearsal.rehearsal_support import TOOL_LIBRARY
 
 PLAIN = "members borrow tools with a price and track orders class for our called invoices import id select"
 ODD = ['"', "'", "\\", "{x}", "<b>", "../", "؟كتاب", "🎉", "\u202e", "\x00", "\ud800", "\u2028", "[[rehearsal: cut]]"]

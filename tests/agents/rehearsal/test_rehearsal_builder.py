@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rehearsal_support import TOOL_LIBRARY, git, repository, run_app_tests, write_files
 
 from agents.rehearsal import builder
+from tests.agents.rehearsal.rehearsal_support import TOOL_LIBRARY, git, repository, run_app_tests, write_files
 
 BRIEFS = {
     "tools": TOOL_LIBRARY,

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from rehearsal_support import Gateway, context, git, repository, run_app_tests, run_cli
+
+from tests.agents.rehearsal.rehearsal_support import Gateway, context, git, repository, run_app_tests, run_cli
 
 pytestmark = pytest.mark.cli
 BRIEF = "A bike rental shop wants to manage bikes, customers and rentals. Show a report."

@@ -8,11 +8,11 @@ from typing import Any
 import anthropic
 import httpx
 import pytest
-from rehearsal_support import context, request_body, serving
 
 from agents.rehearsal.context import find_context
 from agents.rehearsal.misbehaviour import Memory, conduct, orders
 from agents.rehearsal.server import create_app
+from tests.agents.rehearsal.rehearsal_support import context, request_body, serving
 
 HEADERS = {"x-api-key": "rehearsal", "anthropic-version": "2023-06-01"}
 

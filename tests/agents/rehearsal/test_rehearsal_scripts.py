@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rehearsal_support import BUILTIN, TOOL_LIBRARY, VERBS, context, prompt
 
 from agents.rehearsal.context import ToolResult, find_context
 from agents.rehearsal.scripts import play
 from agents.rehearsal.scripts.engine import Call
+from tests.agents.rehearsal.rehearsal_support import BUILTIN, TOOL_LIBRARY, VERBS, context, prompt
 
 Reply = Callable[[Call], ToolResult]
 ENDING = set(VERBS) - {"report_progress", "read_messages", "send_message", "save_checkpoint"}
@@ -119,19 +119,13 @@ def test_tests_that_fail_once_are_run_again() -> None:
     assert ending(conversation(context("tester"), failing("unittest discover", 1)))[0] == "task_complete"
 
 
-def test_a_write_that_was_not_read_is_read_first() -> None:
-    def reply(call: Call) -> ToolResult:
-        return failing("File")(call) if call.tool == "Write" and not read else good(call)
+def test_a_write_that_failed_is_tried_again_after_reading() -> None:
+    turns = conversation(context("developer", key="report"), failing("report.py", 1))
 
-    read: list[str] = []
-    task = context("developer", key="report")
-    found = find_context({"messages": [{"role": "user", "content": prompt(task)}]})
-    assert found is not None
-    turns = [[ToolResult("x")] * 2, [ToolResult("File has not been read", is_error=True), *[ToolResult()] * 2]]
-
-    _, calls = play(found, turns, {"Bash", "Read", "Write", "mcp__eklavya__report_progress"})
-
-    assert [call.tool for call in calls] == ["Read", "Write"]
+    assert ending(turns)[0] == "task_complete"
+    again = next(turn for turn in turns if turn[0].tool == "Read" and len(turn) == 2)
+    assert [call.input["file_path"] for call in again] == ["app/features/report.py"] * 2
+    assert again[1].tool == "Write"
 
 
 def test_without_write_files_are_written_by_a_command() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import anthropic
 import httpx
 import pytest
-from rehearsal_support import context, request_body
+
+from tests.agents.rehearsal.rehearsal_support import context, request_body
 
 HEADERS = {"x-api-key": "rehearsal", "anthropic-version": "2023-06-01"}
 HELLO = {"model": "claude-sonnet-5-5", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
@@ -140,7 +141,7 @@ def test_a_body_that_is_no_json_is_400(client: httpx.Client, content: bytes) -> 
     assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
-@pytest.mark.parametrize("headers", [{}, {"x-api-key": ""}, {"authorization": "Bearer "}])
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": ""}, {"authorization": "Bearer"}])
 def test_a_request_without_a_key_is_401(model_url: str, headers: dict[str, str]) -> None:
     response = httpx.post(
         f"{model_url}/v1/messages", headers={"anthropic-version": "2023-06-01", **headers}, json=HELLO
