@@ -1,0 +1,36 @@
+"""Blocking work with the database, away from the event loop."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Each call takes a few milliseconds; more threads than this would only queue for the same rows.
+THREADS = 16
+
+
+class Database:
+    """Runs functions that use the ORM on threads of its own. The connection goes back to the pool after each."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="gateway-db")
+
+    async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return what `function` returns. A caller that is cancelled leaves it running to its end."""
+
+        def work() -> R:
+            try:
+                return function(*args, **kwargs)
+            finally:
+                connections.close_all()
+
+        return await sync_to_async(work, thread_sensitive=False, executor=self._threads)()
+
+    def close(self) -> None:
+        """Wait for what still runs."""
+        self._threads.shutdown()

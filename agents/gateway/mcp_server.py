@@ -1,0 +1,147 @@
+"""The verbs as an MCP server. Each request stands alone: the run token says who calls, nothing is kept between.
+
+Source: https://modelcontextprotocol.io/specification.
+"""
+
+import json
+import logging
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import mcp_types as types
+from django.utils import timezone
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
+
+from agents import queries
+from agents.actions.verbs import actor_of
+from agents.errors import UnknownToken
+from agents.gateway.callers import token_of
+from agents.gateway.database import Database
+from agents.gateway.verbs import VERBS, Arguments, Verb, may_call, offered
+from agents.models import Run
+from projects import audit
+from projects.errors import DomainError
+
+logger = logging.getLogger(__name__)
+
+NAME = "eklavya"
+# A plan of a thousand tasks, each as long as it may be, is refused before this matters.
+MAX_BODY_BYTES = 4 * 1024 * 1024
+_TOKEN = "eklavya.run_token"  # key in the ASGI scope
+_MOST_PROBLEMS = 10
+
+
+class McpEndpoint:
+    """The ASGI application at /mcp. Its manager must be running (`run`, once)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        server: Server[Any] = Server(NAME, on_list_tools=self._list_tools, on_call_tool=self._call_tool)
+        self._manager = StreamableHTTPSessionManager(
+            server,
+            json_response=True,
+            stateless=True,
+            # Sandboxes know the gateway by an address that varies; the token keeps everybody else out.
+            security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+            max_request_body_size=MAX_BODY_BYTES,
+        )
+        self.run = self._manager.run
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer whoever shows the token of an active run."""
+        try:
+            token = token_of(Request(scope).headers)
+            await self._database.call(queries.run_by_token, token)
+        except UnknownToken as error:
+            headers = {"www-authenticate": f'Bearer realm="{NAME}"'}
+            await JSONResponse({"error": "invalid_token", "error_description": str(error)}, 401, headers)(
+                scope, receive, send
+            )
+            return
+        await self._manager.handle_request({**scope, _TOKEN: token}, receive, send)
+
+    async def _list_tools(
+        self, context: ServerRequestContext[Any, Request], params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=await self._database.call(_tools, _token(context)))
+
+    async def _call_tool(
+        self, context: ServerRequestContext[Any, Request], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
+        arguments = params.arguments or {}
+        text, is_error = await self._database.call(
+            call_verb, _token(context), params.name, arguments, now=timezone.now()
+        )
+        return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=is_error)
+
+
+def _token(context: ServerRequestContext[Any, Request]) -> str:
+    assert context.request is not None, "only HTTP reaches this server"
+    token: str = context.request.scope[_TOKEN]
+    return token
+
+
+def _tools(token: str) -> list[types.Tool]:
+    run = queries.run_by_token(token)
+    return [
+        types.Tool(name=verb.name, description=verb.description, input_schema=verb.arguments.model_json_schema())
+        for verb in offered(run)
+    ]
+
+
+def call_verb(token: str, name: str, arguments: dict[str, Any], *, now: datetime) -> tuple[str, bool]:
+    """Carry out a verb for the run of `token`. Return what the agent is told, and whether that is an error."""
+    try:
+        run = queries.run_by_token(token)
+    except UnknownToken as error:
+        return str(error), True
+    try:
+        return _carry_out(run, name, arguments, now=now), False
+    except DomainError as error:
+        return _refuse(run, name, str(error), now=now), True
+    except ValidationError as error:
+        return _refuse(run, name, f"The arguments of {name[:60]} are wrong: {_problems(error)}", now=now), True
+    except Exception:  # the agent must hear of it in its own words, and the run go on
+        logger.exception("verb failed", extra={"verb": name[:60], "run": str(run.pk)})
+        return _refuse(run, name, "That failed inside of the platform. Try once more.", now=now), True
+
+
+def _carry_out(run: Run, name: str, arguments: dict[str, Any], *, now: datetime) -> str:
+    verb = VERBS.get(name)
+    if verb is None:
+        raise DomainError(f"There is no tool called “{name[:60]}”.")
+    if not may_call(run, verb):
+        raise DomainError(f"{name} is not for the role {run.agent.agent_type}.")
+    valid = verb.arguments.model_validate(arguments)
+    answer = _end(run, verb, valid, now=now) if verb.is_ending else verb.call(run, valid, now)
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=str)
+
+
+def _end(run: Run, verb: Verb[Any], valid: Arguments, *, now: datetime) -> Any:
+    with audit.journal(by=actor_of(run), now=now) as journal:
+        answer = verb.call(run, valid, now)
+        journal.add("mcp.ended", project_id=run.project_id, obj=run, details={"verb": verb.name})
+    return answer
+
+
+def _refuse(run: Run, name: str, sentence: str, *, now: datetime) -> str:
+    with audit.journal(by=actor_of(run), now=now) as journal:
+        details: dict[str, str | UUID] = {"verb": name[:60], "why": sentence[:500]}
+        journal.add("mcp.refused", project_id=run.project_id, obj=run, details=details)
+    return sentence
+
+
+def _problems(error: ValidationError) -> str:
+    """Return what is wrong, and not the values: they may be long."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    texts = [f"{'.'.join(str(part) for part in one['loc']) or 'arguments'}: {one['msg']}" for one in found]
+    more = len(texts) - _MOST_PROBLEMS
+    return "; ".join(texts[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "") + "."

@@ -1,0 +1,198 @@
+"""Reading a request to the model: what it may cost at most, and what an agent may not ask for.
+
+The sandbox has no network and a budget. A request could get around both: by having the API fetch an address, search
+the web or call other servers, by naming other models to fall back on, or by options with prices of their own. So it
+may only hold what is listed here. It is forwarded byte by byte as it came, which makes it important that the API reads
+it as it is read here: no duplicate keys, no other encodings.
+
+Source: https://docs.anthropic.com/en/api/messages.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from agents.gateway.api_errors import ApiError
+from billing.prices import base_model
+
+JSON = dict[str, Any]
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+_FIELDS = frozenset(
+    {
+        "cache_control",
+        "context_management",
+        "diagnostics",
+        "max_tokens",
+        "messages",
+        "metadata",
+        "model",
+        "output_config",
+        "output_format",
+        "stop_sequences",
+        "stream",
+        "system",
+        "temperature",
+        "thinking",
+        "tool_choice",
+        "tools",
+        "top_k",
+        "top_p",
+    }
+)
+# Fields that may only say what would be so without them; other values have other prices.
+_PLAIN_VALUES: dict[str, tuple[str | None, ...]] = {
+    "inference_geo": (None, "global"),
+    "service_tier": (None, "auto", "standard_only"),
+    "speed": (None, "standard"),
+}
+# Tools that the CLI itself carries out, in the sandbox. Those without a type are the CLI's own.
+_CLIENT_TOOLS = ("custom", "bash_", "text_editor_", "memory_", "tool_search_tool_")
+_INLINE_SOURCES = frozenset({"base64", "text", "content"})
+# What the API adds to a prompt by itself when there are tools, in tokens, with a margin.
+_HIDDEN_TOKENS = 2_000
+# An image costs up to about 1600 tokens however few bytes it has; twice that again as a margin.
+_IMAGE_TOKENS = 5_000
+_CONTEXT_TOKENS = dict.fromkeys(("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5"), 200_000)
+_LARGEST_CONTEXT_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """A request that may be forwarded. `input_bound` is the most tokens that its input can have."""
+
+    body: bytes
+    model: str
+    max_tokens: int
+    input_bound: int
+    is_stream: bool
+    has_long_cache: bool
+
+
+def read_request(body: bytes, *, counting: bool = False) -> ModelRequest:
+    """Check a request's body; `counting` is for the endpoint that only counts tokens. Raises ApiError."""
+    content, has_long_cache = _parse(body)
+    _check_fields(content)
+    model = content.get("model")
+    if not isinstance(model, str) or not model:
+        _refuse("model: Field required")
+    _check_tools(content.get("tools"))
+    _check_context_management(content.get("context_management"))
+    sources = [_check_source(block) for block in _message_blocks(content)]
+    return ModelRequest(
+        body=body,
+        model=model,
+        max_tokens=0 if counting else _max_tokens(content),
+        input_bound=_input_bound(model, len(body), sources),
+        is_stream=content.get("stream") is True,
+        has_long_cache=has_long_cache,
+    )
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ApiError("invalid_request_error", message)
+
+
+def _parse(body: bytes) -> tuple[JSON, bool]:
+    """Return the body and whether the one-hour cache is asked for anywhere in it."""
+    long_cache = False
+
+    def read_object(pairs: list[tuple[str, Any]]) -> JSON:
+        nonlocal long_cache
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("duplicate key")
+        long_cache = long_cache or found.get("ttl") == "1h"
+        return found
+
+    try:
+        content = json.loads(body.decode("utf-8"), object_pairs_hook=read_object, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        _refuse("The request body is not valid JSON.")
+    if not isinstance(content, dict):
+        _refuse("The request body must be a JSON object.")
+    return content, long_cache
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _check_fields(content: JSON) -> None:
+    for name, value in content.items():
+        if name in _PLAIN_VALUES:
+            if value not in _PLAIN_VALUES[name]:
+                _refuse(f"{name}: this value may not be used here")
+        elif name not in _FIELDS:
+            _refuse(f"{name[:60]}: this field may not be used here")
+
+
+def _max_tokens(content: JSON) -> int:
+    value = content.get("max_tokens")
+    if isinstance(value, bool) or not isinstance(value, int):
+        _refuse("max_tokens: Input should be a valid integer")
+    if not 1 <= value <= _LARGEST_CONTEXT_TOKENS:
+        _refuse("max_tokens: Input should be greater than or equal to 1 and possible")
+    return value
+
+
+def _check_tools(tools: object) -> None:
+    if tools is None:
+        return
+    if not isinstance(tools, list):
+        _refuse("tools: Input should be a valid list")
+    for tool in tools:
+        kind = tool.get("type", "custom") if isinstance(tool, dict) else None
+        if not isinstance(kind, str) or not kind.startswith(_CLIENT_TOOLS):
+            _refuse("tools: only tools that run in the sandbox may be used here")
+
+
+def _check_context_management(value: object) -> None:
+    """Clearing costs nothing; compaction makes the API call the model once more."""
+    edits = value.get("edits", []) if isinstance(value, dict) else []
+    for edit in edits if isinstance(edits, list) else []:
+        kind = edit.get("type") if isinstance(edit, dict) else None
+        if not isinstance(kind, str) or not kind.startswith("clear_"):
+            _refuse("context_management: only clearing may be used here")
+
+
+def _message_blocks(content: JSON) -> Iterator[JSON]:
+    messages = content.get("messages")
+    for message in messages if isinstance(messages, list) else []:
+        yield from _blocks(message.get("content") if isinstance(message, dict) else None)
+    yield from _blocks(content.get("system"))
+
+
+def _blocks(content: object) -> Iterator[JSON]:
+    """Yield the blocks of a message, and those inside of tool results and documents."""
+    for block in content if isinstance(content, list) else []:
+        if not isinstance(block, dict):
+            continue
+        yield block
+        if block.get("type") != "tool_use":  # a call's input is data and no content
+            yield from _blocks(block.get("content"))
+            source = block.get("source")
+            yield from _blocks(source.get("content") if isinstance(source, dict) else None)
+
+
+def _check_source(block: JSON) -> str:
+    """Return "image", "document" or "" for anything that is no more tokens than bytes."""
+    kind = block.get("type")
+    if kind == "container_upload":
+        _refuse("container_upload: may not be used here")
+    if kind not in {"image", "document"}:
+        return ""
+    source = block.get("source")
+    form = source.get("type") if isinstance(source, dict) else None
+    if form not in _INLINE_SOURCES:
+        _refuse(f"{kind}: only content within the request may be used here")
+    return str(kind) if form == "base64" else ""
+
+
+def _input_bound(model: str, size_bytes: int, sources: list[str]) -> int:
+    """A token is at least one byte; pictures and pages are the exception. No prompt is longer than the context."""
+    longest = _CONTEXT_TOKENS.get(base_model(model), _LARGEST_CONTEXT_TOKENS)
+    if "document" in sources:
+        return longest
+    return min(size_bytes + _HIDDEN_TOKENS + _IMAGE_TOKENS * sources.count("image"), longest)
