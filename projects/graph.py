@@ -1,17 +1,22 @@
-"""Where the tasks of a plan are drawn: columns by depth, edges from left to right. Plain geometry, in pixels."""
+"""Where the tasks of a plan are drawn: columns by depth, edges from left to right. Plain geometry, in pixels.
 
-from collections import defaultdict
+An edge over several columns gets a narrow lane of its own in each column between, so that it never runs behind a box
+that it has nothing to do with.
+"""
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from typing import Any
 
 from django.urls import reverse
 
-BOX_W, BOX_H = 196, 52
-GAP_X, GAP_Y = 56, 18
+BOX_W, BOX_H = 188, 52
+LANE_H = 6
+GAP_X, GAP_Y = 44, 18
 MARGIN = 2
-TITLE_CHARS = 27
+TITLE_CHARS = 25
 
 
 @dataclass(frozen=True)
@@ -79,58 +84,101 @@ class Graph:
     height: int
 
 
+@dataclass
+class _Slot:
+    """A place in a column: a node's box, or the lane of an edge that passes."""
+
+    node: Node | None
+    before: list["_Slot"] = field(default_factory=list)
+    x: int = 0
+    y: int = 0
+
+    @property
+    def height(self) -> int:
+        return BOX_H if self.node else LANE_H
+
+    @property
+    def middle(self) -> int:
+        return self.y + self.height // 2
+
+
 def draw(nodes: Sequence[Node]) -> Graph:
-    """Lay the nodes out. Edges to unknown keys are left out; a cycle is drawn as if its nodes waited for nothing."""
+    """Lay the nodes out. Edges to unknown keys are left out; in a cycle nothing waits for anything."""
     by_key = {node.key: node for node in nodes}
-    columns = _columns(by_key)
-    places: dict[str, tuple[int, int]] = {}
-    tallest = max((len(column) for column in columns), default=0)
-    for number, column in enumerate(columns):
-        offset = (tallest - len(column)) * (BOX_H + GAP_Y) // 2
-        ordered = sorted(column, key=lambda key: (_mean_row(by_key[key], places), column.index(key)))
-        for row, key in enumerate(ordered):
-            places[key] = (MARGIN + number * (BOX_W + GAP_X), MARGIN + offset + row * (BOX_H + GAP_Y))
-    edges = [
-        Edge(_curve(places[parent], places[node.key]), by_key[parent].status == "completed")
-        for node in nodes
-        for parent in node.depends_on
-        if parent in places
+    parents = _parents(by_key)
+    depth = _depths(parents)
+    columns: list[list[_Slot]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+    slots = {key: _Slot(node) for key, node in by_key.items()}
+    for key, slot in slots.items():
+        columns[depth[key]].append(slot)
+    routes = [
+        (by_key[parent], _route(slots[parent], slots[key], columns[depth[parent] + 1 : depth[key]]))
+        for key, keys in parents.items()
+        for parent in keys
     ]
-    return Graph(
-        [Box(by_key[key], *place) for key, place in places.items()],
-        edges,
-        width=2 * MARGIN + len(columns) * (BOX_W + GAP_X) - (GAP_X if columns else 0),
-        height=2 * MARGIN + tallest * (BOX_H + GAP_Y) - (GAP_Y if tallest else 0),
-    )
+    height = _place(columns)
+    boxes = [Box(slot.node, slot.x, slot.y) for column in columns for slot in column if slot.node]
+    edges = [Edge(_curve(route), node.status == "completed") for node, route in routes]
+    width = 2 * MARGIN + len(columns) * (BOX_W + GAP_X) - (GAP_X if columns else 0)
+    return Graph(boxes, edges, width=width, height=height)
 
 
-def _columns(by_key: Mapping[str, Node]) -> list[list[str]]:
-    """Return the keys by depth: a node's column is the one after its last dependency's."""
-    parents = {key: [p for p in node.depends_on if p in by_key] for key, node in by_key.items()}
+def _parents(by_key: Mapping[str, Node]) -> dict[str, list[str]]:
+    return {key: [p for p in node.depends_on if p in by_key] for key, node in by_key.items()}
+
+
+def _depths(parents: dict[str, list[str]]) -> dict[str, int]:
+    """Return each key's column: the one after its last dependency's. Empties `parents` if they go in circles."""
     try:
         order = list(TopologicalSorter(parents).static_order())
     except CycleError:
-        order, parents = list(by_key), defaultdict(list)
+        order = list(parents)
+        for keys in parents.values():
+            keys.clear()
     depth: dict[str, int] = {}
     for key in order:
         depth[key] = 1 + max((depth[parent] for parent in parents[key]), default=-1)
-    columns: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
-    for key in by_key:
-        columns[depth[key]].append(key)
-    return columns
+    return depth
 
 
-def _mean_row(node: Node, places: Mapping[str, tuple[int, int]]) -> float:
-    """Return the mean height of what the node waits for, so that edges cross less."""
-    rows = [places[parent][1] for parent in node.depends_on if parent in places]
-    return sum(rows) / len(rows) if rows else 0
+def _route(start: _Slot, end: _Slot, between: Sequence[list[_Slot]]) -> list[_Slot]:
+    """Make the lanes of an edge and return all its slots in order."""
+    route = [start]
+    for column in between:
+        lane = _Slot(None, before=[route[-1]])
+        column.append(lane)
+        route.append(lane)
+    end.before.append(route[-1])
+    return [*route, end]
 
 
-def _curve(parent: tuple[int, int], child: tuple[int, int]) -> str:
-    x1, y1 = parent[0] + BOX_W, parent[1] + BOX_H // 2
-    x2, y2 = child[0], child[1] + BOX_H // 2
-    middle = (x2 - x1) // 2
-    return f"M{x1} {y1}C{x1 + middle} {y1} {x2 - middle} {y2} {x2} {y2}"
+def _place(columns: Sequence[list[_Slot]]) -> int:
+    """Give every slot its place, each near what comes before it, and return the height of the whole."""
+    heights = [sum(slot.height + GAP_Y for slot in column) - GAP_Y for column in columns]
+    tallest = max(heights, default=0)
+    for number, column in enumerate(columns):
+        column.sort(key=_wanted_y)
+        y = MARGIN + (tallest - heights[number]) // 2
+        for slot in column:
+            slot.x, slot.y = MARGIN + number * (BOX_W + GAP_X), y
+            y += slot.height + GAP_Y
+    return tallest + 2 * MARGIN
+
+
+def _wanted_y(slot: _Slot) -> float:
+    return sum(other.middle for other in slot.before) / len(slot.before) if slot.before else 0
+
+
+def _curve(route: Sequence[_Slot]) -> str:
+    """Return the path through the slots: across each gap in a curve, along each lane straight."""
+    path = f"M{route[0].x + BOX_W} {route[0].middle}"
+    for left, right in pairwise(route):
+        x1, x2 = left.x + BOX_W, right.x
+        bend = (x2 - x1) // 2
+        path += f"C{x1 + bend} {left.middle} {x2 - bend} {right.middle} {x2} {right.middle}"
+        if right.node is None:
+            path += f"H{right.x + BOX_W}"
+    return path
 
 
 def nodes_of(content: Sequence[Mapping[str, Any]], tasks: Mapping[str, Any]) -> list[Node]:

@@ -214,6 +214,12 @@ def shown_plan(project: Project, version: str) -> tuple[Plan | None, list[Plan]]
     return (plans[0] if plans else None), plans
 
 
+def with_projects(rows: Sequence[AuditLog]) -> list[tuple[AuditLog, Project | None]]:
+    """Return rows of the trail with the projects they belong to, as far as those still exist. One statement."""
+    projects = Project.objects.in_bulk({row.project_id for row in rows if row.project_id})
+    return [(row, projects.get(row.project_id) if row.project_id else None) for row in rows]
+
+
 def audit_rows(project_id: UUID | None, *, action: str = "", actor: str = "") -> QuerySet[AuditLog]:
     """Return the trail of a project or of all; `action` is a prefix ("task" or "task.completed")."""
     found = AuditLog.objects.all() if project_id is None else AuditLog.objects.filter(project_id=project_id)

@@ -164,6 +164,13 @@ def percent_of(part: Decimal | int, whole: Decimal | int) -> int:
 
 
 @register.filter
-def linebreaks_count(text: str) -> int:
+def line_count(text: str) -> int:
     """Return how many lines a text has."""
     return text.count("\n") + 1
+
+
+@register.filter
+def words(code: str) -> str:
+    """Return a machine-readable reason as words: tests_failed becomes Tests failed."""
+    text = code.replace("_", " ")
+    return text[:1].upper() + text[1:]

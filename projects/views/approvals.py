@@ -72,7 +72,13 @@ def _render(
     error: str = "",
     status: int = 200,
 ) -> HttpResponse:
-    context: dict[str, Any] = {"waiting": waiting, "approval": found, "error": error, "tabs": _tabs("")}
+    context: dict[str, Any] = {
+        "waiting": waiting,
+        "approval": found,
+        "error": error,
+        "tabs": _tabs(""),
+        "is_one": "approval_id" in _kwargs(request),
+    }
     if found is not None:
         context |= _subject(found) | {
             "refused": refusal(check_can_decide, request.user, found),
@@ -80,6 +86,10 @@ def _render(
             "typed": request.POST,
         }
     return render_page(request, "projects/approvals.html", context, status=status)
+
+
+def _kwargs(request: PageRequest) -> dict[str, Any]:
+    return request.resolver_match.kwargs if request.resolver_match else {}
 
 
 def _options(found: Approval) -> list[dict[str, Any]]:

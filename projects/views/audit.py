@@ -21,6 +21,7 @@ def audit(request: PageRequest) -> HttpResponse:
     page = _page(request, None, action, actor)
     context = {
         "page": page,
+        "rows": pages.with_projects(page.items),
         "action": action,
         "actor": actor,
         "subjects": SUBJECTS,
@@ -34,11 +35,13 @@ def project_audit(request: PageRequest, project_id: UUID) -> HttpResponse:
     """What happened in one project."""
     project = get_project(project_id)
     action, actor = _filters(request)
+    page = _page(request, project.pk, action, actor)
     context = tab(
         request,
         project,
         "project_audit",
-        page=_page(request, project.pk, action, actor),
+        page=page,
+        rows=[(row, None) for row in page.items],
         action=action,
         actor=actor,
         subjects=SUBJECTS,
