@@ -2,6 +2,8 @@
 
 import socket
 
+from kombu import Queue
+
 from eklavya.env import BASE_DIR, Env
 
 env = Env()
@@ -85,6 +87,10 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False  # a lost message is swept up; a redelivered one would only lose the claim
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "eklavya"
+# This machine among the workers; each has a queue of its own for runs.
+EKLAVYA_WORKER_NAME = f"{socket.gethostname()}-{env.EKLAVYA_WEB_PORT}"
+EKLAVYA_WORKER_QUEUE = f"runs.{EKLAVYA_WORKER_NAME}"
+CELERY_TASK_QUEUES = [Queue(CELERY_TASK_DEFAULT_QUEUE), Queue(EKLAVYA_WORKER_QUEUE)]
 # A run holds its thread for as long as it lasts; the rest are for everything else.
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = env.EKLAVYA_MAX_CONCURRENT_RUNS + 8
@@ -162,9 +168,6 @@ EKLAVYA_ACCOUNT_LIMIT = 40 * env.EKLAVYA_BUDGET_LIMIT
 EKLAVYA_CURRENCY = "USD"
 EKLAVYA_DEFAULT_MODEL = "claude-sonnet-4-5"
 EKLAVYA_BRIEF_MAX_CHARS = 100_000
-# This machine among the workers; each has a queue of its own for runs.
-EKLAVYA_WORKER_NAME = f"{socket.gethostname()}-{env.EKLAVYA_WEB_PORT}"
-EKLAVYA_WORKER_QUEUE = f"runs.{EKLAVYA_WORKER_NAME}"
 EKLAVYA_LEASE_SECONDS = 30  # a run whose supervisor is silent for so long is lost
 EKLAVYA_STALL_SECONDS = 300  # a process that says nothing for so long is ended
 EKLAVYA_DEMO_DAYS = 7

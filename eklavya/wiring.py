@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from uuid import UUID
 
+from celery import signals
+
 from agents import prompts
-from agents.tasks import deliver, nudge, stop_runs
+from agents.tasks import announce_worker, deliver, nudge, retire_worker, stop_runs
 from demos.tasks import open_demo_for
 from eklavya.tasks import after_run
 from learning import queries as learning
@@ -27,6 +29,17 @@ def connect() -> None:
     prompts.register(_prompt)
     events.subscribe(_tell_browsers)
     events.subscribe(_react)
+    # Celery's own signals: its only way to tell a program that a worker begins and ends.
+    signals.worker_ready.connect(_begin_worker, dispatch_uid="begin_worker")
+    signals.worker_shutting_down.connect(_end_worker, dispatch_uid="end_worker")
+
+
+def _begin_worker(**_: object) -> None:
+    announce_worker()
+
+
+def _end_worker(**_: object) -> None:
+    retire_worker()
 
 
 def _prompt(role: Role, version_id: UUID | None) -> prompts.Prompt:

@@ -1,4 +1,4 @@
-"""The admin of a rehearsal: takes the recommended option of whatever is asked, and gives up where that does not help."""
+"""The admin of a rehearsal: takes the recommended option of whatever is asked, and gives up where it does not help."""
 
 from datetime import datetime
 from uuid import UUID

@@ -18,6 +18,7 @@ from billing.queries import project_cost
 from demos.models import Demo
 from demos.states import DemoStatus
 from eklavya.rehearse.decider import ADMIN, decide_all
+from eklavya.rehearse.times import busy_s
 from projects.actions import projects
 from projects.actions.projects import NewProject
 from projects.models import AuditLog, Project
@@ -47,6 +48,8 @@ class Outcome:
     name: str
     status: str
     wall_s: float
+    busy_s: float = 0.0
+    """Of that, with an agent's process or a test at work."""
     commit: str = ""
     tests_run: int = 0
     cost: Decimal = Decimal(0)
@@ -58,7 +61,7 @@ class Outcome:
 
 
 class Rehearsal:
-    """Some projects at once. `tell` is called with each piece of news, `tick` after each look, about ten times a second."""
+    """Some projects at once. `tell` is called with each piece of news, `tick` after each look, ten times a second."""
 
     def __init__(
         self,
@@ -121,6 +124,7 @@ class Rehearsal:
             name=project.name,
             status=project.status,
             wall_s=self._ended_s.get(project.pk, time.monotonic() - self._began),
+            busy_s=busy_s(project),
             commit=project.delivered_commit,
             cost=project_cost(project.pk),
             runs=_counted(project.runs.values_list("status", flat=True)),  # type: ignore[attr-defined]
