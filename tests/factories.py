@@ -9,10 +9,12 @@ Times are fixed (`NOW`); a test of waiting passes its own. Whoever wants a life 
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import factory
 from django.contrib.auth import get_user_model
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max
@@ -60,6 +62,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TESTER = Actor.system("tests")
 COMMIT = "c0ffee" + "0" * 34
 MODEL = "claude-sonnet-4-5"
+PASSWORD = "a long enough password"
 
 _BUILT = {ProjectStatus.BUILDING, ProjectStatus.COMPLETE}
 _TASK_OF_RUN = {
@@ -73,8 +76,14 @@ _TASK_OF_RUN = {
 }
 
 
+@cache
+def _hashed(password: str) -> str:
+    """Hashing is slow by design: once is enough."""
+    return make_password(password)
+
+
 class UserFactory(DjangoModelFactory[User]):
-    """A person who signs in; `is_superuser=True` for Django's admin."""
+    """A person who signs in with PASSWORD; `is_superuser=True` for Django's admin."""
 
     class Meta:
         model = get_user_model()
@@ -84,7 +93,7 @@ class UserFactory(DjangoModelFactory[User]):
     email = factory.LazyAttribute(lambda user: f"{user.username}@example.com")
     is_staff = factory.SelfAttribute("is_superuser")
     is_superuser = False
-    password = factory.django.Password("a long enough password")
+    password = factory.LazyFunction(lambda: _hashed(PASSWORD))
 
 
 # -- projects
