@@ -116,6 +116,10 @@ def decide(approval_id: UUID, decision: Decision, *, by: Actor, now: datetime) -
     IllegalTransition when it was decided before, and what the consequence itself raises.
     """
     with audit.journal(by=by, now=now) as journal:
+        # The project before the approval, as when a project is cancelled with all its questions: else both could
+        # wait for each other.
+        project_id = Approval.objects.values_list("project_id", flat=True).get(pk=approval_id)
+        Project.objects.select_for_update(no_key=True).get(pk=project_id)
         approval = (
             Approval.objects.select_for_update(of=("self",)).select_related("project", "task").get(pk=approval_id)
         )
@@ -185,7 +189,8 @@ def _check_option(approval: Approval, decision: Decision) -> Option:
         raise InvalidDecision(f"“{decision.option}” is not offered here. Choose one of: {', '.join(offered)}.")
     if option.needs_comment and not decision.comment.strip():
         raise InvalidDecision(f"“{option.label}” needs a comment: say what should be different.")
-    if approval.questions and len([a for a in decision.answers if a.strip()]) != len(approval.questions):
+    given = [bool(answer.strip()) for answer in decision.answers]
+    if approval.questions and not (all(given) and len(given) == len(approval.questions)):
         raise InvalidDecision("Answer every question.")
     return option
 

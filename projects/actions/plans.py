@@ -12,7 +12,7 @@ from projects.actions import approvals, projects, tasks
 from projects.actions.chat import post_message
 from projects.actors import Actor
 from projects.briefs import clean_name
-from projects.errors import InvalidRequirements
+from projects.errors import InvalidRequirements, ProjectNotActive, StaleState
 from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
 from projects.models import Approval, Plan, Project, Requirement, Task
@@ -22,6 +22,7 @@ from projects.states import (
     PLAN_TRANSITIONS,
     ApprovalKind,
     PlanStatus,
+    ProjectStatus,
     TaskKind,
     TaskStatus,
 )
@@ -53,8 +54,12 @@ def check_requirements(drafts: Sequence[RequirementDraft]) -> None:
 def record_requirements(
     project: Project, name: str, drafts: Sequence[RequirementDraft], *, by: Actor, now: datetime
 ) -> None:
-    """Store what the product manager wrote, name the project, and have the architect plan it."""
+    """Store what the product manager wrote, name the project, and have the architect plan it.
+
+    Raises InvalidRequirements, ProjectNotActive once the project left planning.
+    """
     check_requirements(drafts)
+    _check_planning(project)
     with audit.journal(by=by, now=now) as journal:
         project.requirements.all().delete()
         Requirement.objects.bulk_create(
@@ -96,8 +101,14 @@ def ask_for_plan(project: Project, *, by: Actor, now: datetime) -> Task:
 
 
 def propose_plan(project: Project, summary: str, nodes: Sequence[PlannedTask], *, by: Actor, now: datetime) -> Plan:
-    """Store a plan and ask the admin about it. Raises InvalidPlan."""
+    """Store a plan and ask the admin about it.
+
+    Raises InvalidPlan, ProjectNotActive once the project left planning, StaleState while another plan is undecided.
+    """
     check_plan(nodes)
+    _check_planning(project)
+    if project.plans.filter(status=PlanStatus.PROPOSED).exists():
+        raise StaleState(f"A plan of {project.name} already waits for a decision.")
     with audit.journal(by=by, now=now) as journal:
         newest = project.plans.aggregate(newest=Max("version"))["newest"] or 0
         plan = Plan.objects.create(
@@ -121,6 +132,13 @@ def propose_plan(project: Project, summary: str, nodes: Sequence[PlannedTask], *
         )
         post_message(project, f"Plan {plan.version} is ready for your decision.\n\n{plan.summary}", by=by, now=now)
     return plan
+
+
+def _check_planning(project: Project) -> None:
+    """Raise ProjectNotActive unless the project is planned, paused or not: later its tasks are made already."""
+    if (project.paused_from or project.status) != ProjectStatus.PLANNING:
+        status = ProjectStatus(project.status).label.lower()
+        raise ProjectNotActive(f"{project.name} is {status}: its plan cannot be changed any more.")
 
 
 def decide_plan(approval: Approval, decision: approvals.Decision, by: Actor, now: datetime) -> None:

@@ -13,9 +13,10 @@ from projects.actions import tasks
 from projects.actions.chat import notify, post_message
 from projects.actors import Actor
 from projects.briefs import check_brief, clean_name, name_from
-from projects.errors import ProjectNotActive
+from projects.errors import DomainError, ProjectNotActive
 from projects.events import PROJECT_CREATED, PROJECT_STATUS, Event
 from projects.ids import new_id
+from projects.jsontext import storable_text
 from projects.models import Notification, Project, Squad, SquadMember
 from projects.roles import Role
 from projects.states import (
@@ -29,6 +30,8 @@ from projects.transitions import step
 
 # A small house: two developers work side by side, everybody else is there once.
 DEFAULT_SQUAD: dict[Role, int] = dict.fromkeys(Role, 1) | {Role.DEVELOPER: 2}
+MAX_BUDGET = Decimal(10_000_000)
+_MAX_REASON = 500
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,22 @@ class NewProject:
 
 
 def create_project(draft: NewProject, *, by: Actor, now: datetime) -> Project:
-    """Open a project, with its squad and the product manager's first task. Raises InvalidBrief."""
+    """Open a project, with its squad and the product manager's first task.
+
+    Raises InvalidBrief, or DomainError for a limit that no account can have.
+    """
     brief = check_brief(draft.brief)
     name = clean_name(draft.name)
+    limit = draft.budget_limit if draft.budget_limit is not None else settings.EKLAVYA_BUDGET_LIMIT
+    if not (limit.is_finite() and 0 <= limit <= MAX_BUDGET):
+        raise DomainError(f"The budget must be between 0 and {MAX_BUDGET:,}.")
     with audit.journal(by=by, now=now) as journal:
         project = Project.objects.create(
             id=new_id(),
             name=name or name_from(brief),
             client_name=clean_name(draft.client_name),
             description=brief,
-            budget_limit=draft.budget_limit if draft.budget_limit is not None else settings.EKLAVYA_BUDGET_LIMIT,
+            budget_limit=limit,
             currency=settings.EKLAVYA_CURRENCY,
             config={"named_by_person": True} if name else {},
             created_by_id=by.user_id,
@@ -94,7 +103,11 @@ def _gather_squad(project: Project, now: datetime) -> None:
 
 
 def begin_demos(project: Project, *, by: Actor, now: datetime) -> None:
-    """Go from planning to demos and have the first one built. The project must have an active plan."""
+    """Go from planning to demos and have the first one built. The project must have an active plan.
+
+    Raises ProjectNotActive while it is paused: the table lets a paused project go back, but nowhere else.
+    """
+    check_active(project)
     with audit.journal(by=by, now=now):
         _move(project, ProjectStatus.DEMO, by=by, now=now)
         ask_for_demo(project, feedback=[], by=by, now=now)
@@ -116,7 +129,8 @@ def ask_for_demo(project: Project, *, feedback: list[dict[str, Any]], by: Actor,
 
 
 def begin_building(project: Project, *, demo_id: UUID, commit: str, by: Actor, now: datetime) -> None:
-    """Go from demos to building what the approved demo showed."""
+    """Go from demos to building what the approved demo showed. Raises ProjectNotActive while it is paused."""
+    check_active(project)
     _move(project, ProjectStatus.BUILDING, approved_demo_id=demo_id, approved_demo_commit=commit, by=by, now=now)
 
 
@@ -141,29 +155,34 @@ def complete_project(project: Project, *, commit: str, by: Actor, now: datetime)
 
 def pause_project(project: Project, *, reason: str, by: Actor, now: datetime) -> None:
     """Stop starting work. `agents` ends the active runs; their tasks go on after `resume_project`."""
+    why = storable_text(reason, max_chars=_MAX_REASON)
     with audit.journal(by=by, now=now):
-        _move(project, ProjectStatus.PAUSED, paused_from=project.status, status_reason=reason, by=by, now=now)
+        _move(project, ProjectStatus.PAUSED, paused_from=project.status, status_reason=why, by=by, now=now)
 
 
 def resume_project(project: Project, *, by: Actor, now: datetime) -> None:
     """Go on where the project was paused."""
-    if not project.paused_from:
-        raise ProjectNotActive("This project is not paused.")
     with audit.journal(by=by, now=now):
+        # Paused, resumed and paused again since it was read, it would go back to the wrong phase: look under a lock.
+        project.refresh_from_db(from_queryset=Project.objects.select_for_update(no_key=True))
+        if not project.paused_from:
+            raise ProjectNotActive("This project is not paused.")
         _move(project, ProjectStatus(project.paused_from), paused_from="", status_reason="", by=by, now=now)
 
 
 def cancel_project(project: Project, *, reason: str, by: Actor, now: datetime) -> None:
     """Give a project up: its open tasks are cancelled and its questions withdrawn. Nothing is deleted."""
     with audit.journal(by=by, now=now):
-        _move(project, ProjectStatus.CANCELLED, paused_from="", status_reason=reason, by=by, now=now)
+        why = storable_text(reason, max_chars=_MAX_REASON)
+        _move(project, ProjectStatus.CANCELLED, paused_from="", status_reason=why, by=by, now=now)
         tasks.cancel_open_tasks(project, reason="project_cancelled", by=by, now=now)
 
 
 def archive_project(project: Project, *, by: Actor, now: datetime) -> None:
-    """Put a finished project away."""
+    """Put a finished or paused project away, with what was still open in it."""
     with audit.journal(by=by, now=now):
         _move(project, ProjectStatus.ARCHIVED, paused_from="", by=by, now=now)
+        tasks.cancel_open_tasks(project, reason="project_archived", by=by, now=now)
 
 
 def record_budget(project: Project, *, limit: Decimal, spent: Decimal, by: Actor, now: datetime) -> None:
