@@ -5,7 +5,7 @@ Who calls what: `agents.actions` moves a task along with its run; decisions on b
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from django.db.models import F, Q
 from projects import audit
 from projects.actions import approvals
 from projects.actors import Actor
-from projects.errors import StaleState
+from projects.errors import IllegalTransition, StaleState
 from projects.events import TASK_STATUS, Event
 from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
@@ -25,6 +25,7 @@ from projects.roles import Role
 from projects.states import (
     OPEN_APPROVAL,
     OPEN_TASK,
+    RUNNING_TASK,
     TASK_TRANSITIONS,
     ApprovalKind,
     TaskKind,
@@ -182,7 +183,11 @@ def _make_ready(freed: Sequence[Task], now: datetime) -> None:
 
 
 def set_back(task: Task, setback: Setback, *, by: Actor, now: datetime) -> None:
-    """Have a task tried again, later and later; block it and ask for help when its attempts are used up."""
+    """Have a task tried again, later and later; block it and ask for help when its attempts are used up.
+
+    Raises IllegalTransition unless it is being worked on.
+    """
+    _check_is(task, RUNNING_TASK, "is not being worked on")
     attempts = task.attempts + (1 if setback.counts else 0)
     if setback.counts and attempts >= task.max_attempts:
         with audit.journal(by=by, now=now):
@@ -235,7 +240,11 @@ def block_task(task: Task, setback: Setback, *, ask_person: bool, by: Actor, now
 
 
 def unblock_task(task: Task, context: dict[str, Any], *, by: Actor, now: datetime) -> None:
-    """Let a blocked or failed task be tried again, with fresh attempts; `context` is added to what it is told."""
+    """Let a blocked or failed task be tried again, with fresh attempts; `context` is added to what it is told.
+
+    Raises IllegalTransition when it is neither.
+    """
+    _check_is(task, {TaskStatus.BLOCKED, TaskStatus.FAILED}, "does not wait for anybody")
     with audit.journal(by=by, now=now) as journal:
         step(
             task,
@@ -318,6 +327,12 @@ def decide_blocked(approval: Approval, decision: approvals.Decision, by: Actor, 
             by=by,
             now=now,
         )
+
+
+def _check_is(task: Task, expected: Set[TaskStatus], problem: str) -> None:
+    """Raise IllegalTransition in other states. The table has more ways to ready than each of the verbs may take."""
+    if task.status not in expected:
+        raise IllegalTransition(f"{task} {problem}: it is {TaskStatus(task.status).label.lower()}.")
 
 
 def _backoff(attempts: int) -> timedelta:
