@@ -1,6 +1,7 @@
 """Sandboxes for tests: a runtime of either kind, specifications for it, and a way to see what still lives."""
 
 import fcntl
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -24,8 +25,12 @@ def make_runtime(kind: str, state_dir: Path) -> Runtime:
     """The same runtime for the same arguments, in whatever process."""
     if kind == "local":
         return LocalRuntime(state_dir=state_dir)
-    namespace = f"test-{state_dir.parent.parent.name}-{state_dir.parent.name}".lower()
-    return DockerRuntime(state_dir=state_dir, image=IMAGE, namespace=namespace, subnets=SUBNETS)
+    return DockerRuntime(state_dir=state_dir, image=IMAGE, namespace=namespace_of(state_dir), subnets=SUBNETS)
+
+
+def namespace_of(state_dir: Path) -> str:
+    """A namespace that no other test run on the same daemon uses."""
+    return f"test-{hashlib.sha256(str(state_dir).encode()).hexdigest()[:12]}"
 
 
 @pytest.fixture(scope="module", params=["local", pytest.param("docker", marks=pytest.mark.docker)])

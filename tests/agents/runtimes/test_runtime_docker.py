@@ -9,7 +9,7 @@ import pytest
 from agents.runtimes.contract import Limits, Mount, Runtime, SandboxSpec
 from agents.runtimes.docker import DockerRuntime
 from agents.runtimes.errors import InvalidSpec, RuntimeUnavailable
-from tests.agents.runtimes.conftest import IMAGE, SUBNETS, MakeSpec
+from tests.agents.runtimes.conftest import IMAGE, SUBNETS, MakeSpec, namespace_of
 
 pytestmark = pytest.mark.docker
 
@@ -165,7 +165,7 @@ def test_a_project_keeps_its_network(runtime: Runtime, again: Runtime) -> None:
 def test_a_range_without_a_free_subnet_is_said(runtime: Runtime, tmp_path: Path) -> None:
     taken = runtime.host_address("one")
     full = DockerRuntime(
-        state_dir=tmp_path, image=IMAGE, namespace="test-full", subnets=f"{taken.rpartition('.')[0]}.0/24"
+        state_dir=tmp_path, image=IMAGE, namespace=namespace_of(tmp_path), subnets=f"{taken.rpartition('.')[0]}.0/24"
     )
     with pytest.raises(RuntimeUnavailable, match="No subnet"):
         # Eight subnets, of which one is taken.
@@ -188,7 +188,7 @@ def test_check_names_an_image_that_is_missing(tmp_path: Path) -> None:
 
 def test_run_says_that_the_image_is_missing(runtime: Runtime, spec: SandboxSpec, tmp_path: Path) -> None:
     absent = DockerRuntime(
-        state_dir=tmp_path / "state", image="eklavya-absent:1", namespace="test-absent", subnets=SUBNETS
+        state_dir=tmp_path / "state", image="eklavya-absent:1", namespace=namespace_of(tmp_path), subnets=SUBNETS
     )
     try:
         with pytest.raises(RuntimeUnavailable, match="image eklavya-absent:1 is missing"):
