@@ -9,7 +9,12 @@ from projects.ids import new_id
 from projects.models import Project
 from projects.models.audit import append_only
 
-MONEY_DIGITS = {"max_digits": 14, "decimal_places": 6}
+
+def _money(*, default: Decimal | None = None) -> "models.DecimalField[Decimal, Decimal]":
+    """Return a column of money: up to 99,999,999 in steps of a millionth, the price of a fraction of a token."""
+    if default is None:
+        return models.DecimalField(max_digits=14, decimal_places=6)
+    return models.DecimalField(max_digits=14, decimal_places=6, default=default)
 
 
 class Price(models.Model):
@@ -18,10 +23,10 @@ class Price(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     model = models.CharField(max_length=100, help_text="Model id, without the date suffix.")
     valid_from = models.DateField()
-    input_per_mtok = models.DecimalField(**MONEY_DIGITS)
-    output_per_mtok = models.DecimalField(**MONEY_DIGITS)
-    cache_write_per_mtok = models.DecimalField(**MONEY_DIGITS)
-    cache_read_per_mtok = models.DecimalField(**MONEY_DIGITS)
+    input_per_mtok = _money()
+    output_per_mtok = _money()
+    cache_write_per_mtok = _money()
+    cache_read_per_mtok = _money()
     currency = models.CharField(max_length=3, default="USD")
 
     class Meta:
@@ -58,9 +63,9 @@ class Budget(models.Model):
     scope = models.CharField(max_length=8, choices=Scope)
     scope_id = models.UUIDField()
     project = models.ForeignKey(Project, null=True, blank=True, on_delete=models.CASCADE, related_name="budgets")
-    limit = models.DecimalField(**MONEY_DIGITS)
-    reserved = models.DecimalField(**MONEY_DIGITS, default=Decimal(0))
-    settled = models.DecimalField(**MONEY_DIGITS, default=Decimal(0))
+    limit = _money()
+    reserved = _money(default=Decimal(0))
+    settled = _money(default=Decimal(0))
     currency = models.CharField(max_length=3, default="USD")
     warned_percent = models.PositiveSmallIntegerField(default=0, help_text="Highest threshold already announced.")
     created_at = models.DateTimeField()
@@ -103,7 +108,7 @@ class Reservation(models.Model):
     agent_id = models.UUIDField()
     model = models.CharField(max_length=100)
     price = models.ForeignKey(Price, on_delete=models.PROTECT)
-    amount = models.DecimalField(**MONEY_DIGITS)
+    amount = _money()
     status = models.CharField(max_length=8, choices=Status, default=Status.OPEN)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(help_text="From then on it is settled at its full amount and flagged.")
@@ -141,7 +146,7 @@ class LedgerEntry(models.Model):
     run_id = models.UUIDField(null=True, blank=True)
     agent_id = models.UUIDField(null=True, blank=True)
     request_id = models.UUIDField(help_text="The reservation's id.")
-    amount = models.DecimalField(**MONEY_DIGITS)
+    amount = _money()
     currency = models.CharField(max_length=3)
     model = models.CharField(max_length=100, blank=True)
     price = models.ForeignKey(Price, null=True, blank=True, on_delete=models.PROTECT)

@@ -9,7 +9,7 @@ from demos import keeper
 from projects.models import Task
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def open_demo_for(*, task_id: str) -> None:
     """Open the demo of a completed demo task and have its preview run. For the event of the task's completion."""
     demo = keeper.open_for(Task.objects.select_related("project").get(pk=task_id))
@@ -17,13 +17,13 @@ def open_demo_for(*, task_id: str) -> None:
 
 
 # Within it: the export, the start of a sandbox, START_S until it listens and START_S until it answers.
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def show_demo(*, demo_id: str) -> None:
     """Have a demo's preview run."""
     keeper.show(UUID(demo_id), sandboxes.runtime())
 
 
-@shared_task  # type: ignore[untyped-decorator]
+@shared_task
 def keep_demos() -> None:
     """Make up for what was missed: open, expire, restart, clean up. For beat, every 15 seconds or so."""
     for demo_id in keeper.keep(sandboxes.runtime()):

@@ -2,8 +2,6 @@
 
 import socket
 
-from kombu import Queue
-
 from eklavya.env import BASE_DIR, Env
 
 env = Env()
@@ -90,7 +88,9 @@ CELERY_TASK_DEFAULT_QUEUE = "eklavya"
 # This machine among the workers; each has a queue of its own for runs.
 EKLAVYA_WORKER_NAME = f"{socket.gethostname()}-{env.EKLAVYA_WEB_PORT}"
 EKLAVYA_WORKER_QUEUE = f"runs.{EKLAVYA_WORKER_NAME}"
-CELERY_TASK_QUEUES = [Queue(CELERY_TASK_DEFAULT_QUEUE), Queue(EKLAVYA_WORKER_QUEUE)]
+CELERY_TASK_QUEUES = {
+    name: {"exchange": name, "routing_key": name} for name in (CELERY_TASK_DEFAULT_QUEUE, EKLAVYA_WORKER_QUEUE)
+}
 # A run holds its thread for as long as it lasts; the rest are for everything else.
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_CONCURRENCY = env.EKLAVYA_MAX_CONCURRENT_RUNS + 8

@@ -89,7 +89,7 @@ def block(run: Run, reason: str, *, needs_admin: bool, by: Actor, now: datetime)
 def dismiss_agents(project: Project, *, by: Actor, now: datetime) -> None:
     """End a finished project's agents. None of them may be working."""
     with audit.journal(by=by, now=now) as journal:
-        for agent in project.agents.exclude(status__in=[AgentStatus.TERMINATED, AgentStatus.WORKING]):  # type: ignore[attr-defined]
+        for agent in project.agents.exclude(status__in=[AgentStatus.TERMINATED, AgentStatus.WORKING]):
             step(agent, AgentStatus.TERMINATED, table=AGENT_TRANSITIONS)
             journal.add("agent.terminated", project_id=project.pk, agent_id=agent.pk, obj=agent)
 

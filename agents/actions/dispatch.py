@@ -126,7 +126,7 @@ def _make_run(task: Task, agent: Agent, worker: Worker, *, now: datetime) -> Run
     assert member is not None, "an agent outlives its squad only in a deleted project"
     tasks.allocate_task(task, agent_id=agent.pk, by=SCHEDULER, now=now)
     agents.begin_work(agent, task, by=SCHEDULER, now=now)
-    attempt = task.runs.count() + 1  # type: ignore[attr-defined]
+    attempt = task.runs.count() + 1
     run = Run.objects.create(
         id=new_id(),
         project=task.project,

@@ -170,7 +170,7 @@ def fail(run: Run, ending: Ending, *, now: datetime) -> None:
 def ask_to_stop(project: Project, *, reason: str, by: Actor, now: datetime) -> int:
     """Ask the supervisors of a project's active runs to end them. Return how many. Queued ones end at once."""
     with audit.journal(by=by, now=now) as journal:
-        count = project.runs.filter(status__in=ACTIVE_RUN, stop_requested="").update(stop_requested=reason)  # type: ignore[attr-defined]
+        count = project.runs.filter(status__in=ACTIVE_RUN, stop_requested="").update(stop_requested=reason)
         queued = Run.objects.select_for_update(of=("self",)).filter(project=project, status=RunStatus.QUEUED)
         for run in queued.select_related("task__project", "agent"):
             ending = Ending(RunStatus.CANCELLED, reason, "Stopped before it began.", counts=False, delay=timedelta(0))

@@ -146,7 +146,7 @@ def send_message(run: Run, to: str, body: str, *, now: datetime) -> str:
 
 def save_checkpoint(run: Run, instructions: str, *, now: datetime) -> str:
     """Keep a snapshot of the workspace and what the next run should know to go on from it."""
-    seq = (run.checkpoints.count()) + 1  # type: ignore[attr-defined]
+    seq = run.checkpoints.count() + 1
     snapshot = repository(run.project_id).checkpoint(str(run.pk), run_directory(run.pk) / "workspace", seq=seq)
     by = actor_of(run)
     with audit.journal(by=by, now=now) as journal:

@@ -205,7 +205,8 @@ async def _pass_on_messages(session: _Session, client: ClaudeSDKClient) -> bool:
 
 def _outcome(run: Run) -> dict[str, Any]:
     run.refresh_from_db(fields=["outcome"])
-    return run.outcome
+    outcome: dict[str, Any] = run.outcome
+    return outcome
 
 
 async def _flush_often(session: _Session) -> None:

@@ -1,7 +1,7 @@
 """Running projects through the whole line: created, decided for, watched, and checked at the end."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -113,7 +113,7 @@ class Rehearsal:
             yield News(time.monotonic() - self._began, project.name, row.action, row.actor_name, row.details)
 
     def _is_over(self, project: Project) -> bool:
-        if self._demo_only and project.demos.filter(status=DemoStatus.READY).exists():  # type: ignore[attr-defined]
+        if self._demo_only and project.demos.filter(status=DemoStatus.READY).exists():
             return True
         return project.status in ENDED or project.tasks.filter(status=TaskStatus.FAILED).exists()
 
@@ -127,7 +127,7 @@ class Rehearsal:
             busy_s=busy_s(project),
             commit=project.delivered_commit,
             cost=project_cost(project.pk),
-            runs=_counted(project.runs.values_list("status", flat=True)),  # type: ignore[attr-defined]
+            runs=_counted(project.runs.values_list("status", flat=True)),
             tasks=_counted(project.tasks.values_list("status", flat=True)),
             repository=str(repository(project.pk).path),
         )
@@ -146,7 +146,7 @@ class Rehearsal:
         if sum(settled, Decimal(0)) != outcome.cost:
             yield f"The ledger says {outcome.cost}, the budget {sum(settled, Decimal(0))}."
         if self._demo_only:
-            if not project.demos.filter(status=DemoStatus.READY).exists():  # type: ignore[attr-defined]
+            if not project.demos.filter(status=DemoStatus.READY).exists():
                 yield "There is no demo to look at."
         elif project.status != ProjectStatus.COMPLETE:
             yield f"It is {project.status}, not complete. {project.status_reason}".strip()
@@ -171,7 +171,7 @@ def _stuck(project: Project) -> Iterator[str]:
         yield "A task was completed twice."
 
 
-def _counted(values: Sequence[str]) -> dict[str, int]:
+def _counted(values: Iterable[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for value in values:
         counts[value] = counts.get(value, 0) + 1
