@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +27,7 @@ from agents.runtimes.contract import (
     ServiceHandle,
     check_name,
 )
+from agents.runtimes.docker_waiting import handle_of, knock, wait, wait_until_open
 from agents.runtimes.environment import SDK_VARIABLES, bundled_cli, clean_env, require_directories
 from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable, SandboxBusy, ServiceFailed
 from agents.runtimes.ownership import give, sandbox_user
@@ -138,7 +138,7 @@ class DockerRuntime:
             container = self._create(client, spec, command, log_mb=log_mb)
             try:
                 container.start()
-                exit_code = _wait(container, timeout_s)
+                exit_code = wait(container, timeout_s)
                 output = container.logs()[-max_output_bytes:]
             finally:
                 self.kill(spec.name)
@@ -158,7 +158,7 @@ class DockerRuntime:
             except DockerException:
                 self.kill(spec.name)
                 raise
-            handle = _wait_until_open(container, spec.name, wait_s)
+            handle = wait_until_open(container, spec.name, wait_s)
             if handle is not None:
                 return handle
             failed = ServiceFailed(
@@ -175,7 +175,7 @@ class DockerRuntime:
             container = self._find(client, name)
             if container is None or container.status != "running":
                 return None
-            return _handle(container, name)
+            return handle_of(container, name)
 
     def is_alive(self, name: str) -> bool:
         """See the contract. A client that has yet to create its container counts."""
@@ -234,7 +234,7 @@ class DockerRuntime:
     def _daemon(self) -> Iterator[DockerClient]:
         """A client for one use: sessions are not safe between threads or after a fork."""
         try:
-            _knock()
+            knock()
             client = docker.from_env(timeout=_DAEMON_TIMEOUT_S)
             try:
                 yield client
@@ -416,18 +416,6 @@ class DockerRuntime:
         write_private(_env_file(spec), lines.encode())
 
 
-def _knock() -> None:
-    """Raise RuntimeUnavailable unless something listens; docker-py would leave its socket open, and say less."""
-    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    if not host.startswith("unix://"):
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(host.removeprefix("unix://"))
-        except OSError as error:
-            raise RuntimeUnavailable(f"No Docker daemon answers at {host}: {error.strerror or error}.") from error
-
-
 def _env_file(spec: SandboxSpec) -> Path:
     return spec.control / "launcher.env"
 
@@ -441,47 +429,3 @@ def _inside_env(spec: SandboxSpec) -> dict[str, str]:
         workspace=options.WORKSPACE,
         marker=spec.name,
     )
-
-
-def _wait(container: RunningContainer, timeout_s: float) -> int | None:
-    """The exit code, or None when the time is over first."""
-    deadline = time.monotonic() + timeout_s
-    try:
-        code: int = container.wait(timeout=timeout_s)["StatusCode"]
-    except (requests.ReadTimeout, requests.ConnectionError):
-        # docker-py reports both a slow answer and a broken connection by either.
-        if time.monotonic() < deadline:
-            raise
-        return None
-    return code
-
-
-def _wait_until_open(container: RunningContainer, name: str, wait_s: float) -> ServiceHandle | None:
-    """Wait until the service accepts a connection; None when it ended."""
-
-    def settled() -> bool:
-        container.reload()
-        return container.status != "running" or _accepts(_handle(container, name))
-
-    poll(settled, timeout_s=wait_s)
-    container.reload()
-    return _handle(container, name) if container.status == "running" else None
-
-
-def _handle(container: RunningContainer, name: str) -> ServiceHandle | None:
-    """Where a running container is reached; None when it is no service, or has no address any more."""
-    port = container.labels.get("eklavya.port")
-    for network in container.attrs["NetworkSettings"]["Networks"].values():
-        if port and network["IPAddress"]:
-            return ServiceHandle(name, network["IPAddress"], int(port))
-    return None
-
-
-def _accepts(handle: ServiceHandle | None) -> bool:
-    if handle is None:
-        return False
-    try:
-        socket.create_connection((handle.host, handle.port), timeout=1).close()
-    except OSError:
-        return False
-    return True

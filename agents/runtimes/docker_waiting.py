@@ -1,0 +1,72 @@
+"""Waiting for a daemon's answers: whether it is there, and what a container does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+import requests
+from docker.models.containers import Container as RunningContainer
+
+from agents.runtimes.contract import ServiceHandle
+from agents.runtimes.errors import RuntimeUnavailable
+from agents.runtimes.processes import poll
+
+__all__ = ["handle_of", "knock", "wait", "wait_until_open"]
+
+
+def knock() -> None:
+    """Raise RuntimeUnavailable unless something listens; docker-py would leave its socket open, and say less."""
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    if not host.startswith("unix://"):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(host.removeprefix("unix://"))
+        except OSError as error:
+            raise RuntimeUnavailable(f"No Docker daemon answers at {host}: {error.strerror or error}.") from error
+
+
+def wait(container: RunningContainer, timeout_s: float) -> int | None:
+    """The exit code, or None when the time is over first."""
+    deadline = time.monotonic() + timeout_s
+    try:
+        code: int = container.wait(timeout=timeout_s)["StatusCode"]
+    except (requests.ReadTimeout, requests.ConnectionError):
+        # docker-py reports both a slow answer and a broken connection by either.
+        if time.monotonic() < deadline:
+            raise
+        return None
+    return code
+
+
+def wait_until_open(container: RunningContainer, name: str, wait_s: float) -> ServiceHandle | None:
+    """Wait until the service accepts a connection; None when it ended."""
+
+    def settled() -> bool:
+        container.reload()
+        return container.status != "running" or _accepts(handle_of(container, name))
+
+    poll(settled, timeout_s=wait_s)
+    container.reload()
+    return handle_of(container, name) if container.status == "running" else None
+
+
+def handle_of(container: RunningContainer, name: str) -> ServiceHandle | None:
+    """Where a running container is reached; None when it is no service, or has no address any more."""
+    port = container.labels.get("eklavya.port")
+    for network in container.attrs["NetworkSettings"]["Networks"].values():
+        if port and network["IPAddress"]:
+            return ServiceHandle(name, network["IPAddress"], int(port))
+    return None
+
+
+def _accepts(handle: ServiceHandle | None) -> bool:
+    if handle is None:
+        return False
+    try:
+        socket.create_connection((handle.host, handle.port), timeout=1).close()
+    except OSError:
+        return False
+    return True
