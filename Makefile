@@ -10,7 +10,7 @@ DEV = $(BOOT) --dev
 BIN = .venv/bin
 UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 
-PYTEST_OPTIONS = --ds=tests.settings --import-mode=importlib -o asyncio_default_fixture_loop_scope=function
+PYTEST_OPTIONS = --import-mode=importlib
 
 SYSTEM_PACKAGES = ca-certificates chromium debootstrap docker.io fonts-dejavu-core git nodejs npm procps ripgrep
 
@@ -36,7 +36,7 @@ lint: ## Check style, types, import order, migrations and templates
 	@$(DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy .
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/djlint --lint --quiet templates

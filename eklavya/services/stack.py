@@ -77,7 +77,7 @@ class Stack:
         components: Collection[str] = ALL,
         report: Callable[[Report], None] = lambda report: None,
         *,
-        on_stop: Callable[[], None] | None = None,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
         unknown = set(components) - set(ALL)
         assert not unknown, f"no such components: {unknown}"
@@ -273,17 +273,23 @@ class Stack:
 
     def stop(self) -> None:
         """Stop all in order, the data kept. Does nothing the second time."""
-        self._state = "stopping"
+        was_running, self._state = self._state == "running", "stopping"
         for names in _STOP_ORDER:
             self._stop_some([self._watched[name] for name in names if name in self._watched])
-            if "worker" in names and self._on_stop and self._stop_requests < 2:
-                self._on_stop()
+            if "worker" in names and was_running and self._stop_requests < 2:
+                self._call_on_stop()
         self._watched.clear()
         with suppress(OSError):  # on a full disk or a lost one there is nothing more to tidy
             instance.record_path(self.var).unlink(missing_ok=True)
             self._services_path.unlink(missing_ok=True)
             remove_socket_directory(self.var)
         self._lock.release()
+
+    def _call_on_stop(self) -> None:
+        try:
+            self._on_stop()
+        except Exception as problem:  # whatever it is, the servers still have to be stopped
+            self._say("on_stop", "Clean-up", state="warning", detail=f"{type(problem).__name__}: {problem}")
 
     def _stop_some(self, watched: list[_Watched]) -> None:
         for one in watched:

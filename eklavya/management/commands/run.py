@@ -8,9 +8,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand
 
+from demos.tasks import stop_all_previews
 from eklavya.env import BASE_DIR, Env
 from eklavya.login_links import make_link
 from eklavya.management.commands._screen import Fact, Screen
@@ -33,7 +35,9 @@ class Command(BaseCommand):
         """Run until told to stop. Problems end it with one line and exit code 1."""
         screen = Screen()
         env = personal(Env())
-        stack = Stack(env, report=screen.report, on_stop=stop_sandboxes)
+        # this process ends previews itself
+        settings.EKLAVYA_ALLOW_LOCAL_RUNTIME = env.EKLAVYA_ALLOW_LOCAL_RUNTIME
+        stack = Stack(env, report=screen.report, on_stop=stop_all_previews)
         for number in _STOP_SIGNALS:
             signal.signal(number, _stopper(stack, screen))
         try:
@@ -92,10 +96,6 @@ def personal(env: Env) -> Env:
     if "EKLAVYA_ALLOW_LOCAL_RUNTIME" in env.model_fields_set:
         return env
     return env.model_copy(update={"EKLAVYA_ALLOW_LOCAL_RUNTIME": True})
-
-
-def stop_sandboxes() -> None:
-    """End previews and other sandboxes that the worker does not end itself."""
 
 
 def _stopper(stack: Stack, screen: Screen) -> Callable[[int, FrameType | None], None]:
