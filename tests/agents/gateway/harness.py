@@ -60,7 +60,8 @@ def event(kind: str, **fields: Any) -> bytes:
 
 def message_start(**usage: Any) -> bytes:
     usage = {"input_tokens": 1_000, "output_tokens": 1} | usage
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "usage": usage}
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-5", "content": []}
+    message |= {"stop_reason": None, "stop_sequence": None, "usage": usage}
     return event("message_start", message=message)
 
 
@@ -69,10 +70,19 @@ def text_delta(text: str) -> bytes:
 
 
 def message_delta(output_tokens: int = 200) -> bytes:
-    return event("message_delta", delta={"stop_reason": "end_turn"}, usage={"output_tokens": output_tokens})
+    delta = {"stop_reason": "end_turn", "stop_sequence": None}
+    return event("message_delta", delta=delta, usage={"output_tokens": output_tokens})
 
 
-ANSWER = [message_start(), text_delta("Hello"), text_delta(" there ✓"), message_delta(), event("message_stop")]
+ANSWER = [
+    message_start(),
+    event("content_block_start", index=0, content_block={"type": "text", "text": ""}),
+    text_delta("Hello"),
+    text_delta(" there ✓"),
+    event("content_block_stop", index=0),
+    message_delta(),
+    event("message_stop"),
+]
 
 
 @dataclass

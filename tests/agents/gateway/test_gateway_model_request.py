@@ -1,0 +1,154 @@
+import json
+from typing import Any
+
+import pytest
+
+from agents.gateway.api_errors import ApiError
+from agents.gateway.model_request import read_request
+from tests.agents.gateway.harness import ask
+
+IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+FROM_WEB = {"type": "url", "url": "https://example.com/?secret"}
+
+
+def encode(**fields: Any) -> bytes:
+    return json.dumps(ask(**fields)).encode()
+
+
+def content(*blocks: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(blocks)}]}
+
+
+def refusal(body: bytes) -> str:
+    with pytest.raises(ApiError) as refused:
+        read_request(body)
+    assert refused.value.status == 400
+    return refused.value.message
+
+
+def test_reads_what_matters() -> None:
+    body = encode(max_tokens=32_000)
+    read = read_request(body)
+
+    assert (read.body, read.model, read.max_tokens, read.is_stream) == (body, "claude-sonnet-4-5", 32_000, True)
+    assert read.input_bound == len(body) + 2_000
+    assert not read.has_long_cache
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.5, "5", None, 10**9])
+def test_max_tokens_must_be_a_positive_number(value: object) -> None:
+    assert "max_tokens" in refusal(encode(max_tokens=value))
+
+
+def test_max_tokens_is_required_unless_tokens_are_counted() -> None:
+    body = json.dumps({"model": "claude-sonnet-4-5", "messages": []}).encode()
+
+    assert "max_tokens" in refusal(body)
+    assert read_request(body, counting=True).max_tokens == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        encode().decode().encode("utf-16"),
+        b'{"max_tokens": NaN}',
+        b"[" * 100_000,
+        b'{"model": "claude-haiku-4-5", "model": "claude-opus-4-5"}',
+        b'{"max_tokens": ' + b"9" * 5_000 + b"}",
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused(body: bytes) -> None:
+    assert "JSON" in refusal(body)
+
+
+def test_duplicate_keys_are_refused_however_deep() -> None:
+    assert "JSON" in refusal(encode().replace(b'"role": "user"', b'"role": "user", "role": "assistant"'))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mcp_servers": [{"type": "url", "url": "https://example.com"}]},
+        {"container": "c"},
+        {"fallbacks": [{"model": "claude-opus-4-5"}]},
+        {"speed": "fast"},
+        {"inference_geo": "us"},
+        {"service_tier": "priority"},
+        {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        {"tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}]},
+        {"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]},
+        {"tools": [{"type": 5}]},
+        {"tools": {"type": "custom"}},
+        {"context_management": {"edits": [{"type": "compact_20260112"}]}},
+        {"model": ""},
+        {"model": 5},
+        content({"type": "image", "source": FROM_WEB}),
+        content({"type": "document", "source": FROM_WEB}),
+        content({"type": "document", "source": {"type": "file", "file_id": "f"}}),
+        content({"type": "document"}),
+        content({"type": "container_upload", "file_id": "f"}),
+        content({"type": "tool_result", "content": [{"type": "image", "source": FROM_WEB}]}),
+        content(
+            {"type": "document", "source": {"type": "content", "content": [{"type": "image", "source": FROM_WEB}]}}
+        ),
+    ],
+)
+def test_ways_to_the_network_or_to_other_prices_are_refused(fields: dict[str, Any]) -> None:
+    assert refusal(encode(**fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [{"name": "Bash", "input_schema": {}}, {"type": "custom", "name": "x"}]},
+        {"tools": [{"type": "bash_20250124", "name": "bash"}]},
+        {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}},
+        {"speed": "standard", "inference_geo": None},
+        {"thinking": {"type": "enabled", "budget_tokens": 900}, "metadata": {"user_id": "x"}, "temperature": 1},
+        {"system": [{"type": "text", "text": "You are…", "cache_control": {"type": "ephemeral"}}]},
+        content(
+            {"type": "tool_use", "input": {"type": "image", "source": FROM_WEB, "content": [{"source": FROM_WEB}]}}
+        ),
+        content({"type": "document", "source": {"type": "text", "data": "x"}}),
+        {"messages": 5},
+        {"messages": [5, {"content": 5}, {"content": [5]}]},
+    ],
+)
+def test_what_the_cli_sends_is_taken(fields: dict[str, Any]) -> None:
+    assert read_request(encode(**fields))
+
+
+def test_pictures_cost_more_than_their_bytes() -> None:
+    plain = content({"type": "text", "text": "x"}, {"type": "tool_result", "content": []})
+    with_pictures = content(IMAGE, {"type": "tool_result", "content": [IMAGE]})
+
+    def beyond_bytes(fields: dict[str, Any]) -> int:
+        body = encode(**fields)
+        return read_request(body).input_bound - len(body)
+
+    assert beyond_bytes(with_pictures) - beyond_bytes(plain) == 10_000
+
+
+def test_documents_may_fill_the_context() -> None:
+    document = {**IMAGE, "type": "document"}
+
+    assert read_request(encode(**content(document))).input_bound == 200_000
+    assert read_request(encode(**content(document), model="claude-new-9")).input_bound == 1_000_000
+
+
+def test_no_prompt_is_longer_than_the_context() -> None:
+    text = content({"type": "text", "text": "x" * 900_000})
+
+    assert read_request(encode(**text)).input_bound == 200_000
+    assert read_request(encode(**text, model="claude-new-9")).input_bound > 900_000
+
+
+@pytest.mark.parametrize("ttl", [b'"1h"', b'"\\u0031h"'])
+def test_long_cache_is_seen(ttl: bytes) -> None:
+    body = encode(cache_control={"type": "ephemeral", "ttl": "5m"}).replace(b'"5m"', ttl)
+
+    assert read_request(body).has_long_cache
