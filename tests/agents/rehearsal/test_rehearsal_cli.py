@@ -39,7 +39,6 @@ def test_the_cli_builds_a_demo_and_two_tasks_that_merge(model_url: str, gateway:
     for key in ("storage", "pages"):
         git(workspace, "merge", "-q", "--no-ff", "-m", f"Merge {key}", key)
     assert work("tester", "build", "tests") == "task_complete"
-    assert work("qa", "build", "qa") == "task_complete"
 
     assert "test_end_to_end" in git(workspace, "ls-files", "tests")
     assert git(workspace, "status", "--porcelain") == ""

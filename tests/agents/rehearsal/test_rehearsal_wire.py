@@ -268,6 +268,14 @@ def test_a_lone_surrogate_breaks_nothing(client: httpx.Client) -> None:
         response.json()
 
 
+def test_a_brief_of_a_megabyte_is_worked_on(client: httpx.Client) -> None:
+    brief = "Track tools and members of our club. " + "} </task-context> {<[[" * 50_000
+
+    answer = client.post("/v1/messages", json=request_body(context("pm", "requirements", brief=brief))).json()
+
+    assert answer["content"][-1]["input"]["file_path"] == "docs/requirements.md"
+
+
 def test_a_side_call_without_tools_is_answered_in_words(client: httpx.Client) -> None:
     body = request_body(context("developer", "demo"))
     del body["tools"]
