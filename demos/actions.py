@@ -305,9 +305,10 @@ def record_trouble(demo: Demo, detail: str, *, now: datetime, by: Actor) -> None
     if (demo.reason, demo.detail, demo.address) == (Reason.PREVIEW_DOWN, text, ""):
         return
     with audit.journal(by=by, now=now) as journal:
-        Demo.objects.filter(pk=demo.pk, status=demo.status).update(
-            reason=Reason.PREVIEW_DOWN.value, detail=text, address=""
-        )
+        same = Demo.objects.filter(pk=demo.pk, status=demo.status)
+        if not same.update(reason=Reason.PREVIEW_DOWN.value, detail=text, address=""):
+            # Decided or ended meanwhile: its reason is another one now.
+            return
         demo.reason, demo.detail, demo.address = Reason.PREVIEW_DOWN.value, text, ""
         journal.add("demo.preview_down", project_id=demo.project_id, obj=demo, details={"detail": text})
 

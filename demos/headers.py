@@ -121,7 +121,12 @@ def _portal_cookies() -> frozenset[bytes]:
 def _without_frame_ancestors(policies: bytes) -> bytes:
     """The application's own policies, but for who may frame it. One header may hold several, with commas between."""
     kept = [
-        b";".join(part for part in policy.split(b";") if part.split(None, 1)[:1] not in ([], [b"frame-ancestors"]))
+        b";".join(part for part in policy.split(b";") if _directive(part) not in {b"", b"frame-ancestors"})
         for policy in policies.split(b",")
     ]
-    return b",".join(policy for policy in kept if policy.strip())
+    return b",".join(policy for policy in kept if policy).strip()
+
+
+def _directive(part: bytes) -> bytes:
+    """The name of one directive, lower-case; nothing where there is none."""
+    return b"".join(part.split(None, 1)[:1]).lower()

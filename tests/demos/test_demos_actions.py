@@ -504,6 +504,17 @@ def test_trouble_is_written_once_and_goes_when_it_runs(project: Project) -> None
     assert (again(demo).reason, demo.detail, demo.address) == ("", "", "127.0.0.1:9")
 
 
+def test_trouble_of_a_demo_that_ended_meanwhile_is_not_written(project: Project) -> None:
+    demo = ready_demo(project)
+    stale = Demo.objects.get(pk=demo.pk)
+    actions.expire_demo(demo, now=NOW, by=ADMIN)
+
+    actions.record_trouble(stale, "No daemon answers.", now=NOW, by=ADMIN)
+
+    assert again(demo).reason == "not_decided"
+    assert recorded("demo.preview_down") == []
+
+
 # What the database refuses, whoever asks
 
 

@@ -25,8 +25,8 @@ def open_demo(**fields: object) -> Demo:
     return DemoFactory(expires_at=timezone.now() + timedelta(days=1), **fields)
 
 
-def page_of(client: Client, demo: Demo, **query: str) -> str:
-    return client.get(reverse("project_demos", args=[demo.project_id]), query).content.decode()
+def page_of(client: Client, shown: Demo, **query: str) -> str:
+    return client.get(reverse("project_demos", args=[shown.project_id]), query).content.decode()
 
 
 def test_demos_says_what_comes_first(admin_in: Client) -> None:
