@@ -13,7 +13,7 @@ from projects.events import Published
 Together = Callable[..., list["Future[Any]"]]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def published(monkeypatch: pytest.MonkeyPatch) -> list[Published]:
     """The rows told to subscribers, in order. Nobody else hears of them."""
     rows: list[Published] = []
