@@ -163,8 +163,14 @@ def digest(row: AuditLog) -> str:
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
     """Return the value as PostgreSQL will give it back: dates, ids and decimals as text."""
     text = json.dumps(storable_json(value, max_chars=MAX_DETAIL_CHARS), cls=DjangoJSONEncoder)
-    plain: dict[str, Any] = json.loads(text)
+    plain: dict[str, Any] = json.loads(text, parse_float=_plain_number)
     return plain
+
+
+def _plain_number(text: str) -> int | float:
+    """Read a number as it comes back: PostgreSQL writes 1e+22 out and knows no negative zero."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,13 @@
-"""Text and JSON from agents and clients, made storable. PostgreSQL takes no NUL and no lone surrogate."""
+"""Text and JSON from agents and clients, made storable.
 
+PostgreSQL takes no NUL and no lone surrogate, its JSON no NaN and no infinity; and what nests deeper than any honest
+value would exhaust the stack of whoever reads it.
+"""
+
+import math
 from typing import Any
 
+MAX_DEPTH = 100
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _UNSTORABLE = dict.fromkeys([0, *range(0xD800, 0xE000)], _REPLACEMENT)
 
@@ -15,13 +21,27 @@ def storable_text(text: str, *, max_chars: int | None = None) -> str:
 
 
 def storable_json(value: Any, *, max_chars: int | None = None) -> Any:
-    """Return a copy of a JSON value whose every string (keys too) is storable and at most `max_chars` long."""
+    """Return a copy of a JSON value whose every string (keys too) is storable and at most `max_chars` long.
+
+    Numbers that are none become null, and what lies deeper than MAX_DEPTH an ellipsis.
+    """
+    return _storable(value, max_chars, MAX_DEPTH)
+
+
+def _storable(value: Any, max_chars: int | None, depth: int) -> Any:
     match value:
         case str():
             return storable_text(value, max_chars=max_chars)
+        case float():
+            return value if math.isfinite(value) else None
+        case dict() | list() | tuple() if depth == 0:
+            return "…"
         case dict():
-            return {storable_text(str(key)): storable_json(item, max_chars=max_chars) for key, item in value.items()}
+            return {
+                storable_text(str(key), max_chars=max_chars): _storable(item, max_chars, depth - 1)
+                for key, item in value.items()
+            }
         case list() | tuple():
-            return [storable_json(item, max_chars=max_chars) for item in value]
+            return [_storable(item, max_chars, depth - 1) for item in value]
         case _:
             return value
