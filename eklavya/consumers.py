@@ -7,8 +7,10 @@ Close codes: 4401 not signed in (any more), 4404 no such project.
 import time
 from typing import Any
 
+from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import User
+from django.db.models import QuerySet
 
 from projects.live import ALL_GROUP, project_group
 from projects.models import Project
@@ -55,7 +57,7 @@ class Events(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channels has 
         if time.monotonic() - self.checked_at < RECHECK_S and self.checked_at:
             return True
         user = self.scope["user"]
-        if not user.is_authenticated or not await User.objects.filter(pk=user.pk, is_active=True).aexists():
+        if not user.is_authenticated or not await _exists(User.objects.filter(pk=user.pk, is_active=True)):
             return False
         self.checked_at = time.monotonic()
         return True
@@ -67,4 +69,9 @@ class ProjectEvents(Events):
     async def _find_group(self) -> bool:
         project_id = self.scope["url_route"]["kwargs"]["project_id"]
         self.group = project_group(project_id)
-        return bool(await Project.objects.filter(pk=project_id).aexists())
+        return await _exists(Project.objects.filter(pk=project_id))
+
+
+async def _exists(rows: QuerySet[Any]) -> bool:
+    """Ask in a thread that gives its connection back: a socket lives for hours and must not keep one."""
+    return bool(await database_sync_to_async(rows.exists)())

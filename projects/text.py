@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 MAX_CHARS = 200_000
 """Longer texts are cut before they are rendered: parsing is linear, but a page is read by a person."""
 
-_TAGS = frozenset(
+TAGS = frozenset(
     [
         "a",
         "blockquote",
@@ -52,7 +52,7 @@ def render_markdown(text: str) -> SafeString:
     html = _markdown.render(text[:MAX_CHARS])
     clean = nh3.clean(
         html,
-        tags=set(_TAGS),
+        tags=set(TAGS),
         attributes={"a": {"href", "title"}},
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener noreferrer nofollow",

@@ -1,0 +1,118 @@
+"""A project's repository: looked at, downloaded, given to Git."""
+
+import zipfile
+from collections.abc import AsyncIterator
+from io import BytesIO
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.test import Client
+from django.urls import reverse
+
+from agents.sandboxes import repository
+from agents.views.files import clone_url, slug
+from projects.ids import new_id
+from projects.models import Project
+from tests.factories import ProjectFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+README = "# Boat house\n\n<script>alert(1)</script>\n"
+
+
+@pytest.fixture
+def admin_in(client: Client) -> Client:
+    client.force_login(UserFactory(username="asha", is_superuser=True))
+    return client
+
+
+@pytest.fixture
+def project() -> Project:
+    project = ProjectFactory(name="Boat House & Söhne")
+    repository(project.pk).create(README)
+    return project
+
+
+def path_of(url: str) -> str:
+    return "/" + url.split("/", 3)[3]
+
+
+async def whole(chunks: AsyncIterator[bytes]) -> bytes:
+    return b"".join([chunk async for chunk in chunks])
+
+
+def test_files_says_that_there_is_no_repository_yet(admin_in: Client) -> None:
+    page = admin_in.get(reverse("project_files", args=[ProjectFactory().pk])).content.decode()
+
+    assert "No repository yet" in page
+
+
+def test_files_lists_main_and_how_to_take_it_home(admin_in: Client, project: Project) -> None:
+    page = admin_in.get(reverse("project_files", args=[project.pk])).content.decode()
+
+    assert "README.md" in page
+    assert "Start the project" in page
+    assert "git clone http" in page
+
+
+def test_files_shows_a_file_as_text(admin_in: Client, project: Project) -> None:
+    page = admin_in.get(reverse("project_files", args=[project.pk]), {"path": "README.md"}).content.decode()
+
+    assert "# Boat house" in page
+    assert "<script>alert" not in page
+
+
+@pytest.mark.parametrize("query", [{"path": "nothing"}, {"path": "../../etc/passwd"}, {"commit": "0" * 40}])
+def test_files_leaves_the_repository_by_no_way(admin_in: Client, project: Project, query: dict[str, str]) -> None:
+    response = admin_in.get(reverse("project_files", args=[project.pk]), query)
+
+    assert response.status_code == 404 or b'data-empty="failed"' in response.content
+    assert b"root:" not in response.content
+
+
+def test_download_gives_a_zip_named_like_the_project(admin_in: Client, project: Project) -> None:
+    response = admin_in.get(reverse("project_download", args=[project.pk]))
+
+    data = async_to_sync(whole)(response.streaming_content)
+    assert zipfile.ZipFile(BytesIO(data)).read("boat-house-s-hne/README.md").decode() == README
+    assert response.headers["Content-Disposition"] == 'attachment; filename="boat-house-s-hne.zip"'
+
+
+def test_download_of_nothing_is_not_found(admin_in: Client) -> None:
+    assert admin_in.get(reverse("project_download", args=[ProjectFactory().pk])).status_code == 404
+
+
+def test_slug_is_fit_for_a_directory() -> None:
+    assert slug(Project(name="../../Bööt “house”!")) == "b-t-house"
+    assert slug(Project(name="😀")) == "project"
+
+
+def test_a_clone_address_needs_no_session(client: Client, project: Project) -> None:
+    response = client.get(f"{path_of(clone_url(project))}/info/refs?service=git-upload-pack")
+
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/x-git-upload-pack-advertisement"
+
+
+def test_a_clone_address_for_pushing_is_refused(client: Client, project: Project) -> None:
+    response = client.get(f"{path_of(clone_url(project))}/info/refs?service=git-receive-pack")
+
+    assert response.status_code == 403
+
+
+@pytest.mark.parametrize("token", ["x", "a:b:c", f"{'0' * 32}:1tX2Yz:{'A' * 43}"])
+def test_a_made_up_clone_address_is_not_found(client: Client, token: str) -> None:
+    response = client.get(reverse("git_refs", args=[token, "x"]) + "?service=git-upload-pack")
+
+    assert response.status_code == 404
+
+
+def test_a_clone_address_of_another_project_opens_nothing_else(client: Client, project: Project) -> None:
+    stolen = path_of(clone_url(project)).replace(project.pk.hex, new_id().hex)
+
+    assert client.get(f"{stolen}/info/refs?service=git-upload-pack").status_code == 404
+
+
+def test_packs_are_for_git_clients(client: Client, project: Project) -> None:
+    response = client.post(f"{path_of(clone_url(project))}/git-upload-pack", data="x", content_type="text/plain")
+
+    assert response.status_code == 415
