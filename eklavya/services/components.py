@@ -74,7 +74,8 @@ def _command(env: Env, name: str, *, title: str, arguments: list[str]) -> Spec:
 
 
 def _environment(env: Env) -> dict[str, str]:
-    return {**os.environ, **env.exported(), "PYTHONUNBUFFERED": "1"}
+    own = {"DJANGO_SETTINGS_MODULE": "eklavya.settings", "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **env.exported(), **own}
 
 
 def worker_node(env: Env) -> str:

@@ -20,6 +20,7 @@ from eklavya.services import instance
 from eklavya.services.child import POLL_SECONDS, Child, Spec, describe_exit
 from eklavya.services.errors import ServiceError, StartFailed, StopRequested
 from eklavya.services.health import database_problem, redis_problem
+from eklavya.services.migrations import unapplied
 from eklavya.services.ports import check_free
 from eklavya.services.postgres import ensure_database, postgres_spec, prepare_postgres
 from eklavya.services.sockets import remove_socket_directory
@@ -166,12 +167,21 @@ class Stack:
 
     def _run_commands(self) -> None:
         specs = programs.command_specs(self.env)
-        for name in COMMANDS:
-            if name in self._components:
-                self._run_command(specs[name])
+        if "migrations" in self._components:
+            self._migrate(specs["migrations"])
+        if "setup" in self._components:
+            self._run_command(specs["setup"])
 
-    def _run_command(self, spec: Spec) -> None:
-        """Run a command to its end, telling how far migrations are."""
+    def _migrate(self, spec: Spec) -> None:
+        if problem := database_problem(self.env.database_url):
+            raise ServiceError(f"the database to migrate does not answer: {problem}")
+        if count := unapplied(self.env.database_url):
+            self._run_command(spec, total=count)
+        else:
+            self._say(spec.name, spec.title, state="ready", detail="up to date")
+
+    def _run_command(self, spec: Spec, *, total: int = 0) -> None:
+        """Run a command to its end, telling how many of ``total`` migrations are applied."""
         child = self._child(spec)
         child.log.unlink(missing_ok=True)
         child.start()
@@ -182,12 +192,12 @@ class Stack:
                 self._pause()
                 if (applied := _applied(child)) != done:
                     done = applied
-                    self._say(spec.name, spec.title, state="starting", detail=f"{done} applied")
+                    self._say(spec.name, spec.title, state="starting", detail=f"{done} of {total}")
         finally:
             child.kill()
         if child.exit_code:
             raise StartFailed(f"{spec.title} failed: {child.reason()}")
-        detail = f"{_applied(child)} applied" if spec.name == "migrations" else "done"
+        detail = f"{_applied(child)} applied" if total else "done"
         self._say(spec.name, spec.title, state="ready", detail=detail, since=child.started_at)
 
     def _begin(self, specs: Iterable[Spec]) -> None:

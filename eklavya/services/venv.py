@@ -136,20 +136,20 @@ def install(lock: Path) -> None:
     strict = ["--require-hashes", "--no-deps"]
     quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
     command = [str(VENV / "bin" / "python"), "-m", "pip", "install", *strict, *quiet, "-r", str(lock)]
-    with LOG.open("w", encoding="utf-8") as log:
-        pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with LOG.open("w", encoding="utf-8") as log, pip:
         assert pip.stdout
         for line in pip.stdout:
             log.write(line)
             follow(line.strip(), progress)
-    if pip.wait():
+    if pip.returncode:
         raise Problem(f"installing failed: {last_error()} (log: {LOG})")
     progress.close()
 
 
 def follow(line: str, progress: Progress) -> None:
     """Count what pip says."""
-    package = re.match(r"(?:Collecting|Requirement already satisfied:|Ignoring) ([\w.-]+)", line)
+    package = re.match(r"(?:Collecting|Processing|Requirement already satisfied:|Ignoring) (?:\S*/)?([\w.-]+)", line)
     if package:
         progress.count += 1
         progress.show(package[1])

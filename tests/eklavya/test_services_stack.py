@@ -242,10 +242,26 @@ def test_stop_while_starting_leaves_nothing(make: Make) -> None:
     assert redis_problem(valkey_url(stack.var))
 
 
+def test_migrations_are_counted_and_then_up_to_date(make: Make) -> None:
+    reports: list[Report] = []
+    first = make("postgres", "migrations", reports=reports)
+    first.start()
+    done = next(report for report in reports if report.name == "migrations" and report.state == "ready")
+    assert int(done.detail.removesuffix(" applied")) > 20
+    first.stop()
+    make("postgres", "migrations", reports=reports).start()
+    assert reports[-1].detail == "up to date"
+
+
+def test_migrations_without_a_database_say_which_is_missing(make: Make) -> None:
+    with pytest.raises(ServiceError, match=r"does not answer: .*started-by-make-run"):
+        make("migrations").start()
+
+
 def test_failing_command_shows_its_last_line(make: Make) -> None:
     # no database runs on this data directory
-    with pytest.raises(ServiceError, match=r"Migrations failed: .*started-by-make-run.*migrations\.log"):
-        make("migrations").start()
+    with pytest.raises(ServiceError, match=r"Set-up failed: .*\(log: .*setup\.log\)"):
+        make("setup").start()
 
 
 def test_hook_runs_while_the_servers_still_answer(make: Make) -> None:

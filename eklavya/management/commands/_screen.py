@@ -44,7 +44,7 @@ class Screen:
             self._starting[report.name] = f"{report.title} {report.detail}".strip()
         else:
             self._starting.pop(report.name, None)
-        if self._up and report.state != "stopping":
+        if self._up:
             self._news(report)
         elif report.state in _MARKS and report.state != "stopped":
             self._line(report)
@@ -58,9 +58,13 @@ class Screen:
         self._progress.print(line)
 
     def _news(self, report: Report) -> None:
-        colour = "red" if report.state == "failed" else "yellow" if report.state == "restarting" else "default"
-        clock = time.strftime("%H:%M:%S")
-        self._progress.print(Text(f"{clock} {report.title} {report.state} {report.detail}".rstrip(), style=colour))
+        """What happens after the start. Parts that stop are told only if that took a while."""
+        if report.state in {"starting", "stopping"} or (report.state == "stopped" and report.seconds < 1):
+            return
+        words = {"ready": "works again", "stopped": f"stopped in {report.seconds:.0f} s"}
+        colour = {"failed": "red", "restarting": "yellow", "warning": "yellow"}.get(report.state, "default")
+        line = f"{time.strftime('%H:%M:%S')} {report.title} {words.get(report.state, report.detail)}"
+        self._progress.print(Text(line, style=colour))
 
     def _show_starting(self) -> None:
         """The moving line, on a terminal only."""
