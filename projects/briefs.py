@@ -6,6 +6,7 @@ import unicodedata
 from django.conf import settings
 
 from projects.errors import InvalidBrief
+from projects.jsontext import storable_text
 
 SAMPLE_BRIEF = """\
 We run a tool library for our neighbourhood. Members borrow tools such as drills and ladders and bring them back \
@@ -14,13 +15,16 @@ deposit, registers members with name, e-mail and phone, and records who borrowed
 glance what is out and what is overdue, search for a tool by name, and export the list of loans."""
 
 _NAME_MAX = 60
+# Invisible, yet part of words in several scripts and of composed emoji.
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+_UNFIT = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 
 def check_brief(text: str) -> str:
-    """Return the brief, trimmed. Raises InvalidBrief with what is wrong and what to do."""
+    """Return the brief, trimmed and storable. Raises InvalidBrief with what is wrong and what to do."""
     if "\x00" in text or _control_share(text) > 0.02:
         raise InvalidBrief("This looks like a binary file. Paste the brief as text.")
-    text = text.strip()
+    text = storable_text(text).strip()
     if not any(char.isalnum() for char in text):
         raise InvalidBrief("The brief is empty. Say in a sentence or two what the client wants.")
     limit = settings.EKLAVYA_BRIEF_MAX_CHARS
@@ -43,10 +47,11 @@ def name_from(brief: str) -> str:
 
 def clean_name(name: str) -> str:
     """Return a name fit for a title: one line, no control or direction-changing characters, at most 255."""
-    kept = (char if unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"} else " " for char in name)
-    return re.sub(r"\s+", " ", "".join(kept)).strip()[:255]
+    kept = (char if char in _JOINERS or unicodedata.category(char) not in _UNFIT else " " for char in name)
+    return re.sub(r"\s+", " ", "".join(kept)).strip(f" {_JOINERS}")[:255]
 
 
 def _control_share(text: str) -> float:
-    controls = sum(1 for char in text if unicodedata.category(char) in {"Cc", "Cs", "Co"} and char not in "\r\n\t\f")
+    # Not the private area: what is pasted from a word processor has its bullets there.
+    controls = sum(1 for char in text if unicodedata.category(char) in {"Cc", "Cs"} and char not in "\r\n\t\f")
     return controls / max(len(text), 1)

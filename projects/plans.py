@@ -10,6 +10,7 @@ from projects.errors import InvalidPlan
 from projects.roles import Role
 
 MAX_TASKS = 1_000
+MAX_MINUTES = 10_000
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 # The platform's own steps; a plan only has work on the product in it.
 PLANNABLE_ROLES = frozenset(Role) - {Role.ORCHESTRATOR, Role.MENTOR}
@@ -74,8 +75,8 @@ def _node_problems(tasks: Sequence[PlannedTask]) -> Iterable[str]:
         if task.role not in PLANNABLE_ROLES:
             known = ", ".join(sorted(PLANNABLE_ROLES))
             yield f"Task “{task.key}” names the unknown role “{task.role[:40]}”; use one of: {known}."
-        if task.estimate_minutes < 0:
-            yield f"Task “{task.key}” has a negative estimate."
+        if not 0 <= task.estimate_minutes <= MAX_MINUTES:
+            yield f"The estimate of task “{task.key}” is not between 0 and {MAX_MINUTES:,} minutes."
 
 
 def _edge_problems(tasks: Sequence[PlannedTask]) -> Iterable[str]:
