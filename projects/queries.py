@@ -19,13 +19,15 @@ def progress(project: Project) -> int:
     """Return how far a project is, in percent: a guide for the eye, from phases and completed tasks."""
     status = project.paused_from or project.status
     match status:
-        case ProjectStatus.COMPLETE | ProjectStatus.ARCHIVED:
+        case ProjectStatus.COMPLETE:
             return 100
+        case ProjectStatus.ARCHIVED:
+            return 100 if project.delivered_commit else 0
         case ProjectStatus.BUILDING:
             counts = project.tasks.filter(kind=TaskKind.BUILD).aggregate(
                 all=Count("pk"), done=Count("pk", filter=Q(status=TaskStatus.COMPLETED))
             )
-            return _BUILD_FROM + (99 - _BUILD_FROM) * counts["done"] // max(counts["all"], 1)
+            return int(_BUILD_FROM + (99 - _BUILD_FROM) * counts["done"] // max(counts["all"], 1))
         case ProjectStatus.DEMO:
             return _DEMO_FROM
         case _:
