@@ -1,9 +1,9 @@
 """Every write to billing, as verbs: limits, reservations and their settlement.
 
 Each model request holds its worst-case cost in three budgets (account, project, run) before it is sent, and leaves
-its real cost there afterwards. The three rows are always locked in that order, after the reservation's own row, so
-that no two of these transactions wait for each other. The ledger is the record of requests; the audit log gets what
-concerns people: limits, warnings, refusals and costs that could not be foreseen.
+its real cost there afterwards (`statements`). The three rows are always locked in that order, after the reservation's
+own row, so that no two of these transactions wait for each other. The ledger is the record of requests; the audit log
+gets what concerns people: limits, warnings, refusals and costs that could not be foreseen.
 """
 
 import logging
@@ -13,13 +13,14 @@ from decimal import Decimal, InvalidOperation
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import Least
 
+from billing import statements
 from billing.errors import InvalidLimit, NoBudget, OverBudget, ReservationClosed
 from billing.models import Budget, LedgerEntry, Price, Reservation
 from billing.prices import Usage, cost
-from billing.queries import ACCOUNT_ID, budgets_of
+from billing.statements import ACCOUNT_ID, LockedBudget
 from projects import audit
 from projects.actions import projects
 from projects.actions.approvals import Decision
@@ -80,22 +81,21 @@ def reserve(
     Raises OverBudget with nothing held when it does not fit one of them, NoBudget when the run has none. A refusal
     that no request under way can lift is recorded, so call it outside of any transaction.
     """
+    reservation = Reservation(
+        id=new_id(),
+        project_id=project_id,
+        run_id=run_id,
+        agent_id=agent_id,
+        model=model,
+        price=price,
+        amount=amount,
+        created_at=now,
+        expires_at=now + RESERVATION_LIFETIME,
+    )
     try:
-        with audit.journal(by=CASHIER, now=now):
-            _check_fits(_locked_budgets(project_id, run_id), amount)
-            _hold(project_id, run_id, amount)
-            reservation = Reservation.objects.create(
-                id=new_id(),
-                project_id=project_id,
-                run_id=run_id,
-                agent_id=agent_id,
-                model=model,
-                price=price,
-                amount=amount,
-                created_at=now,
-                expires_at=now + RESERVATION_LIFETIME,
-            )
-            _book(reservation, LedgerEntry.Kind.RESERVE, amount, now=now)
+        with transaction.atomic():
+            _check_fits(statements.lock(project_id, run_id), amount)
+            _hold(reservation)
     except OverBudget as refusal:
         if refusal.is_final:
             _record_refusal(refusal, project_id=project_id, run_id=run_id, agent_id=agent_id, now=now)
@@ -103,22 +103,29 @@ def reserve(
     return reservation
 
 
-def _locked_budgets(project_id: UUID, run_id: UUID) -> list[Budget]:
-    budgets = list(budgets_of(project_id, run_id).select_for_update())
+def _check_fits(budgets: Sequence[LockedBudget], amount: Decimal) -> None:
     if len(budgets) != len(Budget.Scope):
         raise NoBudget
-    return budgets
+    for full in (budget for budget in budgets if not budget.fits(amount)):
+        raise OverBudget(full.scope, full.limit, full.settled, held=full.reserved, amount=amount)
 
 
-def _check_fits(budgets: Sequence[Budget], amount: Decimal) -> None:
-    for budget in budgets:
-        if budget.settled + budget.reserved + amount > budget.limit:
-            raise OverBudget(budget.scope, budget.limit, budget.settled, held=budget.reserved, amount=amount)
-
-
-def _hold(project_id: UUID, run_id: UUID, amount: Decimal) -> None:
-    fitting = budgets_of(project_id, run_id).order_by().filter(limit__gte=F("settled") + F("reserved") + amount)
-    held = fitting.update(reserved=F("reserved") + amount)
+def _hold(reservation: Reservation) -> None:
+    held = statements.hold(
+        {
+            "id": reservation.pk,
+            "line_id": new_id(),
+            "project_id": reservation.project_id,
+            "run_id": reservation.run_id,
+            "agent_id": reservation.agent_id,
+            "model": reservation.model,
+            "price_id": reservation.price_id,
+            "currency": reservation.price.currency,
+            "amount": reservation.amount,
+            "now": reservation.created_at,
+            "expires_at": reservation.expires_at,
+        }
+    )
     assert held == len(Budget.Scope), "the rows are locked and were just found to have room"
 
 
@@ -143,9 +150,9 @@ def settle(reservation_id: UUID, usage: Usage, *, now: datetime) -> Decimal:
     room for. Raises ReservationClosed when it was settled or released before.
     """
     with audit.journal(by=CASHIER, now=now) as journal:
-        reservation = _close(reservation_id, Reservation.Status.SETTLED)
+        reservation = _locked(reservation_id)
         real = cost(reservation.price, usage)
-        _spend(journal, reservation, real)
+        _close(reservation, Reservation.Status.SETTLED, spent=real, journal=journal)
         _book(reservation, LedgerEntry.Kind.SETTLE, min(real, reservation.amount), usage=usage, now=now)
         if real > reservation.amount:
             excess = real - reservation.amount
@@ -162,12 +169,9 @@ def settle(reservation_id: UUID, usage: Usage, *, now: datetime) -> Decimal:
 
 def release(reservation_id: UUID, *, now: datetime) -> None:
     """Give back what was held for a request that cost nothing. Raises ReservationClosed as `settle`."""
-    with audit.journal(by=CASHIER, now=now):
-        reservation = _close(reservation_id, Reservation.Status.RELEASED)
-        budgets = _locked_budgets(reservation.project_id, reservation.run_id)
-        Budget.objects.filter(pk__in=[budget.pk for budget in budgets]).update(
-            reserved=F("reserved") - reservation.amount
-        )
+    with audit.journal(by=CASHIER, now=now) as journal:
+        reservation = _locked(reservation_id)
+        _close(reservation, Reservation.Status.RELEASED, spent=Decimal(0), journal=journal)
         _book(reservation, LedgerEntry.Kind.RELEASE, reservation.amount, now=now)
 
 
@@ -191,8 +195,8 @@ def expire_reservations(now: datetime) -> int:
 
 def _expire(reservation_id: UUID, *, now: datetime) -> None:
     with audit.journal(by=CASHIER, now=now) as journal:
-        reservation = _close(reservation_id, Reservation.Status.SETTLED)
-        _spend(journal, reservation, reservation.amount)
+        reservation = _locked(reservation_id)
+        _close(reservation, Reservation.Status.SETTLED, spent=reservation.amount, journal=journal)
         _book(reservation, LedgerEntry.Kind.SETTLE, reservation.amount, note="expired: real cost unknown", now=now)
         journal.add(
             "billing.reservation_expired",
@@ -203,37 +207,44 @@ def _expire(reservation_id: UUID, *, now: datetime) -> None:
         )
 
 
-def _close(reservation_id: UUID, status: Reservation.Status) -> Reservation:
+def _locked(reservation_id: UUID) -> Reservation:
     is_open = Reservation.objects.filter(pk=reservation_id, status=Reservation.Status.OPEN)
-    if not is_open.update(status=status):
+    reservation = is_open.select_related("price").select_for_update(of=("self",)).first()
+    if reservation is None:
         raise ReservationClosed
-    return Reservation.objects.select_related("price").get(pk=reservation_id)
+    return reservation
 
 
-def _spend(journal: audit.Journal, reservation: Reservation, real: Decimal) -> None:
-    """Move money from held to spent. What is above the held amount goes in as far as there is room."""
-    budgets = _locked_budgets(reservation.project_id, reservation.run_id)
-    room = F("limit") - F("reserved") + reservation.amount
-    Budget.objects.filter(pk__in=[budget.pk for budget in budgets]).update(
-        reserved=F("reserved") - reservation.amount, settled=Least(F("settled") + real, room)
+def _close(reservation: Reservation, status: Reservation.Status, *, spent: Decimal, journal: audit.Journal) -> None:
+    budgets = statements.lock(reservation.project_id, reservation.run_id)
+    statements.close(
+        {
+            "id": reservation.pk,
+            "project_id": reservation.project_id,
+            "run_id": reservation.run_id,
+            "amount": reservation.amount,
+            "cost": spent,
+            "status": status.value,
+        }
     )
     for budget in budgets:
         if budget.scope != Budget.Scope.RUN:
-            _warn(journal, budget, budget.settled + real)
+            _warn(journal, budget, budget.settled + spent)
 
 
-def _warn(journal: audit.Journal, budget: Budget, spent: Decimal) -> None:
+def _warn(journal: audit.Journal, budget: LockedBudget, spent: Decimal) -> None:
     reached = _threshold(spent, budget.limit)
     if reached <= budget.warned_percent:
         return
-    Budget.objects.filter(pk=budget.pk).update(warned_percent=reached)
-    facts = {"projectId": budget.project_id, "spent": spent, "limit": budget.limit, "percent": reached}
+    warned = Budget.objects.get(pk=budget.id)
+    Budget.objects.filter(pk=warned.pk).update(warned_percent=reached)
+    facts = {"spent": spent, "limit": budget.limit, "percent": reached}
     journal.add(
         "billing.threshold_reached",
         project_id=budget.project_id,
-        obj=budget,
-        details={"scope": budget.scope, "spent": spent, "limit": budget.limit, "percent": reached},
-        event=Event(BUDGET_WARNING, facts),
+        obj=warned,
+        details={"scope": budget.scope} | facts,
+        event=Event(BUDGET_WARNING, {"projectId": budget.project_id} | facts),
     )
 
 

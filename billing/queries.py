@@ -12,8 +12,8 @@ from django.db.models import Count, F, Q, QuerySet, Sum
 from billing.errors import UnknownPrice
 from billing.models import Budget, LedgerEntry, Price
 from billing.prices import base_model
+from billing.statements import ACCOUNT_ID
 
-ACCOUNT_ID = UUID(int=0)
 # The lines whose sum is what was spent; the others hold and give back.
 SPENT = (LedgerEntry.Kind.SETTLE, LedgerEntry.Kind.ADJUST)
 PAGE_SIZE = 100
@@ -28,12 +28,12 @@ def price_for(model: str, on: date) -> Price:
 
 
 def budgets_of(project_id: UUID, run_id: UUID) -> QuerySet[Budget]:
-    """Return the three budgets that a run spends from, in the order in which they are locked."""
+    """Return the three budgets that a run spends from: account, project, run."""
     return Budget.objects.filter(
         Q(scope=Budget.Scope.ACCOUNT, scope_id=ACCOUNT_ID)
         | Q(scope=Budget.Scope.PROJECT, scope_id=project_id)
         | Q(scope=Budget.Scope.RUN, scope_id=run_id)
-    ).order_by("scope")  # account, project, run: alphabetical by luck, and tested
+    ).order_by("scope")
 
 
 def project_budget(project_id: UUID) -> Budget | None:
