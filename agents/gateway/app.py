@@ -15,8 +15,9 @@ from agents.gateway import accounts
 from agents.gateway.api_errors import ApiError, handle_api_error
 from agents.gateway.callers import Caller, Callers
 from agents.gateway.database import Database
+from agents.gateway.limits import Places
 from agents.gateway.mcp_server import McpEndpoint
-from agents.gateway.relay import Places, Relay
+from agents.gateway.relay import MOST_AT_ONCE, Relay
 from agents.gateway.upstream import Upstream
 
 _MODELS = "/models/anthropic"
@@ -28,7 +29,7 @@ def build() -> Starlette:
     callers = Callers(database)
     upstream = Upstream(settings.EKLAVYA_MODEL_URL, settings.EKLAVYA_MODEL_KEY)
     mcp = McpEndpoint(database)
-    places = Places()
+    places = Places(MOST_AT_ONCE)
 
     def relay(path: str) -> Route:
         endpoint = Relay(path, callers=callers, database=database, upstream=upstream, places=places)

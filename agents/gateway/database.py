@@ -6,6 +6,7 @@ from typing import ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import connections
+from django.db.backends.postgresql.base import DatabaseWrapper
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,5 +33,8 @@ class Database:
         return await sync_to_async(work, thread_sensitive=False, executor=self._threads)()
 
     def close(self) -> None:
-        """Wait for what still runs."""
+        """Wait for what still runs, and let go of the pool: its threads would outlive the server."""
         self._threads.shutdown()
+        for connection in connections.all():
+            if isinstance(connection, DatabaseWrapper):
+                connection.close_pool()

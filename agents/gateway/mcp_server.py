@@ -25,6 +25,7 @@ from agents.actions.verbs import actor_of
 from agents.errors import UnknownToken
 from agents.gateway.callers import token_of
 from agents.gateway.database import Database
+from agents.gateway.limits import Pace, Places
 from agents.gateway.verbs import VERBS, Arguments, Verb, may_call, offered
 from agents.models import Run
 from projects import audit
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 NAME = "eklavya"
 # A plan of a thousand tasks, each as long as it may be, is refused before this matters.
 MAX_BODY_BYTES = 4 * 1024 * 1024
+# Far more than work needs: each call writes rows that are kept for ever.
+MOST_A_MINUTE = 300
+MOST_AT_ONCE = 8
 _TOKEN = "eklavya.run_token"  # key in the ASGI scope
 _MOST_PROBLEMS = 10
 
@@ -44,6 +48,8 @@ class McpEndpoint:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._places = Places(MOST_AT_ONCE)
+        self._pace = Pace(MOST_A_MINUTE)
         server: Server[Any] = Server(NAME, on_list_tools=self._list_tools, on_call_tool=self._call_tool)
         self._manager = StreamableHTTPSessionManager(
             server,
@@ -59,14 +65,14 @@ class McpEndpoint:
         """Answer whoever shows the token of an active run."""
         try:
             token = token_of(Request(scope).headers)
-            await self._database.call(queries.run_by_token, token)
+            run = await self._database.call(queries.run_by_token, token)
+            self._pace.count(run.pk)
+            with self._places.take(run.pk):
+                await self._manager.handle_request({**scope, _TOKEN: token}, receive, send)
         except UnknownToken as error:
             headers = {"www-authenticate": f'Bearer realm="{NAME}"'}
-            await JSONResponse({"error": "invalid_token", "error_description": str(error)}, 401, headers)(
-                scope, receive, send
-            )
-            return
-        await self._manager.handle_request({**scope, _TOKEN: token}, receive, send)
+            refusal = {"error": "invalid_token", "error_description": str(error)}
+            await JSONResponse(refusal, 401, headers)(scope, receive, send)
 
     async def _list_tools(
         self, context: ServerRequestContext[Any, Request], params: types.PaginatedRequestParams | None

@@ -1,14 +1,12 @@
 """One model request from the sandbox to the API and back, with the money held while it is under way."""
 
 import logging
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import UUID
 
 import anyio
 import httpx
 from anyio.lowlevel import checkpoint
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
@@ -18,6 +16,7 @@ from agents.gateway import accounts
 from agents.gateway.api_errors import ApiError
 from agents.gateway.callers import Caller, Callers
 from agents.gateway.database import Database
+from agents.gateway.limits import Places
 from agents.gateway.metering import Meter, StreamMeter, WholeMeter, estimate_tokens
 from agents.gateway.model_request import MAX_BODY_BYTES, ModelRequest, read_request
 from agents.gateway.upstream import Upstream, returned_headers
@@ -26,29 +25,11 @@ from billing.prices import Usage
 logger = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 4  # requests of one run
+# Waits before the next attempt to settle, in seconds: a database that restarts is back by then.
+_SETTLE_AGAIN_S = (0.5, 1, 2, 4, 8)
 # In all, so that a reservation never expires under a request that is still alive.
 _LONGEST_S = 30 * 60
 _LARGEST_ERROR_BYTES = 1024 * 1024
-
-
-class Places:
-    """How many requests of each run are under way in this process."""
-
-    def __init__(self) -> None:
-        self._taken: Counter[UUID] = Counter()
-
-    @contextmanager
-    def take(self, run_id: UUID) -> Iterator[int]:
-        """Count a request in, and yield how many there are now. Raises ApiError when there are too many."""
-        if self._taken[run_id] >= MOST_AT_ONCE:
-            raise ApiError("rate_limit_error", f"At most {MOST_AT_ONCE} requests at a time.", retry_after_s=1)
-        self._taken[run_id] += 1
-        try:
-            yield self._taken[run_id]
-        finally:
-            self._taken[run_id] -= 1
-            if not self._taken[run_id]:
-                del self._taken[run_id]
 
 
 class Relay:
@@ -97,11 +78,19 @@ class Relay:
         return held
 
     async def close(self, caller: Caller, reservation: UUID | None, usage: Usage | None) -> None:
-        """Settle or give back, whatever happens around."""
+        """Settle or give back, whatever happens around. What cannot be settled expires at its full amount."""
         if reservation is None:
             return
         with anyio.CancelScope(shield=True):
-            await self._database.call(accounts.close, caller, reservation, usage, now=timezone.now())
+            for pause in (*_SETTLE_AGAIN_S, None):
+                try:
+                    await self._database.call(accounts.close, caller, reservation, usage, now=timezone.now())
+                    return
+                except (OperationalError, InterfaceError):
+                    if pause is None:
+                        raise
+                    logger.warning("the database does not answer, settling again", exc_info=True)
+                    await anyio.sleep(pause)
 
 
 class _Exchange:
