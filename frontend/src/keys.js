@@ -12,10 +12,11 @@ function keyed(event) {
   const key = event.key.toLowerCase();
   const goes = Date.now() - gAt < AFTER_G_MS;
   gAt = key === "g" && !goes ? Date.now() : 0;
+  if (gAt) return;
   const target = goes
     ? document.querySelector(`a[data-go="${CSS.escape(key)}"]`)
     : document.querySelector(`[data-key="${CSS.escape(key)}"]`);
-  if (!target || key === "g") return;
+  if (!target) return;
   event.preventDefault();
   if (target.matches("input, textarea")) target.focus();
   else target.click();

@@ -1,0 +1,182 @@
+"""The portal in a real browser, under its real policy, live over a real WebSocket."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import uvicorn
+from asgiref.sync import sync_to_async
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.asgi import get_asgi_application
+from django.db import connections
+from django.test import Client
+from django.urls import reverse
+from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
+
+from agents.actions.transcript import Line, record_lines
+from agents.models import Run, RunEvent
+from agents.states import RunStatus
+from eklavya.routing import websocket_urlpatterns
+from projects.actions.chat import post_message
+from projects.actors import Actor
+from projects.live import broadcast
+from projects.models import Project
+from tests.factories import NOW, ProjectFactory, RunEventFactory, RunFactory, UserFactory
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+PHONE = {"width": 375, "height": 812}
+SEEN_MS = 10_000
+
+
+@pytest.fixture
+async def portal() -> AsyncIterator[str]:
+    """The portal on a port of its own; its address."""
+    http, sockets = get_asgi_application(), AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+    app = ProtocolTypeRouter({"http": http, "websocket": AllowedHostsOriginValidator(sockets)})
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning", ws="websockets-sansio"))
+    serving = asyncio.create_task(server.serve([listener]))
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    await serving
+    await sync_to_async(connections.close_all)()
+
+
+@pytest.fixture
+async def page(portal: str, browser_type_launch_args: dict[str, Any]) -> AsyncIterator[Page]:
+    """A tab with somebody signed in. What the browser complains about fails the test."""
+    complaints: list[str] = []
+    cookie = await sync_to_async(_sign_in)(await sync_to_async(UserFactory)(username="asha", is_superuser=True))
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(**browser_type_launch_args)
+        context = await browser.new_context(base_url=portal)
+        await context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": portal}])
+        tab = await context.new_page()
+        tab.on("console", lambda message: _note(message, complaints))
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        yield tab
+        await browser.close()
+    assert complaints == []
+
+
+def _sign_in(user: User) -> str:
+    client = Client()
+    client.force_login(user)
+    return client.cookies[settings.SESSION_COOKIE_NAME].value
+
+
+def _note(message: ConsoleMessage, complaints: list[str]) -> None:
+    if message.type in {"error", "warning"}:
+        complaints.append(message.text)
+
+
+async def live(page: Page, path: str) -> None:
+    """Open a page and wait until it hears of events."""
+    await page.goto(path)
+    await expect(page.locator("[data-connection=live]").first).to_be_attached(timeout=SEEN_MS)
+
+
+@sync_to_async
+def say(project: Project, text: str) -> None:
+    message = post_message(project, text, by=Actor.system("pm"), now=NOW)
+    event = {"id": "1", "type": "chat:message", "payload": {"messageId": str(message.pk)}}
+    broadcast(event, project_id=project.pk)
+
+
+@sync_to_async
+def write(run: Run, *texts: str) -> None:
+    record_lines(run, [Line(RunEvent.Kind.TEXT, {"text": text}, datetime.now(UTC)) for text in texts])
+
+
+async def test_news_arrive_and_leave_what_the_reader_does_alone(page: Page) -> None:
+    project = await sync_to_async(ProjectFactory)()
+    await live(page, reverse("project", args=[project.pk]))
+    await page.fill("textarea[name=body]", "half a thought")
+    await page.click("#brief summary")
+
+    await say(project, "The requirements are **written**.")
+
+    await expect(page.get_by_text("The requirements are written.")).to_be_visible(timeout=SEEN_MS)
+    await expect(page.locator("textarea[name=body]")).to_have_value("half a thought")
+    await expect(page.locator("#brief")).not_to_have_attribute("open", "")
+
+
+async def test_a_transcript_follows_its_end_until_the_reader_scrolls(page: Page) -> None:
+    run = await sync_to_async(RunFactory)(status=RunStatus.RUNNING)
+    for number in range(1, 61):
+        await sync_to_async(RunEventFactory)(run=run, seq=number, payload={"text": f"line {number}."})
+    run.last_seq = 60
+    await sync_to_async(run.save)(update_fields=["last_seq"])
+    await live(page, reverse("run", args=[run.pk]))
+
+    await write(run, "the next step")
+    await expect(page.get_by_text("the next step")).to_be_in_viewport(timeout=SEEN_MS)
+
+    await page.evaluate("document.getElementById('log').scrollTop = 0")
+    await expect(page.locator(".log__jump")).to_be_visible()
+    await write(run, "one more", "and another")
+    await expect(page.locator(".log__jump")).to_contain_text("2 new", timeout=SEEN_MS)
+    assert await page.evaluate("document.getElementById('log').scrollTop") == 0
+
+    await page.click(".log__jump")
+    await expect(page.get_by_text("and another")).to_be_in_viewport()
+    await expect(page.locator(".log__jump")).to_be_hidden()
+
+
+async def test_a_project_starts_from_the_sample_brief(page: Page) -> None:
+    await live(page, "/")
+
+    await page.get_by_role("button", name="Use the sample brief").click()
+    await page.get_by_role("button", name="Start project").click()
+
+    await expect(page.get_by_role("heading", level=1)).to_contain_text("We run a tool library", timeout=SEEN_MS)
+
+
+async def test_the_theme_is_chosen_once_and_right_from_the_first_byte(page: Page) -> None:
+    await live(page, "/")
+
+    await page.get_by_role("button", name="Dark").first.click()
+    await page.reload()
+
+    await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert await page.evaluate("getComputedStyle(document.body).colorScheme") == "dark"
+
+
+async def test_an_ended_session_leads_to_the_login_form(page: Page) -> None:
+    project = await sync_to_async(ProjectFactory)()
+    await live(page, reverse("project", args=[project.pk]))
+    await page.context.clear_cookies()
+
+    await say(project, "Is anybody there?")
+
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible(timeout=SEEN_MS)
+    assert page.url.endswith(f"/login/?next=%2Fprojects%2F{project.pk}%2F")
+
+
+async def test_the_keyboard_goes_places_but_not_while_typing(page: Page) -> None:
+    await live(page, "/")
+
+    await page.keyboard.press("c")
+    await page.keyboard.type("gp stays text")
+    await expect(page.locator("textarea[name=brief]")).to_have_value("gp stays text")
+    await page.locator("h1").click()
+    await page.keyboard.type("gp")
+
+    await page.wait_for_url("**/projects/", timeout=SEEN_MS)
+
+
+async def test_every_page_of_the_house_fits_a_phone(page: Page) -> None:
+    await sync_to_async(RunFactory)(status=RunStatus.RUNNING)
+    await page.set_viewport_size(PHONE)
+
+    for name in ("home", "projects", "approvals", "agents", "budget", "audit", "workers"):
+        await live(page, reverse(name))
+        assert await page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], name
+        await expect(page.get_by_role("navigation", name="Main, small screen")).to_be_visible()
