@@ -183,7 +183,8 @@ def decide_demo(approval: Approval, decision: approvals.Decision, by: Actor, now
         )
         _close_earlier(demo, by=by, now=now)
         if to is DemoStatus.APPROVED:
-            plans.start_building(project, demo_id=demo.pk, commit=demo.commit, by=by, now=now)
+            told = queries.feedback_so_far(project)
+            plans.start_building(project, demo_id=demo.pk, commit=demo.commit, feedback=told, by=by, now=now)
         else:
             projects.ask_for_demo(project, feedback=queries.feedback_so_far(project), by=by, now=now)
 

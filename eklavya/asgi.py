@@ -11,8 +11,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eklavya.settings")
 django.setup()
 
-from demos.proxy import is_preview_host, preview_app  # noqa: E402
-
+from demos.proxy import close_connections, is_preview_host, preview_app  # noqa: E402
 from eklavya.routing import websocket_urlpatterns  # noqa: E402
 
 _portal = ProtocolTypeRouter(
@@ -43,4 +42,5 @@ async def _lifespan(receive, send) -> None:  # type: ignore[no-untyped-def]
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    await close_connections()
     await send({"type": "lifespan.shutdown.complete"})

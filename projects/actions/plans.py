@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Max
@@ -154,23 +155,32 @@ def decide_plan(approval: Approval, decision: approvals.Decision, by: Actor, now
             ask_for_plan(plan.project, by=by, now=now)
 
 
-def start_building(project: Project, *, demo_id: UUID, commit: str, by: Actor, now: datetime) -> list[Task]:
+def start_building(
+    project: Project,
+    *,
+    demo_id: UUID,
+    commit: str,
+    feedback: Sequence[dict[str, Any]] = (),
+    by: Actor,
+    now: datetime,
+) -> list[Task]:
     """Build what the approved demo showed: turn the active plan into tasks; those that wait for nothing are ready.
 
-    The demo must be approved at `commit`: the database refuses anything else.
+    The demo must be approved at `commit`: the database refuses anything else. Each task is told the `feedback` on all
+    demos, as in `projects.ask_for_demo`.
     """
     plan = project.plans.get(status=PlanStatus.ACTIVE)
     nodes = [PlannedTask.from_json(data) for data in plan.content]
     with audit.journal(by=by, now=now):
         projects.begin_building(project, demo_id=demo_id, commit=commit, by=by, now=now)
         made, edges = tasks.new_build_tasks(
-            project, [(_task_of(plan, node, rank, now), node.depends_on) for rank, node in enumerate(nodes)]
+            project, [(_task_of(plan, node, rank, feedback, now), node.depends_on) for rank, node in enumerate(nodes)]
         )
         tasks.create_build_tasks(project, made, edges, by=by, now=now)
     return made
 
 
-def _task_of(plan: Plan, node: PlannedTask, rank: int, now: datetime) -> Task:
+def _task_of(plan: Plan, node: PlannedTask, rank: int, feedback: Sequence[dict[str, Any]], now: datetime) -> Task:
     ready = not node.depends_on
     return Task(
         id=new_id(),
@@ -183,6 +193,7 @@ def _task_of(plan: Plan, node: PlannedTask, rank: int, now: datetime) -> Task:
         description=node.description,
         acceptance_criteria=list(node.acceptance_criteria),
         estimate_minutes=node.estimate_minutes,
+        context={"feedback": list(feedback)} if feedback else {},
         # Of equals the earlier in the plan goes first.
         priority=-rank,
         status=TaskStatus.READY if ready else TaskStatus.PENDING,

@@ -1,0 +1,78 @@
+"""The whole job, from a brief to the delivered repository, with the real CLI."""
+
+import os
+import signal
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import Installation, Rehearsed
+
+pytestmark = [pytest.mark.e2e, pytest.mark.cli]
+Install = Callable[[str], Installation]
+BRIEF = "Our bakery takes orders for cakes: customer, phone, cake, size, pick-up date, paid or not."
+
+
+def check_delivered(done: Rehearsed) -> None:
+    """The one project is delivered, each task done once, tests passed in a fresh checkout, money right."""
+    assert (done.exit_code, done.only["problems"]) == (0, []), done.said
+    outcome = done.only
+    assert outcome["status"] == "complete"
+    assert set(outcome["tasks"]) == {"completed"}
+    assert outcome["tests_run"] >= 10
+    assert Decimal(outcome["cost"]) > 0
+
+
+def check_nothing_left(installation: Installation) -> None:
+    """No process of the installation outlives it."""
+    mark = str(installation.var)
+    left = [
+        process.info["cmdline"]
+        for process in psutil.process_iter(["cmdline"])
+        if mark in " ".join(process.info["cmdline"] or [])
+    ]
+    assert left == []
+
+
+def test_the_whole_line_in_the_local_runtime(install: Install) -> None:
+    installation = install("local")
+    at_work: set[str] = set()
+    together: set[frozenset[str]] = set()
+
+    def watch(news: dict[str, Any]) -> None:
+        if news.get("action") == "task.started":
+            at_work.add(news["details"]["key"])
+        elif news.get("action") == "task.completed":
+            at_work.discard(news["details"]["key"])
+        together.add(frozenset(at_work))
+
+    done = installation.rehearse(BRIEF, watch=watch)
+
+    check_delivered(done)
+    assert max(len(keys) for keys in together) >= 2, "no two tasks were worked on at once"
+    check_nothing_left(installation)
+
+
+@pytest.mark.docker
+def test_the_whole_line_in_docker(install: Install) -> None:
+    check_delivered(install("docker").rehearse(BRIEF))
+
+
+def test_a_killed_worker_costs_time_and_nothing_else(install: Install) -> None:
+    installation = install("local")
+    killed: list[int] = []
+
+    def kill_the_worker_once(news: dict[str, Any]) -> None:
+        if not killed and news.get("action") == "task.started" and news["details"]["key"].startswith("demo"):
+            killed.append(installation.pid_of("worker"))
+            os.kill(killed[0], signal.SIGKILL)
+
+    done = installation.rehearse(BRIEF, watch=kill_the_worker_once)
+
+    assert killed
+    check_delivered(done)
+    assert done.only["runs"].get("lost", 0) >= 1
+    check_nothing_left(installation)
