@@ -111,3 +111,14 @@ def workers() -> QuerySet[Worker]:
     """Return all workers with how many runs each has now."""
     busy = Count("runs", filter=Q(runs__status__in=ACTIVE_RUN))
     return Worker.objects.annotate(busy=busy).order_by("status", "name")
+
+
+def machine(worker: Worker) -> str:
+    """Return a worker's machine in words, as far as it was reported."""
+    facts = (
+        ("cpus", 1, "CPUs"),
+        ("memory_mb", 1024, "GB memory"),
+        ("disk_free_mb", 1024, "GB free on disk"),
+    )
+    known = ((worker.info.get(key), unit, label) for key, unit, label in facts)
+    return ", ".join(f"{int(value) // unit} {label}" for value, unit, label in known if isinstance(value, int))

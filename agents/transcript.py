@@ -57,17 +57,47 @@ def entry(event: RunEvent) -> Entry:
         case RunEvent.Kind.TOOL_RESULT:
             return _tool_result(event, payload)
         case RunEvent.Kind.MESSAGE:
-            return _entry(event, "message", "send", "Told", text=_text(payload))
+            return _entry(event, "message", "send", "Told", text=_messages(payload) or _text(payload))
         case RunEvent.Kind.SYSTEM:
-            return _entry(event, "mark", "info", "Platform", text=_text(payload))
+            return _system(event, payload)
         case RunEvent.Kind.RESULT:
-            return _entry(event, "mark", "square", "Ended its turn", text=_text(payload))
+            return _result(event, payload)
         case RunEvent.Kind.ERROR:
             return _entry(event, "problem", "circle-alert", "Error", text=_text(payload), tone="bad")
 
 
 def _entry(event: RunEvent, css: str, icon: str, what: str, **fields: Any) -> Entry:
     return Entry(seq=event.seq, at=event.created_at, css=css, icon=icon, what=what, **fields)
+
+
+def _system(event: RunEvent, payload: Mapping[str, Any]) -> Entry:
+    if payload.get("event") != "started":
+        return _entry(event, "mark", "info", "Platform", text=_text(payload))
+    version, model = payload.get("claude_code_version") or "", payload.get("model") or ""
+    line = _one_line(f"Claude Code {version} with {model}" if model else f"Claude Code {version}")
+    return _entry(event, "mark", "play", "Started", line=line, detail=_pretty(payload))
+
+
+def _result(event: RunEvent, payload: Mapping[str, Any]) -> Entry:
+    said = payload.get("result")
+    text = _plain(said)[:DETAIL_CHARS] if said else ""
+    if payload.get("is_error"):
+        what = str(payload.get("subtype") or "error").replace("_", " ").capitalize()
+        return _entry(event, "problem", "circle-alert", what, text=text, tone="bad")
+    return _entry(event, "mark", "square", "Ended its turn", text=text)
+
+
+def _messages(payload: Mapping[str, Any]) -> str:
+    """Return what came from the inbox, a paragraph each."""
+    found = payload.get("messages")
+    found = found if isinstance(found, list) else []
+    return "\n\n".join(_message(message) for message in found if isinstance(message, Mapping))[:DETAIL_CHARS]
+
+
+def _message(message: Mapping[str, Any]) -> str:
+    data = message.get("data")
+    body = data.get("body", data) if isinstance(data, Mapping) else data
+    return f"{message.get('from', '?')}: {_plain(body)}"
 
 
 def _tool_use(event: RunEvent, payload: Mapping[str, Any]) -> Entry:

@@ -46,7 +46,7 @@ def workers(request: PageRequest) -> HttpResponse:
     found = list(pages.workers())
     listening = [worker for worker in found if worker.status in {WorkerStatus.ONLINE, WorkerStatus.BUSY}]
     context = {
-        "workers": [(worker, now - worker.heartbeat_at > BEAT_IS_LATE) for worker in found],
+        "workers": [(worker, now - worker.heartbeat_at > BEAT_IS_LATE, pages.machine(worker)) for worker in found],
         "is_nobody_there": not listening,
         "waiting": Task.objects.filter(status="ready").count(),
         "running": list(pages.active_runs()),
