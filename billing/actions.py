@@ -22,14 +22,14 @@ from billing.models import Budget, LedgerEntry, Price, Reservation
 from billing.prices import Usage, cost
 from billing.statements import ACCOUNT_ID, LockedBudget
 from projects import audit
-from projects.actions import projects
+from projects.actions import approvals, projects
 from projects.actions.approvals import Decision
 from projects.actors import Actor
 from projects.errors import InvalidDecision
 from projects.events import BUDGET_EXCEEDED, BUDGET_WARNING, Event
 from projects.ids import new_id
 from projects.models import Approval, Project
-from projects.states import ProjectStatus
+from projects.states import ApprovalKind, ProjectStatus
 
 logger = logging.getLogger(__name__)
 
@@ -337,3 +337,6 @@ def _new_limit(decision: Decision) -> Decimal:
         return Decimal(said.removeprefix("$").replace(",", "")).quantize(Decimal("0.000001"))
     except InvalidOperation:
         raise InvalidDecision("Say the project's new limit as a number, such as 40 or 37.50.") from None
+
+
+approvals.register(ApprovalKind.BUDGET, decide_budget)

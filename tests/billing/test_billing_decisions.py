@@ -4,7 +4,6 @@ from decimal import Decimal
 import pytest
 from django.contrib.auth.models import User
 
-from billing.actions import decide_budget
 from billing.models import Budget
 from projects.actions import approvals, projects
 from projects.actions.approvals import Decision
@@ -24,7 +23,6 @@ def admin() -> Actor:
 @pytest.fixture
 def approval(project: Project, admin: Actor, now: datetime) -> Approval:
     """A project that stopped because its money is used up, and the question what to do."""
-    approvals.register(ApprovalKind.BUDGET, decide_budget)
     projects.pause_project(project, reason="The budget is used up.", by=admin, now=now)
     return approvals.ask(project, ApprovalKind.BUDGET, subject_id=project.pk, title="Raise?", by=admin, now=now)
 
