@@ -7,6 +7,7 @@ sandbox when `drive` returns, however it returns.
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,6 +34,9 @@ from agents.supervisor.keeper import Stop
 from agents.supervisor.transcripts import lines_of
 
 logger = logging.getLogger(__name__)
+
+# The SDK would start the CLI, in a sandbox of its own, only to ask its version, before every run. We pin both.
+os.environ["CLAUDE_AGENT_SDK_SKIP_VERSION_CHECK"] = "1"
 
 FLUSH_S = 0.3
 # How long the CLI may take to hang up; nothing depends on that it does.
