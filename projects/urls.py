@@ -6,6 +6,7 @@ from projects.views import approvals, audit, home, project
 
 urlpatterns = [
     path("", home.home, name="home"),
+    path("news/read/", home.news_read, name="news_read"),
     path("projects/", home.projects, name="projects"),
     path("projects/new/", home.project_new, name="project_new"),
     path("projects/<uuid:project_id>/", project.project, name="project"),

@@ -5,17 +5,18 @@ from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from projects import pages
+from projects.actions.chat import mark_read
 from projects.actions.projects import NewProject, create_project
 from projects.actors import Actor
 from projects.briefs import SAMPLE_BRIEF
 from projects.errors import InvalidBrief
 from projects.forms import BriefForm
-from projects.models import Project
+from projects.models import Notification, Project
 from projects.permissions import check_can_work
-from projects.queries import open_approvals
+from projects.queries import open_approvals, unread_notifications
 from projects.states import ACTIVE_PROJECT, ProjectStatus
 from projects.web import PageRequest, act, page_of, render_page
 
@@ -58,11 +59,21 @@ def _home(request: PageRequest, form: BriefForm, *, status: int = 200) -> HttpRe
         "form": form,
         "sample": SAMPLE_BRIEF,
         "approvals": list(open_approvals()[:12]),
+        "news": list(unread_notifications().exclude(level=Notification.Level.ACTION)[:6]),
         "running": running,
         "finished": finished,
         "is_new": not (finished or running or Project.objects.exists()),
     }
     return render_page(request, "projects/home.html", context, status=status)
+
+
+@require_POST
+@act
+def news_read(request: PageRequest) -> HttpResponse:
+    """Put the news away."""
+    check_can_work(request.user)
+    mark_read(by=Actor.person(request.user), now=timezone.now())
+    return redirect("home")
 
 
 @require_GET

@@ -6,7 +6,7 @@ from django.urls import reverse
 
 from projects.models import Project
 from projects.states import ApprovalStatus, ProjectStatus, TaskStatus
-from tests.factories import ApprovalFactory, ProjectFactory, TaskFactory, UserFactory
+from tests.factories import ApprovalFactory, NotificationFactory, ProjectFactory, TaskFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 BRIEF = "A page where our members book the boat."
@@ -124,3 +124,20 @@ def test_projects_pages_by_key_without_gaps_or_repeats(admin_in: Client) -> None
 
 def test_projects_refuses_a_page_that_is_none(admin_in: Client) -> None:
     assert admin_in.get(reverse("projects"), {"before": "yesterday~x"}).status_code == 404
+
+
+def test_home_shows_news_until_they_are_read(admin_in: Client) -> None:
+    NotificationFactory(level="warning", title="80 % of the budget is spent")
+
+    before = admin_in.get(reverse("home")).content.decode()
+    admin_in.post(reverse("news_read"))
+    after = admin_in.get(reverse("home")).content.decode()
+
+    assert "80 % of the budget is spent" in before
+    assert "80 % of the budget is spent" not in after
+
+
+def test_home_shows_decisions_once_and_not_as_news_too(admin_in: Client) -> None:
+    NotificationFactory(level="action", title="Plan 1 waits")
+
+    assert "Plan 1 waits" not in admin_in.get(reverse("home")).content.decode()
