@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 START_S = 180
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
@@ -27,7 +27,7 @@ def _free_ports(count: int) -> list[int]:
 @contextmanager
 def installation(runtime: str) -> Iterator[Path]:
     """Run `manage.py run` for the length of the `with`; inside, Django's models are those of this installation."""
-    web, gateway, rehearsal = _free_ports(3)
+    web, gateway, rehearsal = free_ports(3)
     with tempfile.TemporaryDirectory(prefix="eklavya-bench-") as var:
         os.environ.update(
             EKLAVYA_VAR=var,
