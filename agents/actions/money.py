@@ -12,8 +12,11 @@ from projects.states import OPEN_APPROVAL, ApprovalKind
 
 
 def ask_for_more(run: Run, *, by: Actor, now: datetime) -> None:
-    """Pause the project of a run that ended over budget and ask the admin for a new limit. Once, whoever calls."""
-    if run.status != RunStatus.OVER_BUDGET:
+    """Pause the project of a run that ended over budget and ask the admin for a new limit. Once, whoever calls.
+
+    A run that used up its own limit is tried again like any other that failed: more for the project would not help it.
+    """
+    if run.status != RunStatus.OVER_BUDGET or run.reason == "run_budget":
         return
     with audit.journal(by=by, now=now):
         project = Project.objects.select_for_update().get(pk=run.project_id)

@@ -18,7 +18,7 @@ from agents.states import RunStatus
 from billing import actions as billing
 from billing import queries as prices
 from billing.errors import NoBudget, OverBudget, ReservationClosed, UnknownPrice
-from billing.models import Price
+from billing.models import Budget, Price
 from billing.prices import Usage, base_model, worst_case
 from projects import audit
 
@@ -63,7 +63,9 @@ def admit(caller: Caller, asked: ModelRequest, *, in_flight: int, now: datetime)
         if not error.is_final:
             # Others' requests hold more than they will cost: when they are done there may be room.
             raise ApiError("rate_limit_error", str(error), retry_after_s=_WAIT_FOR_MONEY_S) from error
-        usage_actions.request_stop(caller.run_id, "over_budget", now=now)
+        # The run's own limit is the platform's business; the project's and the account's wait for the admin.
+        reason = "run_budget" if error.scope == Budget.Scope.RUN else "over_budget"
+        usage_actions.request_stop(caller.run_id, reason, now=now)
         raise ended(str(error)) from error
     return reservation.pk
 

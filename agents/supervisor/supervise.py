@@ -34,6 +34,7 @@ Clock = Callable[[], datetime]
 _NOT_COUNTED = frozenset({WORKER_STOPPING, "paused", "cancelled", "over_budget"})
 _STATUS = {
     "over_budget": RunStatus.OVER_BUDGET,
+    "run_budget": RunStatus.OVER_BUDGET,
     "cancelled": RunStatus.CANCELLED,
     "paused": RunStatus.CANCELLED,
     WORKER_STOPPING: RunStatus.CANCELLED,
