@@ -292,7 +292,8 @@ def _kept_secret(path: Path) -> str:
     """The content of ``path``. Written aside and linked into place, so that of two first starts one wins."""
     try:
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # private as a whole: databases, repositories and logs are kept here too
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             draft = path.with_name(f".{path.name}.{os.getpid()}")
             draft.touch(mode=0o600)
             draft.write_text(secrets.token_urlsafe(50), encoding="utf-8")

@@ -134,6 +134,8 @@ def _beat(env: Env) -> Spec:
         cwd=BASE_DIR,
         environment=_environment(env),
         ready=pid_file.exists,
+        # as the worker; its orderly end would wait long for a database that is gone
+        death_signal=signal.SIGKILL,
         before=_remove(pid_file),
     )
 

@@ -67,7 +67,8 @@ class Lock:
 
     def acquire(self) -> None:
         """Take the lock, or raise AlreadyRunning."""
-        (self._var / "run").mkdir(parents=True, exist_ok=True)
+        self._var.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self._var / "run").mkdir(exist_ok=True)
         descriptor = os.open(self._var / "run" / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         # is_held() of another process takes the lock for an instant: look again before believing it
         for attempt in range(10):

@@ -116,7 +116,7 @@ class Stack:
             raise
 
     def _start(self) -> None:
-        self.logs.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(mode=0o700, exist_ok=True)
         self._check_room()
         if names := instance.reap_leftovers(self.var):
             detail = f"of a killed start, ended: {', '.join(names)}"

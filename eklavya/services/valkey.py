@@ -14,7 +14,7 @@ def valkey_spec(var: Path, *, durable: bool = True) -> Spec:
     data = var / "valkey"
 
     def before() -> None:
-        data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         valkey_socket(var).unlink(missing_ok=True)
 
     socket = valkey_socket(var)
