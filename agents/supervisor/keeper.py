@@ -58,13 +58,22 @@ class Stop:
 
 
 class LeaseKeeper:
-    """Renews the leases of `owner` every INTERVAL_S. `on_beat` is called as often, with the time."""
+    """Renews the leases of `owner` every `interval_s`. `on_beat` is called as often, with the time."""
 
-    def __init__(self, owner: str, *, clock: Callable[[], datetime], on_beat: Callable[[datetime], None]) -> None:
+    def __init__(
+        self,
+        owner: str,
+        *,
+        clock: Callable[[], datetime],
+        on_beat: Callable[[datetime], None],
+        interval_s: float = INTERVAL_S,
+    ) -> None:
         self.owner = owner
+        self._interval_s = interval_s
         self._clock = clock
         self._on_beat = on_beat
         self._held: dict[UUID, Stop] = {}
+        self._stopping = ""
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease-keeper", daemon=True)
@@ -85,6 +94,8 @@ class LeaseKeeper:
         stop = Stop()
         with self._lock:
             self._held[run_id] = stop
+            if self._stopping:
+                stop.set(self._stopping)
         try:
             yield stop
         finally:
@@ -92,8 +103,12 @@ class LeaseKeeper:
                 self._held.pop(run_id, None)
 
     def stop_all(self, reason: str) -> int:
-        """Ask every run held here to end. Return how many."""
+        """Ask every run held here to end, now or as soon as it is; return how many there are now.
+
+        From here on leases are still renewed, but nobody is told that this process is well: it takes nothing new.
+        """
         with self._lock:
+            self._stopping = reason
             held = list(self._held.values())
         for stop in held:
             stop.set(reason)
@@ -104,9 +119,12 @@ class LeaseKeeper:
         with self._lock:
             held = dict(self._held)
         now = self._clock()
-        self._on_beat(now)
-        if not held:
-            return
+        if held:
+            self._renew(held, now)
+        if not self._stopping:
+            self._on_beat(now)
+
+    def _renew(self, held: dict[UUID, Stop], now: datetime) -> None:
         kept = runs.renew_leases(list(held), owner=self.owner, now=now)
         for run_id, stop in held.items():
             reason = kept.get(run_id, LEASE_LOST)
@@ -115,7 +133,7 @@ class LeaseKeeper:
                 stop.set(reason)
 
     def _beat(self) -> None:
-        while not self._ended.wait(INTERVAL_S):
+        while not self._ended.wait(self._interval_s):
             try:
                 self.beat_once()
             except DatabaseError as error:  # the database restarts: try again, the lease lasts longer than that
