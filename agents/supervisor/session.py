@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,18 +20,17 @@ from claude_agent_sdk import (
     AssistantMessage,
     ClaudeAgentOptions,
     ClaudeSDKClient,
-    ClaudeSDKError,
     Message,
     ResultMessage,
 )
-from django.db import Error as DatabaseError
-from django.db import close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections
 
 from agents.actions import transcript, verbs
 from agents.actions.transcript import Line
 from agents.context import CHECK_AGAIN, first_message
+from agents.errors import LeaseLost
 from agents.models import Run, RunEvent
-from agents.supervisor.keeper import Stop
+from agents.supervisor.keeper import LEASE_LOST, Stop
 from agents.supervisor.transcripts import lines_of
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,9 @@ FLUSH_S = 0.3
 # How long the CLI may take to hang up; nothing depends on that it does.
 GRACE_S = 2.0
 MAX_REMINDERS = 2
+# For so long a database that restarts is waited for.
+DATABASE_PATIENCE_S = 30.0
+_LOOK_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,12 @@ class SessionEnd:
 class _Session:
     run: Run
     limits: Limits
+    stop: Stop
     clock: Callable[[], datetime]
     lines: list[Line] = field(default_factory=list)
     turns: set[str] = field(default_factory=set)
     reminders: int = 0
-    flushing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def note(self, kind: RunEvent.Kind, payload: dict[str, Any]) -> None:
         """Add the platform's own line to the transcript."""
@@ -83,7 +87,10 @@ class _Session:
 
 
 async def in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Run blocking database work in a thread and give its connection back to the pool."""
+    """Run blocking database work in a thread and give its connection back to the pool.
+
+    Tried again while the database does not answer: only for what may be done twice.
+    """
 
     def work() -> Any:
         try:
@@ -91,7 +98,15 @@ async def in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         finally:
             close_old_connections()
 
-    return await sync_to_async(work, thread_sensitive=False)()
+    give_up = time.monotonic() + DATABASE_PATIENCE_S
+    while True:
+        try:
+            return await sync_to_async(work, thread_sensitive=False)()
+        except (OperationalError, InterfaceError) as error:
+            if time.monotonic() > give_up:
+                raise
+            logger.warning("the database does not answer: %s", error)
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def drive(
@@ -99,32 +114,38 @@ async def drive(
 ) -> SessionEnd:
     """Hold the conversation until the agent ends its run, a limit is reached or somebody asks to stop.
 
-    Every line is stored before this returns. Never raises for what the CLI or the agent does.
+    Every line is stored before this returns. Never raises for what the CLI or the agent does. An ending verb counts
+    whatever came after it: who handed the work in and then went silent is finished.
     """
-    session = _Session(run, limits, clock)
+    session = _Session(run, limits, stop, clock)
     stderr: list[str] = []
     options.stderr = lambda line: stderr.append(line[:500]) if len(stderr) < 50 else None
     flusher = asyncio.create_task(_flush_often(session))
     try:
-        end = await _converse(session, options, stop)
-    except ClaudeSDKError as error:
-        outcome = await in_thread(_outcome, run)
-        said = "\n".join([str(error), *stderr[-10:]])
-        end = SessionEnd("finished") if outcome else SessionEnd("cli_failed", said)
+        end = await _converse(session, options)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:  # not all that the SDK raises is its own: a line it cannot read, a CLI that was killed
+        logger.info("the conversation of run %s broke off: %r", run.pk, error)
+        end = SessionEnd("cli_failed", "\n".join([f"The agent's program broke off: {error}", *stderr[-10:]]))
     finally:
-        flusher.cancel()
-        with suppress(asyncio.CancelledError):
-            await flusher
+        # Not cancelled: its thread would go on, and what it stores would be stored once more.
+        session.is_over.set()
+        await flusher
+    if end.reason != "finished" and await in_thread(_outcome, run):
+        end = SessionEnd("finished")
     if end.reason != "finished":
         session.note(RunEvent.Kind.ERROR, {"reason": end.reason, "text": end.detail})
     await _flush(session)
     return end
 
 
-async def _converse(session: _Session, options: ClaudeAgentOptions, stop: Stop) -> SessionEnd:
+async def _converse(session: _Session, options: ClaudeAgentOptions) -> SessionEnd:
     """Talk until the conversation ends by itself, somebody asks to stop, or the time is up."""
     client = ClaudeSDKClient(options)
-    with stop.listening() as asked:
+    with session.stop.listening() as asked:
+        if asked.is_set():
+            return SessionEnd(session.stop.reason, "The run was asked to stop before it began.")
         talking = asyncio.create_task(_talk(session, client))
         stopping = asyncio.create_task(asked.wait())
         try:
@@ -132,9 +153,9 @@ async def _converse(session: _Session, options: ClaudeAgentOptions, stop: Stop) 
             if talking.done():
                 return talking.result()
             if stopping.done():
-                return SessionEnd(stop.reason, "The run was asked to stop.")
+                return SessionEnd(session.stop.reason, "The run was asked to stop.")
             minutes = session.limits.wall_s / 60
-            return SessionEnd("wall_clock", f"The agent did not finish within {minutes:g} minutes.")
+            return SessionEnd("wall_clock", f"The agent did not finish within {minutes:.3g} minutes.")
         finally:
             await _hang_up(client, talking, stopping)
 
@@ -177,7 +198,7 @@ async def _after_silence(session: _Session) -> SessionEnd:
     """The CLI closed its output."""
     if await in_thread(_outcome, session.run):
         return SessionEnd("finished")
-    return SessionEnd("cli_failed", "The CLI ended without a result.")
+    return SessionEnd("cli_failed", "The agent's program ended without a result.")
 
 
 async def _after_turn(session: _Session, client: ClaudeSDKClient, result: ResultMessage) -> SessionEnd | None:
@@ -214,20 +235,19 @@ def _outcome(run: Run) -> dict[str, Any]:
 
 
 async def _flush_often(session: _Session) -> None:
-    while True:
-        await asyncio.sleep(FLUSH_S)
+    while not session.is_over.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(session.is_over.wait(), FLUSH_S)
         await _flush(session)
 
 
 async def _flush(session: _Session) -> None:
-    """Store what was said. On a database error the lines stay for the next time."""
-    if not session.lines:
+    """Store what was said. When the lease is lost nothing may be written any more, and the talk ends."""
+    batch = session.lines[:]
+    if not batch or session.stop.reason == LEASE_LOST:
         return
-    async with session.flushing:
-        batch = session.lines[:]
-        try:
-            await in_thread(transcript.record_lines, session.run, batch)
-        except DatabaseError as error:
-            logger.warning("transcript not stored yet: %s", error)
-            return
-        del session.lines[: len(batch)]
+    try:
+        await in_thread(transcript.record_lines, session.run, batch)
+    except LeaseLost:
+        session.stop.set(LEASE_LOST)
+    del session.lines[: len(batch)]
