@@ -52,6 +52,7 @@ def task_context(run: Run) -> dict[str, Any]:
         "mentor": told.get("mentor", []),
         "conflict": told.get("conflict"),
         "failure": told.get("failure"),
+        "resume": told.get("resume"),
         "mentor_question": told.get("mentor_question"),
         "notes": _notes(task),
     }

@@ -43,9 +43,16 @@ def settle(run: Run, *, now: datetime) -> None:
 
 
 def deliver(run: Run, result: dict[str, Any], *, now: datetime) -> None:
-    """Complete a run whose change is merged (or that had none), with what it submitted, in one transaction."""
+    """Complete a run whose change is merged (or that had none), with what it submitted, in one transaction.
+
+    When its task was cancelled meanwhile the run ends so too: what is in main stays there.
+    """
     args, by = run.outcome["args"], actor_of(run)
     with audit.journal(by=by, now=now):
+        if _is_cancelled(run):
+            detail = f"The task was cancelled when the change was already in main, as {result['commit'][:12]}."
+            runs.fail(run, Ending(RunStatus.CANCELLED, "cancelled", detail, counts=False), now=now)
+            return
         match run.outcome["verb"]:
             case "submit_requirements":
                 drafts = [plans.RequirementDraft(**draft) for draft in args["requirements"]]
@@ -54,6 +61,12 @@ def deliver(run: Run, result: dict[str, Any], *, now: datetime) -> None:
                 nodes = [PlannedTask.from_json(node) for node in args["tasks"]]
                 plans.propose_plan(run.project, args["summary"], nodes, by=by, now=now)
         runs.succeed(run, result={"summary": args.get("summary", "")} | result, now=now)
+
+
+def _is_cancelled(run: Run) -> bool:
+    """Look again, under a lock, so that a project that is cancelled now waits until the run has ended."""
+    status = Task.objects.select_for_update().values_list("status", flat=True).get(pk=run.task_id)
+    return status == TaskStatus.CANCELLED
 
 
 def _ask_for_help(run: Run, reason: str, *, now: datetime) -> None:
@@ -116,6 +129,6 @@ def _waiting_task(mentor_task: Task) -> Task | None:
     return asking.select_related("project").first()
 
 
-def _asked_by(run: Run) -> dict[str, str]:
-    """Return the mark by which the same agent gets the task back."""
-    return {"agent": str(run.agent_id)}
+def _asked_by(run: Run) -> dict[str, Any]:
+    """Return the mark by which the same agent gets the task back, and from where it goes on."""
+    return {"agent": str(run.agent_id)} | runs.resume_from(run)

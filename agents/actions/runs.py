@@ -20,9 +20,10 @@ from projects import audit
 from projects.actions import tasks
 from projects.actions.tasks import Setback
 from projects.actors import Actor
+from projects.errors import StaleState
 from projects.ids import new_id
 from projects.jsontext import storable_text
-from projects.models import Project
+from projects.models import Project, Task
 from projects.states import TaskStatus
 from projects.transitions import step
 
@@ -92,8 +93,14 @@ def begin_evaluation(run: Run, *, commit: str, now: datetime) -> None:
 
 
 def begin_merge(run: Run, *, merge_commit: str, now: datetime) -> None:
-    """Write down which commit main is about to be moved to. After a crash this tells whether it happened."""
+    """Write down which commit main is about to be moved to. After a crash this tells whether it happened.
+
+    Raises StaleState when the task was cancelled meanwhile.
+    """
     with audit.journal(by=SUPERVISOR, now=now) as journal:
+        # Locked, so that a project that is cancelled now waits, or is seen.
+        if not Task.objects.select_for_update().filter(pk=run.task_id, status=TaskStatus.REVIEW).exists():
+            raise StaleState(f"{run.task} is not under review any more.")
         step(run, RunStatus.MERGING, table=RUN_TRANSITIONS, merge_commit=merge_commit)
         journal.add(
             "run.merging", project_id=run.project_id, agent_id=run.agent_id, obj=run, details={"commit": merge_commit}
@@ -132,7 +139,11 @@ def record_verification(
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended badly, and what its task is told. `counts` as in `tasks.Setback`."""
+    """How a run ended badly, and what its task is told. `counts` as in `tasks.Setback`.
+
+    `resumes` says whether the next run may go on from where the agent saved its work: not when the work itself was
+    what was wrong.
+    """
 
     status: RunStatus
     reason: str
@@ -140,6 +151,7 @@ class Ending:
     context: dict[str, Any] = field(default_factory=dict)
     counts: bool = True
     delay: timedelta | None = None
+    resumes: bool = False
 
 
 def succeed(run: Run, *, result: dict[str, Any], now: datetime) -> None:
@@ -162,9 +174,20 @@ def fail(run: Run, ending: Ending, *, now: datetime) -> None:
     with audit.journal(by=SUPERVISOR, now=now):
         _end(run, ending.status, reason=ending.reason, detail=ending.detail, now=now)
         if run.task.status in {TaskStatus.ALLOCATED, TaskStatus.IN_PROGRESS, TaskStatus.REVIEW}:
-            setback = Setback(ending.reason, ending.detail, ending.context, ending.counts, ending.delay)
+            told = ending.context | (resume_from(run) if ending.resumes else _from_the_beginning(run))
+            setback = Setback(ending.reason, ending.detail, told, ending.counts, ending.delay)
             tasks.set_back(run.task, setback, by=SUPERVISOR, now=now)
         agents.end_badly(run, ending.reason, by=SUPERVISOR, now=now)
+
+
+def resume_from(run: Run) -> dict[str, Any]:
+    """Return what the next run needs to go on from where the agent last saved its work with instructions, if it did."""
+    saved = run.checkpoints.exclude(resume_instructions="").order_by("-seq").first()
+    return {"checkpoint": saved.file_snapshot, "resume": saved.resume_instructions} if saved else {}
+
+
+def _from_the_beginning(run: Run) -> dict[str, Any]:
+    return {"checkpoint": None, "resume": None} if run.task.context.get("checkpoint") else {}
 
 
 def ask_to_stop(project: Project, *, reason: str, by: Actor, now: datetime) -> int:

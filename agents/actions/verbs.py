@@ -10,9 +10,9 @@ from uuid import UUID
 
 from django.db.models import Q
 
+from agents.actions import checkpoints
 from agents.errors import RunEnded, VerbRefused
-from agents.models import Agent, Checkpoint, Message, Run
-from agents.sandboxes import repository, run_directory
+from agents.models import Agent, Message, Run
 from agents.states import MessageType, RunStatus
 from projects import audit
 from projects.actions import tasks
@@ -146,23 +146,11 @@ def send_message(run: Run, to: str, body: str, *, now: datetime) -> str:
 
 def save_checkpoint(run: Run, instructions: str, *, now: datetime) -> str:
     """Keep a snapshot of the workspace and what the next run should know to go on from it."""
-    seq = run.checkpoints.count() + 1
-    snapshot = repository(run.project_id).checkpoint(str(run.pk), run_directory(run.pk) / "workspace", seq=seq)
     by = actor_of(run)
-    with audit.journal(by=by, now=now) as journal:
-        checkpoint = Checkpoint.objects.create(
-            id=new_id(),
-            agent_id=run.agent_id,
-            run=run,
-            seq=seq,
-            state={"commit": snapshot.commit, "tip": snapshot.tip, "progress": run.task.progress},
-            file_snapshot=snapshot.ref,
-            resume_instructions=storable_text(instructions, max_chars=20_000),
-            created_at=now,
-        )
-        journal.add("checkpoint.saved", project_id=run.project_id, obj=checkpoint, details={"commit": snapshot.commit})
-        _send(run, MessageType.CHECKPOINT, {"seq": seq}, to_role=Role.ORCHESTRATOR, now=now)
-    return f"Checkpoint {seq} saved."
+    checkpoint = checkpoints.save(run, instructions, by=by, now=now)
+    with audit.journal(by=by, now=now):
+        _send(run, MessageType.CHECKPOINT, {"seq": checkpoint.seq}, to_role=Role.ORCHESTRATOR, now=now)
+    return f"Checkpoint {checkpoint.seq} saved."
 
 
 def _send(

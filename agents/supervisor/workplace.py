@@ -1,6 +1,7 @@
 """Where a run works: its directories, its clone, its sandbox and what its CLI is started with."""
 
 import json
+import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,19 @@ from agents.prompts import prompt_for
 from agents.roles import ROLES
 from agents.runtimes.contract import Limits, Runtime, SandboxSpec
 from agents.sandboxes import network_name, repository, run_directory
+from agents.workspace import Repository
+from agents.workspace.errors import BadName, UnknownCheckpoint, UnknownRun
 from agents.workspace.values import Author
 from projects.roles import Role
+
+logger = logging.getLogger(__name__)
 
 MCP_SERVER = "eklavya"
 _MCP_FILE = "mcp.json"
 # The model rarely needs more in one answer, and each request reserves this much money at the output price.
 MAX_OUTPUT_TOKENS = 16_000
+# One line of the CLI holds a whole tool result, such as a picture that was read. The SDK's own limit is 1 MiB.
+MAX_LINE_BYTES = 32 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -57,11 +64,8 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
         (root / name).mkdir(parents=True, mode=0o700)
     repo = repository(run.project_id)
     repo.create()
-    clone, author = root / "workspace", author_of(run)
-    if ref := run.task.context.get("checkpoint"):
-        base = repo.restore_checkpoint(ref, clone, run_id=str(run.pk), author=author)
-    else:
-        base = repo.clone_for_run(str(run.pk), clone, author=author)
+    clone = root / "workspace"
+    base = _check_out(run, repo, clone)
     gateway = f"http://{runtime.host_address(network_name(run.project_id))}:{settings.EKLAVYA_GATEWAY_PORT}"
     _write_mcp_config(root / "home" / _MCP_FILE, gateway, token)
     spec = SandboxSpec(
@@ -75,6 +79,16 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
         labels={"run": str(run.pk)},
     )
     return Workplace(run, runtime, spec, base)
+
+
+def _check_out(run: Run, repo: Repository, clone: Path) -> str:
+    author = author_of(run)
+    if ref := run.task.context.get("checkpoint"):
+        try:
+            return repo.restore_checkpoint(ref, clone, run_id=str(run.pk), author=author)
+        except (BadName, UnknownCheckpoint, UnknownRun) as error:  # then from the beginning
+            logger.warning("run %s cannot go on from %s: %s", run.pk, ref, error)
+    return repo.clone_for_run(str(run.pk), clone, author=author)
 
 
 def remove(run: Run, runtime: Runtime) -> None:
@@ -97,6 +111,7 @@ def options_for(place: Workplace) -> ClaudeAgentOptions:
         permission_mode="dontAsk",
         mcp_servers=f"{place.runtime.home_path(place.spec)}/{_MCP_FILE}",
         strict_mcp_config=True,
+        max_buffer_size=MAX_LINE_BYTES,
         setting_sources=[],
     )
 
@@ -107,6 +122,8 @@ def _environment(gateway: str, token: str) -> dict[str, str]:
         "ANTHROPIC_API_KEY": token,
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
         "CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(MAX_OUTPUT_TOKENS),
+        # While a command runs the CLI is silent, and whoever is silent for too long is taken for dead.
+        "BASH_MAX_TIMEOUT_MS": str(int(settings.EKLAVYA_STALL_SECONDS * 800)),
         "DISABLE_AUTOUPDATER": "1",
         "DISABLE_TELEMETRY": "1",
         "DISABLE_ERROR_REPORTING": "1",
