@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from django.db import close_old_connections
+
 from agents.actions import outcomes, runs
 from agents.actions.runs import Ending
 from agents.models import Run, Verification
@@ -16,7 +18,8 @@ from agents.sandboxes import repository
 from agents.states import RunStatus
 from agents.supervisor.workplace import Workplace, author_of
 from agents.workspace.errors import CloneError, MainMoved, MergeConflict
-from agents.workspace.values import Collected, MergeCandidate
+from agents.workspace.paths import PathPolicy
+from agents.workspace.values import Collected, MergeCandidate, Violation
 from projects.roles import Role
 from projects.states import TaskKind
 
@@ -35,22 +38,41 @@ class _Refused(Exception):
         super().__init__(reason)
 
 
-def evaluate(place: Workplace, *, clock: Callable[[], datetime], check_lease: Callable[[], None]) -> None:
+def evaluate(place: Workplace, *, clock: Callable[[], datetime], check: Callable[[], None]) -> None:
     """Take in what the run's agent left, and complete or fail the run. The agent's process must be gone.
 
-    `check_lease` raises when the run does not belong to this supervisor any more; it is asked before every step that
-    others see.
+    `check` raises when the run does not belong to this supervisor any more or is not wanted any more; it is asked
+    before every step that others see. May be called again after a step that broke off, such as by a database that
+    went away: it goes on from what the run's row says.
     """
     run = place.run
     try:
+        if run.status == RunStatus.MERGING and (result := _moved_already(run)):
+            outcomes.deliver(run, result, now=clock())
+            return
         collected = _collect(place)
-        check_lease()
-        runs.begin_evaluation(run, commit=collected.commit, now=clock())
-        result = _merge(run, collected, clock=clock, check_lease=check_lease)
+        check()
+        _begin(run, collected, clock())
+        result = _merge(run, collected, clock=clock, check=check)
         outcomes.deliver(run, result, now=clock())
     except _Refused as refused:
-        check_lease()
+        check()
         runs.fail(run, refused.ending, now=clock())
+
+
+def _moved_already(run: Run) -> dict[str, Any] | None:
+    """Return the result of a run that moved main before it broke off."""
+    return (
+        {"commit": run.merge_commit, "changed": []} if repository(run.project_id).is_merged(run.merge_commit) else None
+    )
+
+
+def _begin(run: Run, collected: Collected, now: datetime) -> None:
+    match run.status:
+        case RunStatus.RUNNING:
+            runs.begin_evaluation(run, commit=collected.commit, now=now)
+        case RunStatus.MERGING:
+            runs.merge_again(run, now=now)
 
 
 def _collect(place: Workplace) -> Collected:
@@ -65,11 +87,14 @@ def _collect(place: Workplace) -> Collected:
         detail = "The demo was submitted, but nothing was changed or committed."
         raise _Refused("no_change", detail, failure={"reason": "no_change", "detail": detail})
     policy = ROLES[Role(run.task.role)].path_policy
-    violations = repo.check_paths(collected.base, collected.commit, policy=policy)
+    _check_paths(repo.check_paths(collected.base, collected.commit, policy=policy))
+    return collected
+
+
+def _check_paths(violations: list[Violation]) -> None:
     if violations:
         detail = "\n".join(violation.sentence for violation in violations[:20])
         raise _Refused("paths_refused", detail, failure={"reason": "paths_refused", "detail": detail})
-    return collected
 
 
 def _merge(
@@ -77,7 +102,7 @@ def _merge(
     collected: Collected,
     *,
     clock: Callable[[], datetime],
-    check_lease: Callable[[], None],
+    check: Callable[[], None],
 ) -> dict[str, Any]:
     """Merge a change into main and return the task's result. A change of nothing only needs a main that works."""
     repo = repository(run.project_id)
@@ -86,8 +111,8 @@ def _merge(
     message = f"{run.task.title}\n\nTask: {run.task.key}\nRun: {run.pk}"
     for _ in range(MAX_MERGES):
         candidate = _candidate(run, message)
-        _check(run, candidate, clock=clock)
-        check_lease()
+        _verify(run, candidate, clock=clock)
+        check()
         runs.begin_merge(run, merge_commit=candidate.commit, now=clock())
         try:
             repo.advance_main(expected_old=candidate.parent, new=candidate.commit)
@@ -114,10 +139,40 @@ def _candidate(run: Run, message: str) -> MergeCandidate:
         ) from conflict
 
 
-def _check(run: Run, candidate: MergeCandidate, *, clock: Callable[[], datetime]) -> None:
+def _verify(run: Run, candidate: MergeCandidate, *, clock: Callable[[], datetime]) -> None:
     """Verify the merged commit and keep what was seen."""
-    seen = observe(run.project, candidate.commit, name=f"check-{run.pk.hex}", require_app=run.task.kind in _NEEDS_APP)
-    runs.record_verification(run.project, run, Verification.Purpose.MERGE, facts_of(seen), now=clock())
-    if not seen.passed:
-        detail = f"{seen.detail}\n{seen.test_output_tail or seen.start_output_tail}".strip()
-        raise _Refused(seen.reason, detail, failure={"reason": seen.reason, "detail": detail[-4_000:]})
+    if not candidate.fast_forward:
+        # Two changes may each be right and yet make names that some file systems cannot keep apart.
+        repo = repository(run.project_id)
+        _check_paths(repo.check_paths(candidate.parent, candidate.commit, policy=PathPolicy(("**",))))
+    facts = _seen_before(run, candidate.commit) or _observe(run, candidate.commit)
+    runs.record_verification(run.project, run, Verification.Purpose.MERGE, facts, now=clock())
+    if not facts["passed"]:
+        detail = f"{facts['detail']}\n{facts['test_output'] or facts['start_output']}".strip()
+        raise _Refused(facts["reason"], detail, failure={"reason": facts["reason"], "detail": detail[-4_000:]})
+
+
+def _observe(run: Run, commit: str) -> dict[str, Any]:
+    # It may take minutes, and others need the connection.
+    close_old_connections()
+    needs_app = run.task.kind in _NEEDS_APP
+    return facts_of(observe(run.project, commit, name=f"check-{run.pk.hex}", require_app=needs_app))
+
+
+def _seen_before(run: Run, commit: str) -> dict[str, Any] | None:
+    """Return what was seen of the very same files, if they passed, and under no easier conditions."""
+    passed = Verification.objects.filter(
+        project=run.project_id,
+        tree=repository(run.project_id).tree_sha(commit),
+        purpose=Verification.Purpose.MERGE,
+        passed=True,
+    )
+    if run.task.kind in _NEEDS_APP:
+        passed = passed.filter(run__task__kind__in=_NEEDS_APP)
+    earlier = passed.order_by("-created_at").first()
+    if earlier is None:
+        return None
+    kept = ("tree", "passed", "reason", "tests_run", "test_output", "test_output_sha256", "start_output")
+    facts = {name: getattr(earlier, name) for name in kept}
+    detail = f"Its files are those of {earlier.commit[:12]}, which passed before."
+    return facts | {"commit": commit, "detail": detail, "duration_s": 0}

@@ -5,40 +5,60 @@ The caller is a Celery task, but the message that started it was only a hint: wh
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, close_old_connections
 
-from agents.actions import outcomes, runs
+from agents.actions import checkpoints, money, outcomes, runs
+from agents.actions.money import OVER_BUDGET, RUN_BUDGET
 from agents.actions.runs import Ending
 from agents.errors import LeaseLost
 from agents.models import Run
 from agents.prompts import prompt_for
 from agents.runtimes.contract import Runtime
-from agents.runtimes.errors import RuntimeProblem
 from agents.states import RunStatus
 from agents.supervisor import workplace
 from agents.supervisor.evaluate import evaluate
 from agents.supervisor.keeper import LEASE_LOST, WORKER_STOPPING, LeaseKeeper, Stop
-from agents.supervisor.session import Limits, SessionEnd, drive
+from agents.supervisor.session import DATABASE_PATIENCE_S, Limits, SessionEnd, drive
 from agents.supervisor.workplace import Workplace
 from agents.workspace.errors import WorkspaceError
 from projects.roles import Role
+from projects.states import TaskStatus
 
 logger = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
 
+MINUTE_S = 60.0
+PAUSED = "paused"
+CANCELLED = "cancelled"
+_LOOK_AGAIN_S = 0.5
+
 # Ends that are not the agent's doing: the task is tried again without using up an attempt.
-_NOT_COUNTED = frozenset({WORKER_STOPPING, "paused", "cancelled", "over_budget"})
+_NOT_COUNTED = frozenset({WORKER_STOPPING, PAUSED, CANCELLED, OVER_BUDGET})
 _STATUS = {
-    "over_budget": RunStatus.OVER_BUDGET,
-    "run_budget": RunStatus.OVER_BUDGET,
-    "cancelled": RunStatus.CANCELLED,
-    "paused": RunStatus.CANCELLED,
+    OVER_BUDGET: RunStatus.OVER_BUDGET,
+    RUN_BUDGET: RunStatus.OVER_BUDGET,
+    CANCELLED: RunStatus.CANCELLED,
+    PAUSED: RunStatus.CANCELLED,
     WORKER_STOPPING: RunStatus.CANCELLED,
 }
+# Why a run ends that was asked to stop, for people: the CLI only knows that it was interrupted or refused.
+_SENTENCES = {
+    CANCELLED: "The task was cancelled while the agent worked on it.",
+    PAUSED: "The project was paused while the agent worked.",
+    WORKER_STOPPING: "The worker was stopped while the agent worked. The task goes on as soon as one is there.",
+    "turn_limit": "The agent used all its requests to the model without finishing.",
+}
+
+
+class _Unwanted(Exception):
+    """The run's task was cancelled."""
 
 
 def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clock) -> None:
@@ -56,9 +76,12 @@ def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clo
         except LeaseLost:
             # Somebody else already wrote how it ended; only what runs here is ours to clear away.
             logger.warning("the lease of run %s was lost", run.pk)
-        except (RuntimeProblem, WorkspaceError) as error:
+        except _Unwanted:
+            _fail(run, CANCELLED, "", stop, clock=clock)
+        except Exception as error:
             logger.exception("run %s failed on the platform's side", run.pk)
-            _fail(run, "platform_error", str(error), stop, clock=clock)
+            detail = f"Something failed on the platform's side: {error}"
+            _patiently(lambda: _fail(run, "platform_error", detail, stop, clock=clock), stop)
         finally:
             workplace.remove(run, runtime)
 
@@ -66,44 +89,87 @@ def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clo
 def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -> None:
     place = workplace.prepare(run, token, runtime)
     options = workplace.options_for(place)
-    _check_lease(stop)
+    _check(stop)
     runs.begin_running(run, base_commit=place.base_commit, pid=None, working_dir=str(place.clone), now=clock())
-    end = asyncio.run(drive(run, options, limits=_limits(run), stop=stop, clock=clock))
+    limits = _limits(run)
+    # The conversation may last for hours, and others need the connection.
+    close_old_connections()
+    end = asyncio.run(drive(run, options, limits=limits, stop=stop, clock=clock))
     # Whatever the conversation's end was, from here on nothing of the agent runs.
     runtime.kill(place.spec.name)
     _check_lease(stop)
-    _conclude(place, end, stop, clock=clock)
+    _patiently(lambda: _conclude(place, end, stop, clock=clock), stop)
+
+
+def _patiently(step: Callable[[], None], stop: Stop) -> None:
+    """Take a step that may be taken again, until the database has answered or was away for too long."""
+    give_up = time.monotonic() + DATABASE_PATIENCE_S
+    while True:
+        try:
+            step()
+            return
+        except (OperationalError, InterfaceError) as error:
+            if time.monotonic() > give_up or stop.reason == LEASE_LOST:
+                raise
+            logger.warning("the database does not answer: %s", error)
+            close_old_connections()
+            time.sleep(_LOOK_AGAIN_S)
 
 
 def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock) -> None:
-    run = place.run
-    run.refresh_from_db(fields=["outcome", "stop_requested", "turns", "cost"])
+    run = _reload(place.run)
+    if not run.is_active:
+        return
     match end.reason:
+        case "finished" if run.task.status == TaskStatus.CANCELLED:
+            raise _Unwanted
         case "finished" if run.outcome["verb"] in outcomes.DELIVERING:
-            evaluate(place, clock=clock, check_lease=lambda: _check_lease(stop))
+            evaluate(replace(place, run=run), clock=clock, check=lambda: _check(stop))
         case "finished":
+            _keep_work(run, clock=clock)
             outcomes.settle(run, now=clock())
         case reason:
+            _keep_work(run, clock=clock)
             # A refusal by the gateway (budget, turns) reaches the CLI as an error of the model: the row knows better.
             _fail(run, run.stop_requested or reason, end.detail, stop, clock=clock)
 
 
+def _keep_work(run: Run, *, clock: Clock) -> None:
+    """Save what an unfinished run made, before its clone is removed. Nobody waits for it, so it may fail."""
+    try:
+        checkpoints.keep(run, by=runs.SUPERVISOR, now=clock())
+    except (WorkspaceError, OSError) as error:
+        logger.warning("the work of run %s could not be saved: %s", run.pk, error)
+
+
 def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> None:
-    if stop.reason == LEASE_LOST:
-        return
-    run.refresh_from_db(fields=["status"])
+    """End a run that led to nothing, unless it has ended or is not ours any more."""
+    _check_lease(stop)
+    run = _reload(run)
     if not run.is_active:
         return
+    if run.task.status == TaskStatus.CANCELLED:
+        reason = CANCELLED
+    if reason in {OVER_BUDGET, RUN_BUDGET}:
+        detail = money.explain(run)
+    detail = _SENTENCES.get(reason) or detail or reason
+    counts = reason not in _NOT_COUNTED
     ending = Ending(
         _STATUS.get(reason, RunStatus.FAILED),
         reason,
-        detail or reason,
-        {"failure": {"reason": reason, "detail": detail[-4_000:]}},
-        counts=reason not in _NOT_COUNTED,
-        delay=timedelta(0) if reason in _NOT_COUNTED else None,
+        detail,
+        {"failure": {"reason": reason, "detail": detail[-4_000:]}} if counts else {},
+        counts=counts,
+        delay=None if counts else timedelta(0),
+        resumes=True,
     )
-    run.task.refresh_from_db()
-    runs.fail(run, ending, now=clock())
+    money.fail(run, ending, by=runs.SUPERVISOR, now=clock())
+
+
+def _reload(run: Run) -> Run:
+    """Read a run again with all that belongs to it: a transaction that was rolled back leaves the objects as they
+    would have been."""
+    return Run.objects.select_related("task__project", "project", "agent__member").get(pk=run.pk)
 
 
 def _check_lease(stop: Stop) -> None:
@@ -111,9 +177,15 @@ def _check_lease(stop: Stop) -> None:
         raise LeaseLost
 
 
+def _check(stop: Stop) -> None:
+    _check_lease(stop)
+    if stop.reason == CANCELLED:
+        raise _Unwanted
+
+
 def _limits(run: Run) -> Limits:
     member = run.agent.member
     assert member is not None, "an agent outlives its squad only in a deleted project"
     return Limits(
-        wall_s=member.max_minutes * 60.0, stall_s=float(settings.EKLAVYA_STALL_SECONDS), turns=member.max_turns
+        wall_s=member.max_minutes * MINUTE_S, stall_s=float(settings.EKLAVYA_STALL_SECONDS), turns=member.max_turns
     )
