@@ -17,7 +17,7 @@ from agents.actions import recovery, runs, workers
 from agents.actions.dispatch import Dispatched
 from agents.actions.dispatch import dispatch as dispatch_ready
 from agents.sandboxes import choice, runtime
-from agents.supervisor import workplace
+from agents.supervisor import orphans
 from agents.supervisor.keeper import WORKER_STOPPING, LeaseKeeper
 from agents.supervisor.supervise import supervise
 from projects.actors import Actor
@@ -111,8 +111,11 @@ def sweep() -> None:
     """Look after what messages and dead processes left behind. Safe to run twice at once, and at any time."""
     now = timezone.now()
     workers.notice_silent(now=now)
-    for run in recovery.end_lost_runs(now=now):
-        workplace.remove(run, runtime())
+    recovery.end_lost_runs(now=now)
+    recovery.stop_unwanted(now=now)
     _send(recovery.requeue(now=now))
     recovery.escalate_unanswered(now=now)
     _send(dispatch_ready(now=now))
+    for project_id in recovery.undelivered(now=now):
+        deliver.delay(project_id=str(project_id))
+    orphans.clear(runtime(), now=now)

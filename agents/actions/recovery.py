@@ -1,24 +1,36 @@
 """What is done about runs that nobody holds any more. Plain code, once per run, never a recovery of a recovery."""
 
+import logging
+from contextlib import suppress
 from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from agents.actions import outcomes, runs
 from agents.actions.dispatch import Dispatched
 from agents.actions.runs import Ending
 from agents.models import Run
 from agents.sandboxes import repository
-from agents.states import LEASED_RUN, RunStatus, WorkerStatus
+from agents.states import ACTIVE_RUN, LEASED_RUN, RunStatus, WorkerStatus
 from agents.workspace.errors import UnknownCommit
-from projects import audit
+from projects import audit, queries
 from projects.actions import tasks
 from projects.actions.tasks import Setback
 from projects.actors import Actor
-from projects.models import Task
-from projects.states import TaskKind, TaskStatus
+from projects.errors import DomainError, StaleState
+from projects.models import Project, Task
+from projects.states import ACTIVE_PROJECT, ProjectStatus, TaskKind, TaskStatus
 
+logger = logging.getLogger(__name__)
 SWEEP = Actor.system("sweep")
 # A message that was not picked up for so long was lost, or its worker is gone.
 QUEUED_PATIENCE = timedelta(seconds=10)
+# Delivery is under way long before.
+DELIVERY_PATIENCE = timedelta(seconds=30)
+# Whose machine died so often was perhaps the reason.
+MAX_LOST = 5
 
 
 def end_lost_runs(*, now: datetime) -> list[Run]:
@@ -29,25 +41,43 @@ def end_lost_runs(*, now: datetime) -> list[Run]:
     ended = []
     expired = Run.objects.filter(status__in=LEASED_RUN, lease_until__lt=now).values_list("pk", flat=True)
     for run_id in list(expired):
-        with audit.journal(by=SWEEP, now=now):
-            run = (
-                Run.objects.select_for_update(skip_locked=True, of=("self",))
-                .select_related("task__project", "project", "agent")
-                .filter(pk=run_id, status__in=LEASED_RUN, lease_until__lt=now)
-                .first()
-            )
-            if run is not None:
-                _end_lost(run, now=now)
-                ended.append(run)
+        try:
+            with audit.journal(by=SWEEP, now=now):
+                run = (
+                    Run.objects.select_for_update(skip_locked=True, of=("self",))
+                    .select_related("task__project", "project", "agent")
+                    .filter(pk=run_id, status__in=LEASED_RUN, lease_until__lt=now)
+                    .first()
+                )
+                if run is not None:
+                    _end_lost(run, now=now)
+                    ended.append(run)
+        except Exception:  # one that cannot be ended must not keep the others
+            logger.exception("run %s could not be ended", run_id)
     return ended
 
 
 def _end_lost(run: Run, *, now: datetime) -> None:
     if run.status == RunStatus.MERGING and _is_merged(run):
-        outcomes.deliver(run, {"commit": run.merge_commit, "recovered": True}, now=now)
-        return
-    detail = "The machine that worked on it stopped answering."
-    runs.fail(run, Ending(RunStatus.LOST, "lease_expired", detail, counts=False, delay=timedelta(0)), now=now)
+        try:
+            with transaction.atomic():
+                outcomes.deliver(run, {"commit": run.merge_commit, "recovered": True}, now=now)
+                return
+        except DomainError:  # what it submitted does not fit any more; the task is asked again, on top of it
+            logger.exception("run %s is merged, but cannot be completed", run.pk)
+            run.refresh_from_db()
+            run.agent.refresh_from_db()
+    _lose(run, "lease_expired", "The machine that worked on it stopped answering.", now=now)
+
+
+def _lose(run: Run, reason: str, detail: str, *, now: datetime) -> None:
+    """End a run as lost. That costs its task no attempt, unless it keeps happening: then the task may be why."""
+    run.task.refresh_from_db()
+    counts = run.task.runs.filter(status=RunStatus.LOST).count() >= MAX_LOST
+    delay = None if counts else timedelta(0)
+    context = {"failure": {"reason": reason, "detail": detail}} if counts else {}
+    ending = Ending(RunStatus.LOST, reason, detail, context, counts=counts, delay=delay, resumes=True)
+    runs.fail(run, ending, now=now)
 
 
 def _is_merged(run: Run) -> bool:
@@ -65,10 +95,30 @@ def requeue(*, now: datetime) -> list[Dispatched]:
         if run.worker is not None and run.worker.status != WorkerStatus.OFFLINE:
             again.append(Dispatched(run.pk, run.worker.queue))
             continue
-        with audit.journal(by=SWEEP, now=now):
+        with suppress(StaleState):  # its worker was only slow, and came first
             detail = "Its worker went away before it began."
             runs.fail(run, Ending(RunStatus.LOST, "worker_gone", detail, counts=False, delay=timedelta(0)), now=now)
     return again
+
+
+def stop_unwanted(*, now: datetime) -> int:
+    """Ask the runs to stop that still work in projects where nothing should, and return in how many projects.
+
+    They were asked when the project was paused or cancelled; this finds the runs that did not hear of it.
+    """
+    unasked = Run.objects.filter(status__in=ACTIVE_RUN, stop_requested="").exclude(project__status__in=ACTIVE_PROJECT)
+    projects = list(Project.objects.filter(pk__in=unasked.values("project")))
+    for project in projects:
+        reason = "paused" if project.status == ProjectStatus.PAUSED else "cancelled"
+        runs.ask_to_stop(project, reason=reason, by=SWEEP, now=now)
+    return len(projects)
+
+
+def undelivered(*, now: datetime) -> list[UUID]:
+    """Return the projects that are built for a while and yet are neither delivered nor paused."""
+    building = Project.objects.filter(status=ProjectStatus.BUILDING)
+    recent = Task.objects.filter(project=OuterRef("pk"), completed_at__gt=now - DELIVERY_PATIENCE)
+    return [project.pk for project in building.exclude(Exists(recent)) if queries.is_built(project)]
 
 
 def escalate_unanswered(*, now: datetime) -> int:

@@ -1,0 +1,56 @@
+"""Clearing up after supervisors that died: what on this machine belongs to no active run."""
+
+import logging
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from django.conf import settings
+
+from agents.models import Run
+from agents.runtimes.contract import Runtime
+from agents.runtimes.errors import RuntimeProblem
+from agents.states import ACTIVE_RUN
+
+logger = logging.getLogger(__name__)
+
+# Longer than a supervisor that ends in good order needs to remove its own directories.
+KEPT_FOR = timedelta(minutes=5)
+# Of a run's CLI, of the checks of its change, and its directory.
+_OF_RUN = re.compile(r"(?:run-|check-)?([0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12})(?:-.*)?")
+
+
+def clear(runtime: Runtime, *, now: datetime) -> None:
+    """Kill the sandboxes and remove the old directories of runs that have ended."""
+    # Looked at before the rows: what is seen here was claimed by then.
+    sandboxes = {name: owner for name in runtime.list_sandboxes() if (owner := _owner(name))}
+    directories = {path: owner for path in _directories(now) if (owner := _owner(path.name))}
+    owners = {*sandboxes.values(), *directories.values()}
+    active = set(Run.objects.filter(pk__in=owners, status__in=ACTIVE_RUN).values_list("pk", flat=True))
+    for name in [name for name, owner in sandboxes.items() if owner not in active]:
+        logger.warning("sandbox %s belongs to no run any more", name)
+        try:
+            runtime.kill(name)
+        except RuntimeProblem:  # the next sweep tries again
+            logger.exception("sandbox %s could not be removed", name)
+    for path in [path for path, owner in directories.items() if owner not in active]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _owner(name: str) -> UUID | None:
+    match = _OF_RUN.fullmatch(name)
+    return UUID(match[1]) if match else None
+
+
+def _directories(now: datetime) -> Iterator[Path]:
+    oldest = (now - KEPT_FOR).timestamp()
+    for part in ("runs", "checks"):
+        for path in (Path(settings.EKLAVYA_VAR) / part).glob("*"):
+            try:
+                if path.stat().st_mtime < oldest:
+                    yield path
+            except FileNotFoundError:  # its supervisor came first
+                continue
