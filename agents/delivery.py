@@ -1,8 +1,11 @@
 """Delivery: the last look at a built project, in a fresh clone, before it counts as complete."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from uuid import UUID
+
+from django.db import connection
 
 from agents.actions import agents, runs
 from agents.models import Verification
@@ -20,11 +23,29 @@ DELIVERY = Actor.system("delivery")
 def deliver(project_id: UUID, *, clock: Callable[[], datetime]) -> None:
     """Verify main of a project whose tasks are all completed, and complete the project or pause it with the reason.
 
-    Idempotent, and harmless for a project that is not there yet. Two at once verify twice and one of them completes.
+    Idempotent, and harmless for a project that is not there yet. Of two at once one looks, the other goes home.
     """
-    project = Project.objects.get(pk=project_id)
-    if not queries.is_built(project):
-        return
+    with _alone(project_id) as is_alone:
+        project = Project.objects.get(pk=project_id)
+        if is_alone and queries.is_built(project):
+            _look(project, clock=clock)
+
+
+@contextmanager
+def _alone(project_id: UUID) -> Iterator[bool]:
+    """Whether nobody else delivers this project now. The lock goes with the connection that holds it."""
+    key = int.from_bytes(project_id.bytes[-8:], signed=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
+        (is_alone,) = cursor.fetchone()
+        try:
+            yield is_alone
+        finally:
+            if is_alone:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [key])
+
+
+def _look(project: Project, *, clock: Callable[[], datetime]) -> None:
     commit = repository(project.pk).head()
     seen = observe(project, commit, name=f"delivery-{project.pk.hex}", require_app=True)
     runs.record_verification(project, None, Verification.Purpose.DELIVERY, facts_of(seen), now=clock())
