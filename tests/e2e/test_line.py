@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.conftest import Installation, Rehearsed
 
-pytestmark = [pytest.mark.e2e, pytest.mark.cli]
+pytestmark = [pytest.mark.e2e, pytest.mark.cli, pytest.mark.timeout(900)]
 Install = Callable[[str], Installation]
 BRIEF = "Our bakery takes orders for cakes: customer, phone, cake, size, pick-up date, paid or not."
 
