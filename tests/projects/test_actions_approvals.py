@@ -48,6 +48,11 @@ def test_same_thing_is_asked_once() -> None:
         approvals.ask(approval.project, ApprovalKind.PLAN, subject_id=approval.subject_id, title="", by=TESTER, now=NOW)
 
 
+@pytest.mark.parametrize("kind", ApprovalKind)
+def test_every_kind_has_a_handler(kind: ApprovalKind) -> None:
+    assert kind in approvals._handlers
+
+
 def test_decision_says_who_and_when() -> None:
     user = UserFactory()
     approval = lives.planned()

@@ -12,7 +12,7 @@ from django.apps import apps
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from projects import audit
-from projects.actions import approvals, chat, plans, projects, tasks
+from projects.actions import approvals, chat, plans, projects, settings, tasks
 from projects.actions.approvals import Decision
 from projects.actions.plans import RequirementDraft
 from projects.actions.tasks import Setback
@@ -31,6 +31,7 @@ from tests.factories import (
     NotificationFactory,
     PlanFactory,
     ProjectFactory,
+    RequirementFactory,
     TaskFactory,
 )
 from tests.projects import lives
@@ -268,8 +269,18 @@ def decide_blocked() -> Act:
     return partial(approvals.decide, approval.pk, Decision("retry"), **WHO)
 
 
+@scenario(settings.add_row, "requirement.added")
+def add_row() -> Act:
+    return partial(settings.add_row, RequirementFactory.build(project=ProjectFactory()), **WHO)
+
+
+@scenario(settings.change_row, "squad.changed")
+def change_row() -> Act:
+    return partial(settings.change_row, ProjectFactory().squad, {"max_concurrent_runs": 9}, **WHO)
+
+
 def test_every_action_has_a_scenario() -> None:
-    modules = (projects, plans, tasks, approvals, chat)
+    modules = (projects, plans, tasks, approvals, chat, settings)
     actions = {
         function
         for module in modules
