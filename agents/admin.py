@@ -1,0 +1,86 @@
+"""Agents, runs and what they left behind in Django's admin: shown only. Supervisors and sweeps move them on."""
+
+from django.contrib import admin
+
+from agents.models import Agent, Checkpoint, Message, Run, RunEvent, Verification, Worker
+from projects.admin_tools import ShownAdmin, ShownInline
+
+
+class CheckpointInline(ShownInline):
+    model = Checkpoint
+    fields = ("seq", "file_snapshot", "resume_instructions", "created_at")
+
+
+class VerificationInline(ShownInline):
+    model = Verification
+    fields = ("purpose", "commit", "passed", "reason", "tests_run", "created_at")
+
+
+@admin.register(Worker)
+class WorkerAdmin(ShownAdmin):
+    list_display = ("name", "status", "runtime", "capacity", "queue", "heartbeat_at", "registered_at")
+    list_filter = ("status", "runtime")
+    date_hierarchy = "registered_at"
+    ordering = ("name",)
+    text_fields = ("name", "queue")
+
+
+@admin.register(Agent)
+class AgentAdmin(ShownAdmin):
+    list_display = ("name", "project", "agent_type", "status", "tokens_used", "last_heartbeat", "created_at")
+    list_filter = ("status", "agent_type", "created_at")
+    list_select_related = ("project",)
+    date_hierarchy = "created_at"
+    text_fields = ("name", "project__name")
+    uuid_fields = ("project_id", "member_id")
+
+
+@admin.register(Run)
+class RunAdmin(ShownAdmin):
+    list_display = ("id", "project", "task", "agent", "attempt", "status", "reason", "cost", "created_at")
+    list_filter = ("status", "runtime", "created_at")
+    list_select_related = ("project", "task", "agent")
+    date_hierarchy = "created_at"
+    # Whoever has the token is the agent; its hash is nobody's business either.
+    hidden = ("token_hash",)
+    text_fields = ("project__name", "task__key", "task__title", "agent__name", "reason", "commit")
+    uuid_fields = ("project_id", "task_id", "agent_id", "worker_id", "prompt_version_id")
+    inlines = (CheckpointInline, VerificationInline)
+
+
+@admin.register(RunEvent)
+class RunEventAdmin(ShownAdmin):
+    # No date hierarchy: the largest table has no index by time, its keys are in order of time.
+    list_display = ("run_id", "seq", "kind", "created_at")
+    list_filter = ("kind",)
+    uuid_fields = ("run_id", "run__project_id", "run__agent_id")
+    search_help_text = "Id of run, project or agent"
+
+
+@admin.register(Message)
+class MessageAdmin(ShownAdmin):
+    list_display = ("message_type", "project", "from_agent", "to_agent", "to_role", "created_at", "read_at")
+    list_filter = ("message_type", "to_role", ("read_at", admin.EmptyFieldListFilter))
+    list_select_related = ("project", "from_agent", "to_agent")
+    date_hierarchy = "created_at"
+    text_fields = ("project__name", "from_agent__name", "to_agent__name", "idempotency_key")
+    uuid_fields = ("project_id", "from_agent_id", "to_agent_id")
+
+
+@admin.register(Checkpoint)
+class CheckpointAdmin(ShownAdmin):
+    list_display = ("run_id", "seq", "agent", "file_snapshot", "created_at")
+    list_select_related = ("agent",)
+    date_hierarchy = "created_at"
+    text_fields = ("agent__name", "file_snapshot", "resume_instructions")
+    uuid_fields = ("run_id", "agent_id")
+
+
+@admin.register(Verification)
+class VerificationAdmin(ShownAdmin):
+    list_display = ("commit", "project", "purpose", "passed", "reason", "tests_run", "duration_s", "created_at")
+    list_filter = ("passed", "purpose", "reason", "created_at")
+    list_select_related = ("project",)
+    date_hierarchy = "created_at"
+    text_fields = ("commit", "tree", "reason", "project__name")
+    uuid_fields = ("project_id", "run_id")
