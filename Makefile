@@ -10,7 +10,8 @@ DEV = $(BOOT) --dev
 BIN = .venv/bin
 UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 
-PYTEST_OPTIONS = --import-mode=importlib --dist=loadgroup
+# loadscope: what a module or class sets up once serves all of its tests, in one process
+PYTEST_OPTIONS = --import-mode=importlib --dist=loadscope
 
 SYSTEM_PACKAGES = ca-certificates chromium debootstrap docker.io fonts-dejavu-core git nodejs npm procps ripgrep
 

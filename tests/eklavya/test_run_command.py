@@ -92,8 +92,9 @@ def started() -> Iterator[Started]:
 
 
 @pytest.mark.e2e
-@pytest.mark.xdist_group("run")  # one process of a parallel run has them all, so that one start serves them
 class TestRunning:
+    """A class, so that one process of a parallel run has all of these, and one start serves them."""
+
     def test_screen_says_where_and_what(self, started: Started) -> None:
         text = started.out.read_text(encoding="utf-8")
         assert re.search(r"  ✓ Migrations +\d+ applied +[\d.]+ s", text)
