@@ -4,26 +4,10 @@ import re
 
 import pytest
 
+from agents.gateway.verbs import VERBS
+from agents.roles import ROLES
 from learning.shipped import shipped_prompt
 from projects.roles import Role
-
-EVERYBODY = {
-    "report_progress",
-    "read_messages",
-    "send_message",
-    "save_checkpoint",
-    "task_complete",
-    "task_failed",
-    "task_blocked",
-}
-OWN_VERBS: dict[Role, set[str]] = {
-    Role.PM: {"ask_mentor", "ask_client", "submit_requirements"},
-    Role.ARCHITECT: {"ask_mentor", "submit_plan"},
-    Role.DEVELOPER: {"ask_mentor", "submit_demo"},
-    Role.MENTOR: {"reply_mentor"},
-}
-SHELL = {Role.DEVELOPER, Role.SRE, Role.TESTER, Role.QA, Role.UAT, Role.MONITOR}
-WRITERS = {Role.DEVELOPER, Role.SRE, Role.TESTER, Role.ARCHITECT, Role.PM}
 
 
 def words_of_tools(text: str) -> str:
@@ -41,16 +25,13 @@ def test_prompt_has_a_readable_size(role: Role) -> None:
 @pytest.mark.parametrize("role", Role)
 def test_prompt_names_exactly_the_verbs_of_its_role(role: Role) -> None:
     named = set(re.findall(r"mcp__eklavya__(\w+)", shipped_prompt(role)))
-    assert named == EVERYBODY | OWN_VERBS.get(role, {"ask_mentor"})
+    assert named == {name for name, verb in VERBS.items() if role in verb.roles}
 
 
 @pytest.mark.parametrize("role", Role)
 def test_prompt_names_exactly_the_built_in_tools_of_its_role(role: Role) -> None:
     tools = set(re.findall(r"\b(Bash|Read|Write|Edit|Glob|Grep)\b", words_of_tools(shipped_prompt(role))))
-    expected = {"Read", "Glob", "Grep"}
-    expected |= {"Bash"} if role in SHELL else set()
-    expected |= {"Write", "Edit"} if role in WRITERS else set()
-    assert tools == expected
+    assert tools == set(ROLES[role].tools)
 
 
 @pytest.mark.parametrize("role", Role)
