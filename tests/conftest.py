@@ -6,13 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pgtrigger
 import pytest
 from django.conf import settings
 from django.test import TransactionTestCase
 from docker.errors import DockerException
 
-import docker
 from eklavya.services.testing import Services, TestServers
 
 CHROMIUM = "/usr/bin/chromium"
