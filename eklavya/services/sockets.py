@@ -5,8 +5,8 @@ The place follows from the data directory alone, so that each process knows it b
 
 import hashlib
 import os
+import shutil
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from eklavya.services import account
@@ -47,9 +47,8 @@ def make_socket_directory(var: Path) -> Path:
 
 
 def remove_socket_directory(var: Path) -> None:
-    """Tidy up once the servers have removed their sockets; nothing happens while one is there."""
-    with suppress(OSError):
-        socket_directory(var).rmdir()
+    """Tidy up behind servers that have ended: killed ones leave their sockets."""
+    shutil.rmtree(socket_directory(var), ignore_errors=True)
 
 
 def postgres_url(var: Path) -> str:

@@ -152,7 +152,8 @@ def follow(line: str, progress: Progress) -> None:
     package = re.match(r"(?:Collecting|Processing|Requirement already satisfied:|Ignoring) (?:\S*/)?([\w.-]+)", line)
     if package:
         progress.count += 1
-        progress.show(package[1])
+        # a local file's name goes on with its version
+        progress.show(re.split(r"-\d", package[1])[0])
     elif line.startswith("Installing collected packages"):
         progress.show("unpacking")
 
