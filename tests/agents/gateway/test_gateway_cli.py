@@ -96,7 +96,7 @@ def test_cli_gives_up_at_once_when_the_money_is_used_up(gateway: str, model: Scr
     assert "budget of the run" in result["result"]
     assert model.seen == []
     run.refresh_from_db()
-    assert run.stop_requested == "over_budget"
+    assert run.stop_requested == "run_budget"
     assert AuditLog.objects.filter(action="billing.refused").count() == 1
     assert Budget.objects.get(scope="run", scope_id=run.pk).reserved == 0
 

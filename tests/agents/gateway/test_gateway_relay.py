@@ -208,7 +208,7 @@ def test_request_over_a_limit_ends_the_run(client: httpx.Client, model: Scripted
     assert f"budget of the {scope}" in response.json()["error"]["message"]
     assert model.seen == []
     run.refresh_from_db()
-    assert run.stop_requested == "over_budget"
+    assert run.stop_requested == ("run_budget" if scope == "run" else "over_budget")
     assert not Reservation.objects.exists()
     assert AuditLog.objects.filter(action="billing.refused").count() == 1
     assert AuditLog.objects.filter(action="run.stop_requested").count() == 1
@@ -443,7 +443,7 @@ def test_crowd_never_exceeds_the_limit(gateway: str, model: ScriptedModel) -> No
     wait_until(closed)
     run.refresh_from_db()
     assert run.cost == queries.project_cost(run.project_id) == COST * found.count(200)
-    assert run.stop_requested == "over_budget"
+    assert run.stop_requested == "run_budget"
     assert set(found) <= {200, 402, 429}
 
 
