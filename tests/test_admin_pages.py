@@ -96,7 +96,6 @@ def test_list_costs_the_same_however_many_rows_and_finds_them(root: Client, mode
     make(model, 3)
     assert cost(root, url(model, "changelist")) == few
     assert found(root, model, str(row.pk)) == [row]
-    assert found(root, model, "<b>'\"%_\\ 🦉 -1") == []
 
 
 @EACH
@@ -106,7 +105,6 @@ def test_page_of_a_row_shows_it_at_a_constant_cost(root: Client, model: type[mod
     assert few <= 24
     make(model, 3)
     assert cost(root, url(model, "change", row.pk)) == few
-    assert root.get(url(model, "history", row.pk)).status_code == 200
 
 
 @EACH
@@ -132,10 +130,14 @@ def test_rows_are_made_and_deleted_by_actions_alone(root: Client, model: type[mo
     assert model._default_manager.filter(pk=row.pk).exists()
 
 
-@pytest.mark.parametrize("term", ["\x00", "x" * 3_000, "' OR 1=1 --"], ids=["nul", "long", "sql"])
+@pytest.mark.parametrize("term", ["\x00", "x" * 3_000, "<b>' OR 1=1 -- %_\\ 🦉"], ids=["nul", "long", "odd"])
 def test_search_takes_anything(root: Client, term: str) -> None:
     for model in (Project, AuditLog, Run):
         assert root.get(url(model, "changelist"), {"q": term}).status_code == 200
+
+
+def test_history_of_a_row_is_there(root: Client) -> None:
+    assert root.get(url(Project, "history", ProjectFactory().pk)).status_code == 200
 
 
 def test_pages_are_closed_to_others(client: Client) -> None:

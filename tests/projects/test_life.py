@@ -229,6 +229,6 @@ def test_no_sequence_of_calls_reaches_an_illegal_state() -> None:
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
