@@ -22,7 +22,6 @@ INSTALLED_APPS = [
     "channels",
     "csp",
     "django_celery_beat",
-    "django_filters",
     "django_htmx",
     "pgtrigger",
     "projects",
