@@ -7,6 +7,7 @@ from agents.views import files, house, runs
 urlpatterns = [
     path("projects/<uuid:project_id>/runs/", runs.project_runs, name="project_runs"),
     path("projects/<uuid:project_id>/files/", files.project_files, name="project_files"),
+    path("projects/<uuid:project_id>/changes/", files.project_changes, name="project_changes"),
     path("projects/<uuid:project_id>/download/", files.download, name="project_download"),
     path("git/<str:token>/<str:name>.git/info/refs", files.git_refs, name="git_refs"),
     path("git/<str:token>/<str:name>.git/git-upload-pack", files.git_pack, name="git_pack"),

@@ -19,9 +19,10 @@ from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
+from agents import diffs
 from agents.sandboxes import repository
 from agents.workspace import Repository
-from agents.workspace.errors import PathNotFound, RepositoryMissing, UnknownCommit, WorkspaceError
+from agents.workspace.errors import BadName, PathNotFound, RepositoryMissing, UnknownCommit, WorkspaceError
 from agents.workspace.serving import ADVERTISEMENT_TYPE, REQUEST_TYPE, RESULT_TYPE
 from projects.models import Project
 from projects.views.project import tab
@@ -43,11 +44,45 @@ def project_files(request: PageRequest, project_id: UUID) -> HttpResponse:
         context |= _look(store, request.GET.get("commit", ""), request.GET.get("path", ""))
     except RepositoryMissing:
         context["is_missing"] = True
-    except (PathNotFound, UnknownCommit) as error:
+    except (BadName, PathNotFound, UnknownCommit) as error:
         raise Http404("There is no such file.") from error
     except WorkspaceError as error:
         context["error"] = str(error)
     return render_page(request, "agents/files.html", context)
+
+
+@require_GET
+def project_changes(request: PageRequest, project_id: UUID) -> HttpResponse:
+    """What `?commit=` changed since `?base=`, or since the commit before it: a unified diff, its beginning if long."""
+    project = get_project(project_id)
+    commit, base = request.GET.get("commit", ""), request.GET.get("base", "")
+    try:
+        context = _changes(repository(project.pk), commit, base)
+    except (BadName, RepositoryMissing, UnknownCommit) as error:
+        raise Http404("There is no such change.") from error
+    except WorkspaceError as error:
+        context = {"error": str(error)}
+    context |= tab(request, project, "project_files", commit=commit)
+    return render_page(request, "agents/changes.html", context)
+
+
+def _changes(store: Repository, commit: str, base: str) -> dict[str, Any]:
+    entry = store.log(1, commit=commit or store.head())[0]
+    context: dict[str, Any] = {"entry": entry, "at": datetime.fromtimestamp(entry.timestamp_s, UTC)}
+    base = base or next(iter(entry.parents), "")
+    if not base:
+        return context
+    difference = store.diff(base, entry.commit, max_bytes=SHOWN_BYTES)
+    files, is_long = diffs.parse(difference.text)
+    stat = store.diff_stat(base, entry.commit)
+    return context | {
+        "base": base,
+        "files": files,
+        "is_cut": is_long or difference.truncated,
+        "count": len(stat),
+        "added": sum(change.added or 0 for change in stat),
+        "deleted": sum(change.deleted or 0 for change in stat),
+    }
 
 
 def _look(store: Repository, commit: str, path: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from agents.sandboxes import repository
 from agents.views.files import clone_url, slug
 from projects.ids import new_id
 from projects.models import Project
-from tests.factories import ProjectFactory, UserFactory
+from tests.demos.repositories import commit_files
+from tests.factories import ProjectFactory, RunFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 README = "# Boat house\n\n<script>alert(1)</script>\n"
@@ -116,3 +117,55 @@ def test_packs_are_for_git_clients(client: Client, project: Project) -> None:
     response = client.post(f"{path_of(clone_url(project))}/git-upload-pack", data="x", content_type="text/plain")
 
     assert response.status_code == 415
+
+
+def changes(client: Client, project: Project, **query: str) -> str:
+    return client.get(reverse("project_changes", args=[project.pk]), query).content.decode()
+
+
+def test_a_commit_shows_what_it_changed(admin_in: Client, project: Project) -> None:
+    commit = commit_files(
+        repository(project.pk), {"README.md": "# Boat house\n\n<b>bold</b> & new\n", "a.txt": "one\n"}
+    )
+
+    page = changes(admin_in, project, commit=commit)
+
+    assert "2 files" in page
+    assert "+&lt;b&gt;bold&lt;/b&gt; &amp; new" in page
+    assert "-&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>alert" not in page
+
+
+def test_a_run_leads_to_its_change_since_its_base(admin_in: Client, project: Project) -> None:
+    store = repository(project.pk)
+    base = store.head()
+    commit_files(store, {"a.txt": "one\n"})
+    commit = commit_files(store, {"b.txt": "two\n"})
+    run = RunFactory(project=project, task__project=project, base_commit=base, commit=commit)
+
+    shown = admin_in.get(reverse("run", args=[run.pk])).content.decode()
+    page = changes(admin_in, project, commit=commit, base=base)
+
+    assert f"?commit={commit}&amp;base={base}" in shown
+    assert "b.txt" in page
+    assert "rename" not in page
+
+
+def test_the_first_commit_has_nothing_before_it(admin_in: Client, project: Project) -> None:
+    first = repository(project.pk).log(100)[-1]
+
+    assert "The first commit" in changes(admin_in, project, commit=first.commit)
+
+
+@pytest.mark.parametrize("query", [{"commit": "--help"}, {"commit": "f" * 40}, {"base": "HEAD~1"}, {"base": "0" * 40}])
+def test_a_change_that_is_none_is_not_found(admin_in: Client, project: Project, query: dict[str, str]) -> None:
+    assert admin_in.get(reverse("project_changes", args=[project.pk]), query).status_code == 404
+
+
+def test_a_project_without_repository_has_no_changes(admin_in: Client) -> None:
+    assert admin_in.get(reverse("project_changes", args=[ProjectFactory().pk])).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["../../etc/passwd", "a/../../b", "x\0y"])
+def test_a_path_outside_is_not_found(admin_in: Client, project: Project, path: str) -> None:
+    assert admin_in.get(reverse("project_files", args=[project.pk]), {"path": path}).status_code == 404
