@@ -70,6 +70,15 @@ def is_at_demos(project: Project) -> bool:
     return (project.paused_from or project.status) == ProjectStatus.DEMO
 
 
+def is_open(demo: Demo, now: datetime) -> bool:
+    """Return whether people may look at a demo's preview: as `Door.is_open`, and it has been started.
+
+    One that was sent back stays open until the next is decided, so that the two can be compared.
+    """
+    closed = demo.status in {DemoStatus.BUILDING, DemoStatus.EXPIRED} or demo.revoked_at is not None
+    return not closed and now < demo.expires_at and demo.project.status not in _ENDED_PROJECT
+
+
 def failed_in_a_row(project: Project) -> int:
     """Return how many of the project's newest demos, one after the other, could not be shown."""
     count = 0

@@ -1,36 +1,115 @@
-"""Demos: what can be opened, what was said about it. Deciding is the inbox's (`projects.views.approvals`)."""
+"""Demos: what can be opened, how long, what was said. Deciding is the inbox's (`projects.views.approvals`)."""
 
+from typing import Any
 from uuid import UUID
 
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 
+from demos import actions, permissions
+from demos.addresses import new_token
+from demos.errors import CannotExtend
+from demos.forms import ExtendForm, RemarkForm
 from demos.models import Demo
-from demos.states import DemoStatus
+from demos.queries import is_open
+from projects.actors import Actor
+from projects.models import Project
 from projects.queries import open_approvals
 from projects.states import ApprovalKind
 from projects.views.project import tab
-from projects.web import PageRequest, get_project, render_page
+from projects.web import PageRequest, act, get_project, refusal, render_page
+
+_CHECKS = {
+    "extend": permissions.check_can_extend,
+    "close": permissions.check_can_close,
+    "readdress": permissions.check_can_readdress,
+    "remark": permissions.check_can_remark,
+}
 
 
 @require_GET
 def project_demos(request: PageRequest, project_id: UUID) -> HttpResponse:
     """The demos of a project, newest first; one of them is open beside its decision."""
     project = get_project(project_id)
+    return _page(request, project, request.GET.get("demo", ""), RemarkForm())
+
+
+def _page(
+    request: PageRequest, project: Project, chosen: str, remark: RemarkForm, *, status: int = 200
+) -> HttpResponse:
     demos = list(Demo.objects.filter(project=project).prefetch_related("remarks__user").order_by("-demo_number"))
-    chosen = request.GET.get("demo", "")
     shown = next((demo for demo in demos if str(demo.demo_number) == chosen), demos[0] if demos else None)
-    asked = None
-    if shown is not None:
-        asked = open_approvals().filter(kind=ApprovalKind.DEMO, subject_id=shown.pk).first()
-    context = tab(
-        request, project, "project_demos", demos=demos, demo=shown, asked=asked, is_open=shown and is_open(shown)
-    )
-    return render_page(request, "demos/project_demos.html", context)
+    context = tab(request, project, "project_demos", demos=demos, demo=shown, **_about(request, shown))
+    return render_page(request, "demos/project_demos.html", context | {"remark": remark}, status=status)
 
 
-def is_open(demo: Demo) -> bool:
-    """Return whether its preview answers: started, not over, not taken back."""
-    shown = demo.status not in {DemoStatus.BUILDING, DemoStatus.EXPIRED, DemoStatus.REJECTED}
-    return shown and demo.revoked_at is None and demo.expires_at > timezone.now()
+def _about(request: PageRequest, shown: Demo | None) -> dict[str, Any]:
+    """Return what the page knows of the demo that it shows."""
+    if shown is None:
+        return {}
+    return {
+        "asked": open_approvals().filter(kind=ApprovalKind.DEMO, subject_id=shown.pk).first(),
+        "is_open": is_open(shown, timezone.now()),
+        "extend": ExtendForm(),
+        "may": {verb: refusal(check, request.user, shown) for verb, check in _CHECKS.items()},
+    }
+
+
+def _demo(project_id: UUID, number: int) -> Demo:
+    demo = Demo.objects.select_related("project").filter(project=project_id, demo_number=number).first()
+    if demo is None:
+        raise Http404("There is no such demo.")
+    return demo
+
+
+def _back(demo: Demo) -> HttpResponse:
+    return redirect(f"{reverse('project_demos', args=[demo.project_id])}?demo={demo.demo_number}")
+
+
+@require_POST
+@act
+def demo_extend(request: PageRequest, project_id: UUID, number: int) -> HttpResponse:
+    """Show a demo for longer; an expired one opens again."""
+    demo = _demo(project_id, number)
+    permissions.check_can_extend(request.user, demo)
+    form = ExtendForm(request.POST)
+    if not form.is_valid():
+        raise CannotExtend(f"Say by how many days, 1 to {actions.MAX_EXTENSION_DAYS}.")
+    actions.extend_demo(demo, days=form.cleaned_data["days"], now=timezone.now(), by=Actor.person(request.user))
+    return _back(demo)
+
+
+@require_POST
+@act
+def demo_close(request: PageRequest, project_id: UUID, number: int) -> HttpResponse:
+    """Have the demo's address answer no more."""
+    demo = _demo(project_id, number)
+    permissions.check_can_close(request.user, demo)
+    actions.revoke_demo(demo, now=timezone.now(), by=Actor.person(request.user))
+    return _back(demo)
+
+
+@require_POST
+@act
+def demo_readdress(request: PageRequest, project_id: UUID, number: int) -> HttpResponse:
+    """Have the demo answer at a new address, and the old one no more."""
+    demo = _demo(project_id, number)
+    permissions.check_can_readdress(request.user, demo)
+    actions.revoke_demo(demo, new_token=new_token(), now=timezone.now(), by=Actor.person(request.user))
+    return _back(demo)
+
+
+@require_POST
+@act
+def demo_remark(request: PageRequest, project_id: UUID, number: int) -> HttpResponse:
+    """Say something about a demo without deciding it."""
+    demo = _demo(project_id, number)
+    permissions.check_can_remark(request.user, demo)
+    form = RemarkForm(request.POST)
+    if not form.is_valid():
+        return _page(request, demo.project, str(number), form, status=422)
+    actions.give_feedback(demo, form.cleaned_data["remark"], by=Actor.person(request.user), now=timezone.now())
+    return _back(demo)

@@ -197,10 +197,14 @@ def _board_tasks(project: Project) -> Sequence[Task]:
     return [*open_tasks, *ended]
 
 
+def plan_nodes(plan: Plan) -> list[graph.Node]:
+    """Return a plan's tasks in its order, with their states once they have any."""
+    return graph.nodes_of(plan.content, {task.key: task for task in plan.tasks.all()})
+
+
 def plan_graph(plan: Plan) -> graph.Graph:
     """Return the drawing of a plan with the states of its tasks."""
-    tasks = {task.key: task for task in plan.tasks.all()}
-    return graph.draw(graph.nodes_of(plan.content, tasks))
+    return graph.draw(plan_nodes(plan))
 
 
 def shown_plan(project: Project, version: str) -> tuple[Plan | None, list[Plan]]:

@@ -8,6 +8,7 @@ import { startForms } from "./forms.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
 import { startSession } from "./session.js";
+import { startTabs } from "./tabs.js";
 import { startTheme } from "./theme.js";
 import { startClock } from "./time.js";
 
@@ -20,6 +21,7 @@ function start() {
   startFollow();
   startBadge();
   startKeys();
+  startTabs();
   startLive();
   document.documentElement.dataset.ready = "";
 }

@@ -18,6 +18,9 @@ from projects.permissions import check_can_write
 from projects.states import PlanStatus
 from projects.web import PageRequest, act, get_project, page_of, refusal, render_page
 
+STEPS = 12
+"""Tasks of the plan beside the conversation; the plan's own tab has them all."""
+
 
 def tab(request: PageRequest, project: Project, name: str, **context: Any) -> dict[str, Any]:
     """Return the context of a tab: the page's head with its buttons, and the tab's own."""
@@ -39,6 +42,7 @@ def project(request: PageRequest, project_id: UUID) -> HttpResponse:
     found = get_project(project_id)
     page = page_of(found.chat.select_related("approval"), request, keys=("id",), size=40)
     messages: list[ChatMessage] = page.items[::-1]
+    shown, _ = pages.shown_plan(found, "")
     context = tab(
         request,
         found,
@@ -48,6 +52,8 @@ def project(request: PageRequest, project_id: UUID) -> HttpResponse:
         form=MessageForm(),
         write_refusal=refusal(check_can_write, request.user, found),
         requirements=list(found.requirements.all()),
+        plan=shown,
+        steps=pages.plan_nodes(shown)[:STEPS] if shown else [],
         progress=queries.progress(found),
         row=pages.rows([found])[0],
     )
