@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from billing.models import Budget, LedgerEntry
@@ -84,6 +84,12 @@ def _money(budget: Budget | None) -> Money | None:
 def ledger(project_id: UUID | None = None) -> QuerySet[LedgerEntry]:
     """Return the lines of a project, or all."""
     return LedgerEntry.objects.all() if project_id is None else LedgerEntry.objects.filter(project_id=project_id)
+
+
+def lines(project_id: UUID) -> QuerySet[LedgerEntry]:
+    """Return the lines of a project; `tokens_in` is all that a request sent, from the cache or not."""
+    sent = F("input_tokens") + F("cache_write_tokens") + F("cache_read_tokens")
+    return ledger(project_id).annotate(tokens_in=sent)
 
 
 def by_model(project_id: UUID | None = None) -> list[Share]:

@@ -32,7 +32,7 @@ def project_money(request: PageRequest, project_id: UUID) -> HttpResponse:
         money=pages.money_of(project),
         total=pages.total(project.pk),
         by_model=pages.by_model(project.pk),
-        page=page_of(pages.ledger(project.pk), request),
+        page=page_of(pages.lines(project.pk), request),
         form=LimitForm(initial={"limit": project.budget_limit.quantize(CENT)}),
     )
     return render_page(request, "billing/project_money.html", context)

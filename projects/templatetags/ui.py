@@ -63,6 +63,12 @@ def role_label(value: str) -> str:
 
 
 @register.filter
+def role_label_or(value: str, otherwise: str) -> str:
+    """Return a role's name for people; `otherwise` for a part of the platform that is none."""
+    return Role(value).label if value in Role.values else otherwise
+
+
+@register.filter
 def approval_icon(kind: str) -> str:
     """Return the icon of a kind of approval."""
     return APPROVAL_ICONS.get(kind, "inbox")
