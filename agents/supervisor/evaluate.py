@@ -7,8 +7,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from django.db import close_old_connections
-
 from agents.actions import outcomes, runs
 from agents.actions.runs import Ending
 from agents.models import Run, Verification
@@ -16,6 +14,7 @@ from agents.observations import facts_of, observe
 from agents.roles import ROLES
 from agents.sandboxes import repository
 from agents.states import RunStatus
+from agents.supervisor.connections import give_back
 from agents.supervisor.workplace import Workplace, author_of
 from agents.workspace.errors import CloneError, MainMoved, MergeConflict
 from agents.workspace.paths import PathPolicy
@@ -153,8 +152,7 @@ def _verify(run: Run, candidate: MergeCandidate, *, clock: Callable[[], datetime
 
 
 def _observe(run: Run, commit: str) -> dict[str, Any]:
-    # It may take minutes, and others need the connection.
-    close_old_connections()
+    give_back()
     needs_app = run.task.kind in _NEEDS_APP
     return facts_of(observe(run.project, commit, name=f"check-{run.pk.hex}", require_app=needs_app))
 

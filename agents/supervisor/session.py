@@ -1,7 +1,7 @@
 """One conversation with the Claude Code CLI in its sandbox, from the first message to the end, whatever the end is.
 
-Limits are enforced here and not by the CLI, whose own limits and whose exit are known to hang: the caller kills the
-sandbox when `drive` returns, however it returns.
+Limits are enforced here and not by the CLI, whose own limits and whose exit are known to hang: the sandbox is killed
+when the conversation is over, however it ended.
 """
 
 import asyncio
@@ -23,13 +23,14 @@ from claude_agent_sdk import (
     Message,
     ResultMessage,
 )
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import close_old_connections
 
 from agents.actions import transcript, verbs
 from agents.actions.transcript import Line
 from agents.context import CHECK_AGAIN, first_message
 from agents.errors import LeaseLost
 from agents.models import Run, RunEvent
+from agents.supervisor.connections import AWAY, LOOK_AGAIN_S, PATIENCE_S
 from agents.supervisor.keeper import LEASE_LOST, Stop
 from agents.supervisor.transcripts import lines_of
 
@@ -39,12 +40,10 @@ logger = logging.getLogger(__name__)
 os.environ["CLAUDE_AGENT_SDK_SKIP_VERSION_CHECK"] = "1"
 
 FLUSH_S = 0.3
-# How long the CLI may take to hang up; nothing depends on that it does.
+# How long the CLI may take to hang up by itself, and the SDK to notice that it is gone.
 GRACE_S = 2.0
+_NOTICE_S = 10.0
 MAX_REMINDERS = 2
-# For so long a database that restarts is waited for.
-DATABASE_PATIENCE_S = 30.0
-_LOOK_AGAIN_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -98,32 +97,39 @@ async def in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         finally:
             close_old_connections()
 
-    give_up = time.monotonic() + DATABASE_PATIENCE_S
+    give_up = time.monotonic() + PATIENCE_S
     while True:
         try:
             return await sync_to_async(work, thread_sensitive=False)()
-        except (OperationalError, InterfaceError) as error:
+        except AWAY as error:
             if time.monotonic() > give_up:
                 raise
             logger.warning("the database does not answer: %s", error)
-            await asyncio.sleep(_LOOK_AGAIN_S)
+            await asyncio.sleep(LOOK_AGAIN_S)
 
 
 async def drive(
-    run: Run, options: ClaudeAgentOptions, *, limits: Limits, stop: Stop, clock: Callable[[], datetime]
+    run: Run,
+    options: ClaudeAgentOptions,
+    *,
+    limits: Limits,
+    stop: Stop,
+    clock: Callable[[], datetime],
+    kill: Callable[[], None],
 ) -> SessionEnd:
     """Hold the conversation until the agent ends its run, a limit is reached or somebody asks to stop.
 
-    Every line is stored before this returns. Never raises for what the CLI or the agent does. An ending verb counts
-    whatever came after it: who handed the work in and then went silent is finished.
+    `kill` ends all processes of the run; it is called in the end, from a thread. Every line is stored before this
+    returns. Never raises for what the CLI or the agent does. An ending verb counts whatever came after it: who handed
+    the work in and then went silent is finished.
     """
     session = _Session(run, limits, stop, clock)
     stderr: list[str] = []
     options.stderr = lambda line: stderr.append(line[:500]) if len(stderr) < 50 else None
     flusher = asyncio.create_task(_flush_often(session))
     try:
-        end = await _converse(session, options)
-    except (OperationalError, InterfaceError):
+        end = await _converse(session, options, kill)
+    except AWAY:
         raise
     except Exception as error:  # not all that the SDK raises is its own: a line it cannot read, a CLI that was killed
         logger.info("the conversation of run %s broke off: %r", run.pk, error)
@@ -140,7 +146,7 @@ async def drive(
     return end
 
 
-async def _converse(session: _Session, options: ClaudeAgentOptions) -> SessionEnd:
+async def _converse(session: _Session, options: ClaudeAgentOptions, kill: Callable[[], None]) -> SessionEnd:
     """Talk until the conversation ends by itself, somebody asks to stop, or the time is up."""
     client = ClaudeSDKClient(options)
     with session.stop.listening() as asked:
@@ -157,18 +163,24 @@ async def _converse(session: _Session, options: ClaudeAgentOptions) -> SessionEn
             minutes = session.limits.wall_s / 60
             return SessionEnd("wall_clock", f"The agent did not finish within {minutes:.3g} minutes.")
         finally:
-            await _hang_up(client, talking, stopping)
+            is_finished = talking.done() and not talking.cancelled() and not talking.exception()
+            for task in (talking, stopping):
+                task.cancel()
+            await asyncio.wait({talking, stopping}, timeout=GRACE_S)
+            await _hang_up(client, kill, grace_s=GRACE_S if is_finished else 0)
 
 
-async def _hang_up(client: ClaudeSDKClient, *tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks, timeout=GRACE_S)
-    try:
-        async with asyncio.timeout(GRACE_S):
-            await client.disconnect()
-    except Exception as error:  # the sandbox is killed next: a CLI that cannot say goodbye changes nothing
-        logger.info("the CLI did not disconnect: %s", error)
+async def _hang_up(client: ClaudeSDKClient, kill: Callable[[], None], *, grace_s: float) -> None:
+    """Let the CLI go, then kill it. Only then does the SDK let go of it too: it would wait for a CLI that hangs."""
+    leaving = asyncio.create_task(client.disconnect())
+    if grace_s:
+        await asyncio.wait({leaving}, timeout=grace_s)
+    await asyncio.to_thread(kill)
+    await asyncio.wait({leaving}, timeout=_NOTICE_S)
+    if not leaving.done():
+        leaving.cancel()
+    elif error := leaving.exception():
+        logger.info("the CLI did not disconnect: %r", error)
 
 
 async def _talk(session: _Session, client: ClaudeSDKClient) -> SessionEnd:

@@ -5,14 +5,13 @@ The caller is a Celery task, but the message that started it was only a hint: wh
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections
 
 from agents.actions import checkpoints, money, outcomes, runs
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
@@ -23,9 +22,10 @@ from agents.prompts import prompt_for
 from agents.runtimes.contract import Runtime
 from agents.states import RunStatus
 from agents.supervisor import workplace
+from agents.supervisor.connections import give_back, patiently
 from agents.supervisor.evaluate import evaluate
 from agents.supervisor.keeper import LEASE_LOST, WORKER_STOPPING, LeaseKeeper, Stop
-from agents.supervisor.session import DATABASE_PATIENCE_S, Limits, SessionEnd, drive
+from agents.supervisor.session import Limits, SessionEnd, drive
 from agents.supervisor.workplace import Workplace
 from agents.workspace.errors import WorkspaceError
 from projects.roles import Role
@@ -37,7 +37,6 @@ Clock = Callable[[], datetime]
 MINUTE_S = 60.0
 PAUSED = "paused"
 CANCELLED = "cancelled"
-_LOOK_AGAIN_S = 0.5
 
 # Ends that are not the agent's doing: the task is tried again without using up an attempt.
 _NOT_COUNTED = frozenset({WORKER_STOPPING, PAUSED, CANCELLED, OVER_BUDGET})
@@ -81,7 +80,7 @@ def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clo
         except Exception as error:
             logger.exception("run %s failed on the platform's side", run.pk)
             detail = f"Something failed on the platform's side: {error}"
-            _patiently(lambda: _fail(run, "platform_error", detail, stop, clock=clock), stop)
+            patiently(lambda: _fail(run, "platform_error", detail, stop, clock=clock), is_futile=lambda: _is_lost(stop))
         finally:
             workplace.remove(run, runtime)
 
@@ -92,28 +91,13 @@ def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -
     _check(stop)
     runs.begin_running(run, base_commit=place.base_commit, pid=None, working_dir=str(place.clone), now=clock())
     limits = _limits(run)
-    # The conversation may last for hours, and others need the connection.
-    close_old_connections()
-    end = asyncio.run(drive(run, options, limits=limits, stop=stop, clock=clock))
+    give_back()
+    kill = partial(runtime.kill, place.spec.name)
+    end = asyncio.run(drive(run, options, limits=limits, stop=stop, clock=clock, kill=kill))
     # Whatever the conversation's end was, from here on nothing of the agent runs.
-    runtime.kill(place.spec.name)
+    kill()
     _check_lease(stop)
-    _patiently(lambda: _conclude(place, end, stop, clock=clock), stop)
-
-
-def _patiently(step: Callable[[], None], stop: Stop) -> None:
-    """Take a step that may be taken again, until the database has answered or was away for too long."""
-    give_up = time.monotonic() + DATABASE_PATIENCE_S
-    while True:
-        try:
-            step()
-            return
-        except (OperationalError, InterfaceError) as error:
-            if time.monotonic() > give_up or stop.reason == LEASE_LOST:
-                raise
-            logger.warning("the database does not answer: %s", error)
-            close_old_connections()
-            time.sleep(_LOOK_AGAIN_S)
+    patiently(lambda: _conclude(place, end, stop, clock=clock), is_futile=lambda: _is_lost(stop))
 
 
 def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock) -> None:
@@ -172,8 +156,12 @@ def _reload(run: Run) -> Run:
     return Run.objects.select_related("task__project", "project", "agent__member").get(pk=run.pk)
 
 
+def _is_lost(stop: Stop) -> bool:
+    return stop.reason == LEASE_LOST
+
+
 def _check_lease(stop: Stop) -> None:
-    if stop.reason == LEASE_LOST:
+    if _is_lost(stop):
         raise LeaseLost
 
 
