@@ -84,6 +84,7 @@ def _environment(var: Path, model_port: int, gateway_port: int) -> dict[str, str
         "EKLAVYA_REHEARSAL_PORT": str(model_port),
         "EKLAVYA_GATEWAY_PORT": str(gateway_port),
         "EKLAVYA_RUNTIME": "local",
+        "PGAPPNAME": "gateway",
     }
 
 

@@ -1,0 +1,124 @@
+"""Changes that do not become part of main, and what their tasks are told."""
+
+import pytest
+
+from agents.models import Run
+from agents.rehearsal import builder
+from agents.sandboxes import repository, run_directory
+from agents.states import RunStatus
+from agents.supervisor.keeper import LeaseKeeper
+from projects.roles import Role
+from projects.states import TaskKind, TaskStatus
+from tests.agents.supervisor.line import (
+    BRIEF,
+    PRODUCT,
+    Supervised,
+    assert_nothing_is_left,
+    attempt,
+    hand_out,
+    is_ready_again,
+    seed,
+    task_of,
+)
+
+pytestmark = [pytest.mark.cli, pytest.mark.django_db(transaction=True)]
+
+
+def assert_refused(run: Run, reason: str, sentence: str, *, main: str) -> None:
+    """It failed, main did not move, and the task's next run will know why."""
+    assert (run.status, run.reason) == (RunStatus.FAILED, reason), run.detail
+    assert sentence in run.detail
+    assert sentence in run.task.context["failure"]["detail"]
+    assert run.merge_commit == ""
+    assert repository(run.project_id).head() == main
+    assert_nothing_is_left(run)
+
+
+def test_failing_tests_are_refused_and_mended_by_the_next_run(keeper: LeaseKeeper) -> None:
+    task = task_of(TaskKind.BUILD, Role.TESTER, order="broken")
+    main = seed(task.project, builder.build_app(BRIEF, []))
+
+    run = attempt(task, keeper)
+
+    assert_refused(run, "tests_failed", "this change was never tested", main=main)
+    assert is_ready_again(task, attempts=1)
+    assert not run.verifications.get().passed
+    again = attempt(task, keeper)
+    assert (again.status, task.status) == (RunStatus.SUCCEEDED, TaskStatus.COMPLETED), again.detail
+
+
+def test_failing_tests_at_the_last_attempt_ask_a_person(keeper: LeaseKeeper) -> None:
+    task = task_of(TaskKind.BUILD, Role.TESTER, order="broken times=9", attempts=2)
+    main = seed(task.project, builder.build_app(BRIEF, []))
+
+    run = attempt(task, keeper)
+
+    assert_refused(run, "tests_failed", "this change was never tested", main=main)
+    assert (task.status, task.attempts) == (TaskStatus.BLOCKED, 3)
+    approval = task.approvals.get()
+    assert (approval.kind, approval.status) == ("blocked_task", "pending")
+    assert "exit code" in approval.body
+
+
+def test_of_two_changes_of_one_line_the_later_is_made_anew(keeper: LeaseKeeper) -> None:
+    notes = task_of(TaskKind.BUILD, Role.ARCHITECT, key="notes", order="stall after=1 times=1 delay=4")
+    guide = task_of(TaskKind.BUILD, Role.PM, key="guide", project=notes.project)
+    seed(notes.project)
+    waiting, coming = hand_out(notes, guide)
+    first = Supervised(waiting, keeper)
+    first.wait_for(lambda run: run.status == RunStatus.RUNNING)  # its clone is made
+
+    both = [Supervised(coming, keeper).join(), first.join()]
+
+    early, late = sorted(both, key=lambda run: run.status == RunStatus.FAILED)
+    assert early.status == RunStatus.SUCCEEDED, early.detail
+    assert (late.status, late.reason) == (RunStatus.FAILED, "conflict"), late.detail
+    assert "README.md" in late.detail
+    assert is_ready_again(late.task, attempts=0)
+    assert late.task.context["conflict"]["paths"] == ["README.md"]
+    assert_nothing_is_left(late)
+    again = attempt(late.task, keeper)
+    assert (again.status, again.base_commit) == (RunStatus.SUCCEEDED, early.merge_commit), again.detail
+
+
+def test_a_change_outside_of_the_roles_paths_is_refused(keeper: LeaseKeeper) -> None:
+    task = task_of(TaskKind.BUILD, Role.PM, key="guide", order="slow delay=0.02")
+    main = seed(task.project)
+    (queued,) = hand_out(task)
+    supervised = Supervised(queued, keeper)
+    supervised.wait_for_line("tool_use")
+    (run_directory(queued.pk) / "workspace" / "app" / "extra.py").write_text("print()\n")
+
+    run = supervised.join()
+
+    sentence = "app/extra.py is not this role's to change"
+    assert_refused(run, "paths_refused", sentence, main=main)
+    assert is_ready_again(task, attempts=1)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        ("", "manifest_missing"),
+        ('[commands]\ntest = "python3 -m unittest discover -s tests -t ."\n', "start_missing"),
+        (PRODUCT["eklavya.toml"].replace("python3 -m app", "true"), "start_failed"),
+    ],
+)
+def test_a_product_that_does_not_start_is_refused(keeper: LeaseKeeper, manifest: str, reason: str) -> None:
+    task = task_of(TaskKind.BUILD, Role.PM, key="guide")
+    files = {path: text for path, text in PRODUCT.items() if path != "eklavya.toml"}
+    main = seed(task.project, files | ({"eklavya.toml": manifest} if manifest else {}))
+
+    run = attempt(task, keeper)
+
+    assert_refused(run, reason, "", main=main)
+    assert is_ready_again(task, attempts=1)
+
+
+def test_a_demo_of_nothing_is_refused(keeper: LeaseKeeper) -> None:
+    task = task_of(TaskKind.DEMO)
+    main = seed(task.project, builder.build_app(BRIEF, []))
+
+    run = attempt(task, keeper)
+
+    assert_refused(run, "no_change", "nothing was changed", main=main)
