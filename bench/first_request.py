@@ -17,7 +17,7 @@ from tempfile import mkdtemp
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.installation import installation  # noqa: E402
+from bench.installation import installation
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     ours, floor = (statistics.median(column) for column in zip(*rounds, strict=True))
     ratios = sorted(one / other for one, other in rounds)
     sys.stdout.write(
-        f"{options.runtime}: {len(rounds)} rounds, median {ours * 1000:.0f} ms against a floor of {floor * 1000:.0f} ms\n"
+        f"{options.runtime}: {len(rounds)} rounds, median {ours * 1000:.0f} ms, floor {floor * 1000:.0f} ms\n"
         f"ratio of medians {ours / floor:.2f}, of rounds: median {statistics.median(ratios):.2f}, "
         f"lowest {ratios[0]:.2f}, highest {ratios[-1]:.2f}\n"
     )

@@ -57,8 +57,8 @@ def _described(outcomes: list[dict[str, Any]]) -> str:
     lost = sum(outcome["runs"].get("lost", 0) for outcome in outcomes)
     cost = sum(Decimal(outcome["cost"]) for outcome in outcomes)
     return (
-        f"{len(outcomes)} delivered in {max(walls):.1f} s, agents or tests at work {statistics.mean(shares):.0%} of it, "
-        f"{lost} runs lost, cost {cost}"
+        f"{len(outcomes)} delivered in {max(walls):.1f} s, agents or tests at work {statistics.mean(shares):.0%} of it,"
+        f" {lost} runs lost, cost {cost}"
     )
 
 
