@@ -2,7 +2,7 @@
 
     python bench/first_request.py [--runtime local|docker] [--rounds 10]
 
-Each round measures both, one after the other, so that noise hits both alike. Ours: from the moment in which the task became
+Each round measures both, one after the other, so that noise hits both alike. Ours: from the moment the task became
 ready to the moment in which the gateway reserved the first request's money. The floor: from starting the launcher of
 the same sandbox, with the same tools and prompt, to the arrival of the first request at a bare server.
 """
