@@ -11,11 +11,12 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+import docker
 import requests
+from docker import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container as RunningContainer
 
-import docker
 from agents.runtimes import docker_network as networks
 from agents.runtimes import docker_options as options
 from agents.runtimes.contract import (
@@ -32,7 +33,6 @@ from agents.runtimes.environment import SDK_VARIABLES, bundled_cli, clean_env, r
 from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable, SandboxBusy, ServiceFailed
 from agents.runtimes.ownership import give, sandbox_user
 from agents.runtimes.processes import About, Launch, ProcessTable, poll, write_private
-from docker import DockerClient
 
 __all__ = ["DockerRuntime"]
 

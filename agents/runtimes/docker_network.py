@@ -10,12 +10,12 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from docker import DockerClient
 from docker.errors import APIError, NotFound
 from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
 from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable
-from docker import DockerClient
 
 __all__ = [
     "SUBNET_PREFIX",
