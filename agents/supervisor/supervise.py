@@ -28,6 +28,7 @@ from agents.supervisor.keeper import LEASE_LOST, WORKER_STOPPING, LeaseKeeper, S
 from agents.supervisor.session import Limits, SessionEnd, drive
 from agents.supervisor.workplace import Workplace
 from agents.workspace.errors import WorkspaceError
+from projects.errors import DomainError
 from projects.roles import Role
 from projects.states import TaskStatus
 
@@ -64,8 +65,7 @@ def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clo
     """Do a run, and leave a truthful end of it. Returns at once when the run is somebody else's."""
     try:
         run = Run.objects.select_related("task").get(pk=run_id)
-        prompt = prompt_for(Role(run.task.role), run.prompt_version_id)
-        run, token = runs.claim_run(run_id, owner=keeper.owner, prompt_version_id=prompt.version_id, now=clock())
+        run, token = runs.claim_run(run_id, owner=keeper.owner, prompt_version_id=_prompt_version(run), now=clock())
     except (LeaseLost, Run.DoesNotExist):
         logger.info("run %s is not for us", run_id)
         return
@@ -83,6 +83,14 @@ def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clo
             patiently(lambda: _fail(run, "platform_error", detail, stop, clock=clock), is_futile=lambda: _is_lost(stop))
         finally:
             workplace.remove(run, runtime)
+
+
+def _prompt_version(run: Run) -> UUID | None:
+    """Return what the run will be told by. Where there is nothing, that is found again, and told, when it is ours."""
+    try:
+        return prompt_for(Role(run.task.role), run.prompt_version_id).version_id
+    except DomainError:
+        return None
 
 
 def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -> None:
