@@ -4,12 +4,13 @@ from pathlib import Path
 import pytest
 
 from agents.actions import recovery
+from agents.models import Agent
 from agents.sandboxes import repository
 from agents.states import RunStatus
 from agents.workspace.values import Author
 from projects.models import Task
 from projects.states import TaskKind, TaskStatus
-from tests.factories import NOW, RunFactory, TaskFactory, WorkerFactory
+from tests.factories import NOW, CheckpointFactory, ProjectFactory, RunFactory, TaskFactory, WorkerFactory
 
 pytestmark = pytest.mark.django_db
 EXPIRED = NOW + timedelta(seconds=31)
@@ -24,6 +25,41 @@ def test_a_run_without_a_lease_is_lost_and_its_task_tried_again_at_once() -> Non
     task = Task.objects.get(pk=run.task_id)
     assert (run.status, run.reason) == (RunStatus.LOST, "lease_expired")
     assert (task.status, task.attempts, task.next_attempt_at) == (TaskStatus.READY, 0, EXPIRED)
+
+
+def test_a_run_that_cannot_be_ended_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, good = RunFactory(status="running"), RunFactory(status="running")
+    # As if somebody had set its agent free by hand: the run cannot end it once more.
+    Agent.objects.filter(pk=broken.agent_id).update(status="terminated")
+
+    assert recovery.end_lost_runs(now=EXPIRED) == [good]
+
+    broken.refresh_from_db()
+    assert broken.status == RunStatus.RUNNING
+
+
+def test_a_task_whose_machine_dies_again_and_again_is_perhaps_why() -> None:
+    task = TaskFactory(status="in_progress")
+    for _ in range(recovery.MAX_LOST):
+        RunFactory(status="lost", task=task)
+    RunFactory(status="running", task=task)
+
+    recovery.end_lost_runs(now=EXPIRED)
+
+    task.refresh_from_db()
+    assert (task.attempts, task.context["failure"]["reason"]) == (1, "lease_expired")
+    assert task.next_attempt_at > EXPIRED
+
+
+def test_a_lost_run_goes_on_from_what_its_agent_saved() -> None:
+    run = RunFactory(status="running")
+    CheckpointFactory(run=run, resume_instructions="")
+    saved = CheckpointFactory(run=run, resume_instructions="Half is done.")
+
+    recovery.end_lost_runs(now=EXPIRED)
+
+    context = Task.objects.get(pk=run.task_id).context
+    assert context == {"checkpoint": saved.file_snapshot, "resume": "Half is done."}
 
 
 def test_a_run_with_a_lease_is_left_alone() -> None:
@@ -63,6 +99,17 @@ def test_a_run_that_moved_main_before_its_supervisor_died_is_completed(tmp_path:
     run.refresh_from_db()  # type: ignore[attr-defined]
     assert run.status == RunStatus.SUCCEEDED  # type: ignore[attr-defined]
     assert Task.objects.get(pk=run.task_id).status == TaskStatus.COMPLETED  # type: ignore[attr-defined]
+
+
+def test_a_run_that_moved_main_for_a_cancelled_task_ends_with_it(tmp_path: Path) -> None:
+    run = merged_run(tmp_path, merged=True)
+    Task.objects.filter(pk=run.task_id).update(status="cancelled")  # type: ignore[attr-defined]
+
+    recovery.end_lost_runs(now=EXPIRED)
+
+    run.refresh_from_db()  # type: ignore[attr-defined]
+    assert (run.status, run.reason) == (RunStatus.CANCELLED, "cancelled")  # type: ignore[attr-defined]
+    assert run.merge_commit[:12] in run.detail  # type: ignore[attr-defined]
 
 
 def test_a_run_that_died_before_it_moved_main_is_lost(tmp_path: Path) -> None:
@@ -111,3 +158,24 @@ def test_nobody_is_asked_while_the_mentor_works() -> None:
     TaskFactory(project=waiting.project, kind=TaskKind.MENTOR, context={"asking_task": str(waiting.pk)})
 
     assert recovery.escalate_unanswered(now=NOW) == 0
+
+
+@pytest.mark.parametrize(("status", "reason"), [("paused", "paused"), ("cancelled", "cancelled"), ("building", "")])
+def test_runs_of_projects_where_nothing_should_run_are_asked_to_stop(status: str, reason: str) -> None:
+    run = RunFactory(status="running", task=TaskFactory(status="in_progress", project=ProjectFactory(status=status)))
+
+    assert recovery.stop_unwanted(now=NOW) == (1 if reason else 0)
+    assert recovery.stop_unwanted(now=NOW) == 0
+
+    run.refresh_from_db()
+    assert run.stop_requested == reason
+
+
+def test_a_project_that_is_built_and_not_delivered_is_found() -> None:
+    built = TaskFactory(status="completed", completed_at=NOW).project
+    half = TaskFactory(status="completed", completed_at=NOW).project
+    TaskFactory(project=half)
+    TaskFactory(status="completed", completed_at=NOW, project=ProjectFactory(status="complete"))
+
+    assert recovery.undelivered(now=NOW + timedelta(seconds=29)) == []
+    assert recovery.undelivered(now=NOW + timedelta(seconds=31)) == [built.pk]

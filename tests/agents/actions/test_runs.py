@@ -8,7 +8,7 @@ from agents.errors import LeaseLost, UnknownToken
 from agents.models import Run
 from agents.queries import run_by_token
 from agents.states import ACTIVE_RUN, AgentStatus, RunStatus
-from projects.errors import IllegalTransition
+from projects.errors import IllegalTransition, StaleState
 from projects.ids import new_id
 from projects.models import AuditLog
 from projects.states import TaskStatus
@@ -99,6 +99,26 @@ def test_fail_that_does_not_count_uses_no_attempt() -> None:
 
     run.task.refresh_from_db()
     assert (run.task.attempts, run.task.next_attempt_at) == (0, NOW)
+
+
+def test_fail_of_the_work_itself_begins_anew_and_not_from_what_was_saved() -> None:
+    context = {"checkpoint": "refs/eklavya/checkpoints/r/1", "resume": "Half is done."}
+    run = RunFactory(status="evaluating", task=TaskFactory(status="review", context=context))
+
+    runs.fail(run, Ending(RunStatus.FAILED, "tests_failed", "2 failed"), now=NOW)
+
+    run.task.refresh_from_db()
+    assert run.task.context == {"checkpoint": None, "resume": None}
+
+
+def test_begin_merge_is_refused_when_the_task_was_cancelled() -> None:
+    run = RunFactory(status="evaluating", task=TaskFactory(status="cancelled"))
+
+    with pytest.raises(StaleState):
+        runs.begin_merge(run, merge_commit="a" * 40, now=NOW)
+
+    run.refresh_from_db()
+    assert (run.status, run.merge_commit) == (RunStatus.EVALUATING, "")
 
 
 def test_fail_blocks_the_task_when_its_attempts_are_used_up() -> None:

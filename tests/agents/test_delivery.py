@@ -1,0 +1,127 @@
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from pytest_django import Settings
+
+from agents import delivery, sandboxes
+from agents.models import Agent, Verification
+from agents.sandboxes import repository, runtime
+from projects.models import Project, Task
+from projects.states import ProjectStatus
+from tests.agents.supervisor.line import seed
+from tests.factories import AgentFactory, ProjectFactory, TaskFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _local(settings: Settings, tmp_path: Path) -> Iterator[None]:
+    settings.EKLAVYA_VAR = tmp_path
+    settings.EKLAVYA_RUNTIME = "local"
+    sandboxes.choice.cache_clear()
+    yield
+    sandboxes.choice.cache_clear()
+
+
+def built() -> Project:
+    project: Project = ProjectFactory(status="building")
+    TaskFactory(project=project, status="completed")
+    return project
+
+
+def deliver(project: Project) -> Project:
+    delivery.deliver(project.pk, clock=timezone.now)
+    project.refresh_from_db()
+    return project
+
+
+def test_a_built_project_that_works_is_complete() -> None:
+    project = built()
+    agent = AgentFactory(project=project)
+    commit = seed(project)
+
+    deliver(project)
+
+    assert (project.status, project.delivered_commit) == (ProjectStatus.COMPLETE, commit)
+    seen = Verification.objects.get(project=project)
+    assert (seen.purpose, seen.passed, seen.commit, seen.run) == ("delivery", True, commit, None)
+    assert Agent.objects.get(pk=agent.pk).status == "terminated"
+    assert runtime().list_sandboxes() == ()
+
+
+def test_a_built_project_that_does_not_work_is_paused_with_the_reason() -> None:
+    project = built()
+    seed(project, {"docs/notes.md": "No application.\n"})
+
+    deliver(project)
+
+    assert (project.status, project.paused_from) == (ProjectStatus.PAUSED, ProjectStatus.BUILDING)
+    assert project.status_reason.startswith("The delivery check failed: ")
+    assert not Verification.objects.get(project=project).passed
+
+
+@pytest.mark.parametrize("status", ["planning", "demo", "paused", "cancelled", "archived"])
+def test_a_project_that_is_not_being_built_is_left_alone(status: str) -> None:
+    project = ProjectFactory(status=status)
+
+    assert deliver(project).status == status
+    assert not Verification.objects.exists()
+
+
+def test_a_project_with_work_to_do_is_left_alone() -> None:
+    project = built()
+    TaskFactory(project=project)
+
+    assert deliver(project).status == ProjectStatus.BUILDING
+    assert not Verification.objects.exists()
+
+
+def test_a_project_is_delivered_once() -> None:
+    project = built()
+    seed(project)
+    deliver(project)
+
+    deliver(project)
+
+    assert Verification.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_at_once_one_looks() -> None:
+    project = built()
+    seed(project)
+
+    def work() -> None:
+        try:
+            delivery.deliver(project.pk, clock=timezone.now)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    project.refresh_from_db()
+    assert project.status == ProjectStatus.COMPLETE, project.status_reason
+    assert Verification.objects.count() == 1
+
+
+def test_a_project_cancelled_while_it_was_looked_at_stays_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = built()
+    seed(project)
+    commit = repository(project.pk).head()
+    read = Project.objects.get(pk=project.pk)
+    Project.objects.filter(pk=project.pk).update(status="cancelled")
+    Task.objects.filter(project=project).update(reason="")
+
+    delivery._look(read, clock=timezone.now)
+
+    project.refresh_from_db()
+    assert (project.status, project.delivered_commit) == (ProjectStatus.CANCELLED, "")
+    assert Verification.objects.get().commit == commit

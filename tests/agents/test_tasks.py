@@ -1,0 +1,142 @@
+"""The Celery tasks, called as functions: each asks rows and calls one thing. The broker is real, nobody listens."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from agents import sandboxes, tasks
+from agents.models import Run, Worker
+from agents.sandboxes import runtime
+from agents.states import RunStatus, WorkerStatus
+from agents.supervisor.keeper import WORKER_STOPPING
+from eklavya.celery import app
+from projects.states import TaskStatus
+from tests.agents.supervisor.line import wait_until
+from tests.factories import NOW, ProjectFactory, RunFactory, TaskFactory, WorkerFactory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _local(settings: Settings, tmp_path: Path) -> Iterator[None]:
+    settings.EKLAVYA_VAR = tmp_path
+    settings.EKLAVYA_RUNTIME = "local"
+    sandboxes.choice.cache_clear()
+    tasks.keeper.cache_clear()
+    yield
+    if tasks.keeper.cache_info().currsize:
+        tasks.keeper().close()
+    tasks.keeper.cache_clear()
+    sandboxes.choice.cache_clear()
+
+
+@pytest.fixture
+def _empty_queues() -> None:
+    messages()
+
+
+def messages() -> list[tuple[str, str, dict[str, str]]]:
+    """Return what lies in the queues: queue, task, arguments."""
+    found = []
+    with app.connection_for_read() as broker:
+        for queue in app.amqp.queues:
+            while (message := broker.default_channel.basic_get(queue, no_ack=True)) is not None:
+                found.append((queue, message.headers["task"], message.decode()[1]))
+    return found
+
+
+@pytest.mark.usefixtures("_empty_queues")
+def test_dispatch_sends_each_run_to_its_workers_queue(settings: Settings) -> None:
+    WorkerFactory(queue=settings.EKLAVYA_WORKER_QUEUE)
+    task = TaskFactory(next_attempt_at=NOW)
+
+    tasks.dispatch()
+
+    (run,) = task.runs.all()
+    expected = (settings.EKLAVYA_WORKER_QUEUE, "agents.tasks.supervise_run", {"run_id": str(run.pk)})
+    assert expected in messages()
+
+
+@pytest.mark.usefixtures("_empty_queues")
+def test_sweep_finds_what_was_left_behind() -> None:
+    silent = WorkerFactory(heartbeat_at=timezone.now() - timedelta(minutes=5))
+    lost = RunFactory(status="running", lease_until=timezone.now() - timedelta(minutes=1))
+    unasked = RunFactory(
+        status="running",
+        lease_until=timezone.now() + timedelta(minutes=1),
+        task=TaskFactory(status="in_progress", project=ProjectFactory(status="paused", paused_from="building")),
+    )
+    built = TaskFactory(status="completed", completed_at=NOW)
+
+    tasks.sweep()
+
+    assert Worker.objects.get(pk=silent.pk).status == WorkerStatus.OFFLINE
+    assert Run.objects.get(pk=lost.pk).status == RunStatus.LOST
+    assert Run.objects.get(pk=unasked.pk).stop_requested == "paused"
+    assert ("agents.tasks.deliver", {"project_id": str(built.project_id)}) in [one[1:] for one in messages()]
+
+
+def test_sweep_twice_is_as_once() -> None:
+    lost = RunFactory(status="running", lease_until=timezone.now() - timedelta(minutes=1))
+
+    tasks.sweep()
+    tasks.sweep()
+
+    lost.task.refresh_from_db()
+    assert (lost.task.status, lost.task.attempts) == (TaskStatus.READY, 0)
+
+
+def test_stop_runs_asks_the_projects_runs_alone() -> None:
+    run, other = RunFactory(status="running"), RunFactory(status="running")
+
+    tasks.stop_runs(project_id=str(run.project_id), reason="paused")
+
+    assert Run.objects.get(pk=run.pk).stop_requested == "paused"
+    assert Run.objects.get(pk=other.pk).stop_requested == ""
+
+
+@pytest.mark.usefixtures("_empty_queues")
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_announces_itself_beats_and_signs_off(settings: Settings) -> None:
+    tasks.announce_worker()
+
+    worker = Worker.objects.get(name=settings.EKLAVYA_WORKER_NAME)
+    assert (worker.status, worker.queue, worker.runtime) == ("online", settings.EKLAVYA_WORKER_QUEUE, "local")
+    assert worker.info["isolated"] is False
+    since = worker.heartbeat_at
+    wait_until(lambda: Worker.objects.filter(pk=worker.pk, heartbeat_at__gt=since).exists())
+
+    with tasks.keeper().hold(worker.pk) as stop:
+        tasks.retire_worker()
+        assert stop.reason == WORKER_STOPPING
+        tasks.keeper().beat_once()
+
+    worker.refresh_from_db()
+    assert worker.status == WorkerStatus.OFFLINE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_supervise_run_of_somebody_elses_run_does_nothing() -> None:
+    run = RunFactory(status="running", lease_owner="elsewhere")
+
+    tasks.supervise_run(run_id=str(run.pk))
+
+    run.refresh_from_db()
+    assert (run.status, run.lease_owner) == (RunStatus.RUNNING, "elsewhere")
+    assert runtime().list_sandboxes() == ()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_supervise_run_of_a_role_without_a_prompt_says_so() -> None:
+    run = RunFactory()
+
+    tasks.supervise_run(run_id=str(run.pk))
+
+    run.refresh_from_db()
+    run.task.refresh_from_db()
+    assert (run.status, run.reason) == (RunStatus.FAILED, "platform_error")
+    assert "has no active prompt" in run.task.detail
