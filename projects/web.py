@@ -49,6 +49,11 @@ def get_project(project_id: UUID) -> Project:
     return project
 
 
+def asked_for(request: HttpRequest, name: str, *, max_chars: int) -> str:
+    """Return what the address asks for under this name, fit for the database."""
+    return request.GET.get(name, "").replace("\x00", "").strip()[:max_chars]
+
+
 def refusal(check: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> str:
     """Return the sentence with which `check_can_…` refuses, or an empty one when it does not."""
     try:

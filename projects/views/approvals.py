@@ -50,7 +50,7 @@ def _decide(request: PageRequest, found: Approval) -> HttpResponse:
     try:
         check_can_decide(request.user, found)
         if not form.is_valid():
-            raise InvalidDecision("Choose one of the buttons.")
+            raise InvalidDecision(_wrong(form))
         decision = actions.Decision(form.cleaned_data["option"], form.cleaned_data["comment"], form.answers)
         actions.decide(found.pk, decision, by=Actor.person(request.user), now=timezone.now())
     except DomainError as error:
@@ -62,6 +62,15 @@ def _decide(request: PageRequest, found: Approval) -> HttpResponse:
     if following is not None and request.POST.get("stay"):
         return redirect("approval", following.pk)
     return redirect("project", found.project_id)
+
+
+def _wrong(form: DecisionForm) -> str:
+    if "option" in form.errors:
+        return "Choose one of the buttons."
+    name = next(iter(form.errors))
+    limit = getattr(form.fields[name], "max_length", 0)
+    what = "comment" if name == "comment" else "answer"
+    return f"The {what} cannot be used: write at most {limit:,} characters of text."
 
 
 def _render(

@@ -9,7 +9,7 @@ from projects import pages
 from projects.models import AuditChain, AuditLog
 from projects.models.audit import ACCOUNT_CHAIN
 from projects.views.project import tab
-from projects.web import Page, PageRequest, get_project, page_of, render_page
+from projects.web import Page, PageRequest, asked_for, get_project, page_of, render_page
 
 SUBJECTS = ("project", "task", "run", "approval", "plan", "demo", "agent", "budget", "chat", "notification")
 
@@ -51,7 +51,7 @@ def project_audit(request: PageRequest, project_id: UUID) -> HttpResponse:
 
 
 def _filters(request: PageRequest) -> tuple[str, str]:
-    return request.GET.get("action", "")[:64], request.GET.get("actor", "")[:150]
+    return asked_for(request, "action", max_chars=64), asked_for(request, "actor", max_chars=150)
 
 
 def _page(request: PageRequest, project_id: UUID | None, action: str, actor: str) -> Page[AuditLog]:

@@ -18,7 +18,7 @@ from projects.models import Notification, Project
 from projects.permissions import check_can_work
 from projects.queries import open_approvals, unread_notifications
 from projects.states import ACTIVE_PROJECT, ProjectStatus
-from projects.web import PageRequest, act, page_of, render_page
+from projects.web import PageRequest, act, asked_for, page_of, render_page
 
 _OPEN = [*ACTIVE_PROJECT, ProjectStatus.PAUSED]
 _FILTERS: dict[str, tuple[str, list[str]]] = {
@@ -83,7 +83,7 @@ def projects(request: PageRequest) -> HttpResponse:
     found: QuerySet[Project] = Project.objects.all()
     if chosen in _FILTERS:
         found = found.filter(status__in=_FILTERS[chosen][1])
-    if text := request.GET.get("q", "").strip()[:100]:
+    if text := asked_for(request, "q", max_chars=100):
         found = found.filter(name__icontains=text)
     page = page_of(found, request, size=30)
     context = {

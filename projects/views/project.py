@@ -39,7 +39,10 @@ def tab(request: PageRequest, project: Project, name: str, **context: Any) -> di
 @require_GET
 def project(request: PageRequest, project_id: UUID) -> HttpResponse:
     """Overview: the conversation, and beside it what it led to."""
-    found = get_project(project_id)
+    return _overview(request, get_project(project_id), MessageForm())
+
+
+def _overview(request: PageRequest, found: Project, form: MessageForm, *, status: int = 200) -> HttpResponse:
     page = page_of(found.chat.select_related("approval"), request, keys=("id",), size=40)
     messages: list[ChatMessage] = page.items[::-1]
     shown, _ = pages.shown_plan(found, "")
@@ -49,7 +52,7 @@ def project(request: PageRequest, project_id: UUID) -> HttpResponse:
         "project",
         page=page,
         chat=messages,
-        form=MessageForm(),
+        form=form,
         write_refusal=refusal(check_can_write, request.user, found),
         requirements=list(found.requirements.all()),
         plan=shown,
@@ -57,7 +60,7 @@ def project(request: PageRequest, project_id: UUID) -> HttpResponse:
         progress=queries.progress(found),
         row=pages.rows([found])[0],
     )
-    return render_page(request, "projects/overview.html", context)
+    return render_page(request, "projects/overview.html", context, status=status)
 
 
 @require_POST
@@ -67,8 +70,9 @@ def say(request: PageRequest, project_id: UUID) -> HttpResponse:
     found = get_project(project_id)
     check_can_write(request.user, found)
     form = MessageForm(request.POST)
-    if form.is_valid():
-        chat.post_message(found, form.cleaned_data["body"], by=Actor.person(request.user), now=timezone.now())
+    if not form.is_valid():
+        return _overview(request, found, form, status=422)
+    chat.post_message(found, form.cleaned_data["body"], by=Actor.person(request.user), now=timezone.now())
     return redirect("project", project_id)
 
 
