@@ -76,7 +76,7 @@ def _changes(store: Repository, commit: str, base: str) -> dict[str, Any]:
     files, is_long = diffs.parse(difference.text)
     stat = store.diff_stat(base, entry.commit)
     return context | {
-        "base": base,
+        "since": base,
         "files": files,
         "is_cut": is_long or difference.truncated,
         "count": len(stat),

@@ -148,7 +148,7 @@ def test_a_run_leads_to_its_change_since_its_base(admin_in: Client, project: Pro
 
     assert f"?commit={commit}&amp;base={base}" in shown
     assert "b.txt" in page
-    assert "rename" not in page
+    assert f"<code>{base[:8]}</code> to <code>{commit[:8]}</code>" in page
 
 
 def test_the_first_commit_has_nothing_before_it(admin_in: Client, project: Project) -> None:
