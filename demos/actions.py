@@ -223,6 +223,8 @@ def expire_demo(demo: Demo, *, reason: Reason = Reason.NOT_DECIDED, now: datetim
     Raises IllegalTransition when it was decided or has ended.
     """
     with audit.journal(by=by, now=now) as journal:
+        # The project first, as whoever decides does: else this and a decision could wait for each other.
+        Project.objects.select_for_update(no_key=True).get(pk=demo.project_id)
         step(demo, DemoStatus.EXPIRED, table=DEMO_TRANSITIONS, reason=reason.value, detail="")
         details = {"number": demo.demo_number, "reason": reason.value}
         journal.add("demo.expired", project_id=demo.project_id, obj=demo, details=details)

@@ -28,7 +28,7 @@ class BriefForm(forms.Form):
     )
     client_name = forms.CharField(label="Client", required=False, max_length=255)
     budget_limit = forms.DecimalField(
-        label="Budget, USD", required=False, min_value=Decimal(0), max_digits=14, decimal_places=2
+        label="Budget, USD", required=False, min_value=Decimal(0), max_digits=10, decimal_places=2
     )
 
 
