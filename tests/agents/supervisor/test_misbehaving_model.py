@@ -64,7 +64,7 @@ def test_a_stream_that_stalls_is_ended(keeper: LeaseKeeper, settings: Settings) 
     assert_failed(quick("stall after=1"), keeper, "stalled", "said nothing for 2 seconds")
 
 
-@pytest.mark.parametrize("order", ["429 for=600", "529 times=1000", "garbage times=1000", "cut times=1000"])
+@pytest.mark.parametrize("order", ["429 times=1000", "529 times=1000", "cut times=1000"])
 def test_what_does_not_pass_ends_within_the_time(
     keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
@@ -73,6 +73,11 @@ def test_what_does_not_pass_ends_within_the_time(
     SquadMember.objects.update(max_minutes=1)
 
     assert_failed(task, keeper, "wall_clock", "did not finish within")
+
+
+@pytest.mark.parametrize(("order", "sentence"), [("429 for=600", "rate limit"), ("garbage times=1000", "API Error")])
+def test_what_the_cli_does_not_wait_for_ends_at_once(keeper: LeaseKeeper, order: str, sentence: str) -> None:
+    assert_failed(quick(order), keeper, "model_error", sentence)
 
 
 def test_endless_tool_calls_are_ended_by_the_gateway(keeper: LeaseKeeper) -> None:
