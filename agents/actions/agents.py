@@ -25,27 +25,40 @@ def spawn_agents(projects: Iterable[UUID], *, by: Actor, now: datetime) -> None:
         .select_related("squad__project")
         .order_by("role")
     )
+    named = [(member, _name(member, number)) for member in members for number in range(1, member.count + 1)]
     with audit.journal(by=by, now=now) as journal:
-        for member in members:
-            for number in range(1, member.count + 1):
-                _spawn(journal, member, number)
+        made = Agent.objects.bulk_create(
+            Agent(
+                id=new_id(),
+                project=member.squad.project,
+                member=member,
+                agent_type=member.role,
+                name=name,
+                created_at=now,
+            )
+            for member, name in named
+        )
+        # All at once, by the same steps as one agent: a squad is called in while its first task waits.
+        for old, new in ((AgentStatus.SPAWN, AgentStatus.INIT), (AgentStatus.INIT, AgentStatus.READY)):
+            assert new in AGENT_TRANSITIONS[old]
+            Agent.objects.filter(pk__in=[agent.pk for agent in made], status=old).update(status=new)
+        for agent in made:
+            _record_spawn(journal, agent)
 
 
-def _spawn(journal: audit.Journal, member: SquadMember, number: int) -> None:
-    name = f"{member.role}-{number}" if member.count > 1 else member.role
-    project = member.squad.project
-    agent = Agent.objects.create(
-        id=new_id(), project=project, member=member, agent_type=member.role, name=name, created_at=journal.now
-    )
-    step(agent, AgentStatus.INIT, table=AGENT_TRANSITIONS)
-    step(agent, AgentStatus.READY, table=AGENT_TRANSITIONS)
-    payload = {"projectId": project.pk, "agentId": agent.pk, "agentType": agent.agent_type}
+def _name(member: SquadMember, number: int) -> str:
+    return f"{member.role}-{number}" if member.count > 1 else member.role
+
+
+def _record_spawn(journal: audit.Journal, agent: Agent) -> None:
+    assert agent.member is not None
+    payload = {"projectId": agent.project_id, "agentId": agent.pk, "agentType": agent.agent_type}
     journal.add(
         "agent.spawned",
-        project_id=project.pk,
+        project_id=agent.project_id,
         agent_id=agent.pk,
         obj=agent,
-        details={"name": name, "model": member.model},
+        details={"name": agent.name, "model": agent.member.model},
         event=Event(AGENT_SPAWNED, payload),
     )
 

@@ -186,10 +186,10 @@ async def _hang_up(client: ClaudeSDKClient, kill: Callable[[], None], *, grace_s
 async def _talk(session: _Session, client: ClaudeSDKClient) -> SessionEnd:
     """Start the CLI, say the first message, and listen until there is nothing more to say."""
     limits = session.limits
-    prompt = await in_thread(first_message, session.run)
     try:
         async with asyncio.timeout(limits.stall_s):
-            await client.connect()
+            # The message is made while the process starts.
+            prompt, _ = await asyncio.gather(in_thread(first_message, session.run), client.connect())
             await client.query(prompt)
         messages = client.receive_messages()
         while True:
