@@ -35,6 +35,8 @@ class Events(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channels has 
             await self.close(NO_SUCH_PROJECT)
         else:
             await self.channel_layer.group_add(self.group, self.channel_name)
+            # What happened between the page's first byte and this moment reached nobody: the page asks again.
+            await self.send_json({"type": "hello"})
 
     async def disconnect(self, code: int) -> None:
         """Leave the group."""

@@ -54,7 +54,6 @@ class Live {
     this.attempt = 0;
     this.lostAt = null;
     this.timer = null;
-    this.wasOpen = false;
     this.changed = makeCoalescer((types) => dispatch("eklavya:change", { types }));
   }
 
@@ -62,18 +61,8 @@ class Live {
     clearTimeout(this.timer);
     this.timer = null;
     this.socket = new WebSocket(this.url);
-    this.socket.addEventListener("open", () => this.opened());
     this.socket.addEventListener("message", (event) => this.received(event.data));
     this.socket.addEventListener("close", (event) => this.closed(event));
-  }
-
-  opened() {
-    // Whatever was sent while we were away is gone: ask for everything again.
-    if (this.wasOpen || this.lostAt) this.changed("reconnect");
-    this.wasOpen = true;
-    this.attempt = 0;
-    this.lostAt = null;
-    showConnection("live");
   }
 
   received(data) {
@@ -84,9 +73,20 @@ class Live {
       return;
     }
     if (typeof message?.type !== "string") return;
+    if (message.type === "hello") this.listening();
     dispatch(`eklavya:${message.type}`, message.payload ?? {});
     // A growing transcript fetches its own tail; the page around it need not move for each line.
     if (message.type !== "run:events") this.changed(message.type);
+  }
+
+  /**
+   * From now on nothing is missed. What happened since the page was rendered, or while the connection was lost, was:
+   * the hello is news like any other, so everything is asked for again.
+   */
+  listening() {
+    this.attempt = 0;
+    this.lostAt = null;
+    showConnection("live");
   }
 
   closed(event) {
@@ -120,7 +120,8 @@ export function startLive() {
     live.hurry();
     live.changed("visible");
   });
-  // Leaving closes the socket in an orderly way and keeps the page in the back/forward cache.
-  addEventListener("pagehide", () => live.socket.close(1000));
+  // Leaving closes the socket in an orderly way and keeps the page in the back/forward cache. One that is not open
+  // yet ends with the page; to close it would be reported as an error.
+  addEventListener("pagehide", () => live.socket.readyState === WebSocket.OPEN && live.socket.close(1000));
   addEventListener("pageshow", (event) => event.persisted && live.connect());
 }
