@@ -2,20 +2,27 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Timer
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+LINK = re.compile(r"http\S+/login/link/\S+")
 LIMIT_S = 600
+START_S = 180
+STOP_S = 90
+COMMAND_S = 60
 
 
 def free_ports(count: int) -> list[int]:
@@ -36,10 +43,7 @@ class Installation:
 
     def rehearse(self, *arguments: str, watch: Callable[[dict[str, Any]], None] = lambda news: None) -> "Rehearsed":
         """Run `manage.py rehearse --json`, showing each piece of news to `watch`, and return how it ended."""
-        command = [sys.executable, "manage.py", "rehearse", "--json", "--timeout", str(LIMIT_S), *arguments]
-        with subprocess.Popen(
-            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process:
+        with self._started("rehearse", "--json", "--timeout", str(LIMIT_S), *arguments) as process:
             assert process.stdout
             assert process.stderr
             try:
@@ -49,6 +53,38 @@ class Installation:
             finally:
                 process.send_signal(signal.SIGTERM)
         return Rehearsed(code, [line for line in lines if line["type"] == "outcome"], said)
+
+    @contextmanager
+    def running(self) -> Iterator["Portal"]:
+        """Have `manage.py run` at work, from the moment when it shows where to sign in until it has stopped."""
+        log = self.var.parent / "run.log"
+        with log.open("w") as errors, self._started("run", stderr=errors) as process:
+            too_late = Timer(START_S, process.kill)
+            too_late.start()
+            try:
+                assert process.stdout
+                link = next((found[0] for line in process.stdout if (found := LINK.search(line))), "")
+                too_late.cancel()
+                assert link, f"no sign-in link was shown:\n{log.read_text()}"
+                yield Portal(self, link)
+            finally:
+                too_late.cancel()
+                process.send_signal(signal.SIGTERM)
+                process.communicate(timeout=STOP_S)
+        assert process.returncode == 0, log.read_text()
+
+    def manage(self, *arguments: str) -> str:
+        """Run a command in this installation, and return what it said."""
+        with self._started(*arguments, stderr=subprocess.STDOUT) as process:
+            said, _ = process.communicate(timeout=COMMAND_S)
+        assert process.returncode == 0, said
+        return said
+
+    def _started(self, *arguments: str, stderr: Any = subprocess.PIPE) -> subprocess.Popen[str]:
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.Popen(
+            command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
 
     def _watched(self, lines: Any, watch: Callable[[dict[str, Any]], None]) -> Iterator[str]:
         for line in lines:
@@ -60,6 +96,25 @@ class Installation:
         record = json.loads((self.var / "run" / "eklavya.json").read_text())
         pid: int = record["processes"][name]["pid"]
         return pid
+
+
+@dataclass
+class Portal:
+    """A running installation, and the sign-in link that its screen showed."""
+
+    installation: Installation
+    first_link: str
+
+    @property
+    def url(self) -> str:
+        """Where it answers, without a slash at the end."""
+        return self.first_link.partition("/login/")[0]
+
+    def new_link(self) -> str:
+        """Return another sign-in link: a second `manage.py run` prints one and ends."""
+        found = LINK.search(self.installation.manage("run"))
+        assert found
+        return found[0]
 
 
 @dataclass
@@ -77,26 +132,37 @@ class Rehearsed:
         return outcome
 
 
+def installation_in(directory: Path, runtime: str) -> Installation:
+    """Return an installation below `directory`, on ports that are free now."""
+    web, gateway, rehearsal = free_ports(3)
+    own = {
+        "EKLAVYA_VAR": str(directory / "var"),
+        "EKLAVYA_RUNTIME": runtime,
+        "EKLAVYA_WEB_PORT": str(web),
+        "EKLAVYA_GATEWAY_PORT": str(gateway),
+        "EKLAVYA_REHEARSAL_PORT": str(rehearsal),
+        "EKLAVYA_ENV_FILE": "",
+        "DJANGO_SETTINGS_MODULE": "eklavya.settings",
+    }
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("EKLAVYA_", "DATABASE_URL", "REDIS_URL", "ANTHROPIC_"))
+    }
+    return Installation(directory / "var", inherited | own | {"EKLAVYA_IMAGE": "eklavya-sandbox:latest"})
+
+
 @pytest.fixture
-def install(tmp_path: Path) -> Callable[[str], Installation]:
+def install(fresh_var: Path) -> Callable[[str], Installation]:
     """Make an installation that uses the given runtime."""
+    return lambda runtime: installation_in(fresh_var.parent, runtime)
 
-    def make(runtime: str) -> Installation:
-        web, gateway, rehearsal = free_ports(3)
-        own = {
-            "EKLAVYA_VAR": str(tmp_path / "var"),
-            "EKLAVYA_RUNTIME": runtime,
-            "EKLAVYA_WEB_PORT": str(web),
-            "EKLAVYA_GATEWAY_PORT": str(gateway),
-            "EKLAVYA_REHEARSAL_PORT": str(rehearsal),
-            "EKLAVYA_ENV_FILE": "",
-            "DJANGO_SETTINGS_MODULE": "eklavya.settings",
-        }
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("EKLAVYA_", "DATABASE_URL", "REDIS_URL", "ANTHROPIC_"))
-        }
-        return Installation(tmp_path / "var", inherited | own | {"EKLAVYA_IMAGE": "eklavya-sandbox:latest"})
 
-    return make
+@pytest.fixture(scope="module")
+def portal() -> Iterator[Portal]:
+    """The portal of an installation of the module's own, as `make run` starts it."""
+    with (
+        TemporaryDirectory(dir=os.environ["EKLAVYA_TEST_BASE"]) as directory,
+        installation_in(Path(directory), "local").running() as running,
+    ):
+        yield running
