@@ -62,7 +62,7 @@ def test_who_handed_the_work_in_and_then_went_silent_is_finished(keeper: LeaseKe
     # Its third answer, after the ending verb, never comes.
     run, talk = begun("stall after=3")
 
-    end = talk(stall_s=3)
+    end = talk(stall_s=10)
 
     run.refresh_from_db()
     assert run.outcome["verb"] == "task_complete"
