@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator
 
 from tests.e2e.conftest import Portal
 
-pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.cli, pytest.mark.xdist_group("portal")]
+pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.cli, pytest.mark.timeout(900)]
 LIMIT_MS = 180_000
 """How long a person waits for agents."""
 PHONE = {"width": 375, "height": 812}
