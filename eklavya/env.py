@@ -23,11 +23,15 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from agents.egress import EgressClass, parse_rules
 from eklavya.services.sockets import postgres_url, valkey_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+
+# Each class has its allow-list in a variable of its own; `internal` reaches nothing.
+EGRESS_LISTS = {one.value: f"EKLAVYA_EGRESS_{one.name}" for one in EgressClass if one is not EgressClass.INTERNAL}
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -91,6 +95,22 @@ class Env(BaseSettings):
     EKLAVYA_GATEWAY_PORT: Port = 8001
     EKLAVYA_REHEARSAL_PORT: Port = 8002
 
+    EKLAVYA_EGRESS_PORT: Port = 8003
+    """Where sandboxes find the proxy to the outside world."""
+
+    EKLAVYA_EGRESS_PACKAGES: str = ""
+    """Allow-lists of the egress classes, in the form that agents/egress.py explains. Empty: nothing."""
+    EKLAVYA_EGRESS_RESEARCH: str = ""
+    EKLAVYA_EGRESS_TEST: str = ""
+    EKLAVYA_EGRESS_METRICS: str = ""
+    EKLAVYA_EGRESS_FULL: str = "*:80+443"
+
+    EKLAVYA_EGRESS_CONNECTIONS: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Most connections that a run holds to the outside world at a time."""
+
+    EKLAVYA_EGRESS_MB: Annotated[int, Field(ge=1)] = 2048
+    """Most megabytes (2^20 bytes) that a run moves to and from the outside world, both ways together."""
+
     EKLAVYA_PUBLIC_URL: str = ""
     """Address of the portal as people type it. Unset: http://127.0.0.1:<web port>."""
 
@@ -145,6 +165,12 @@ class Env(BaseSettings):
             raise ValueError("is shorter than 32 characters; unset it to have one made")
         return value
 
+    @field_validator(*EGRESS_LISTS.values())
+    @classmethod
+    def _check_egress(cls, value: str) -> str:
+        parse_rules(value)
+        return value
+
     @field_validator("EKLAVYA_PUBLIC_URL", "ANTHROPIC_BASE_URL")
     @classmethod
     def _check_http_url(cls, value: str | None) -> str | None:
@@ -154,9 +180,9 @@ class Env(BaseSettings):
 
     @model_validator(mode="after")
     def _check_ports(self) -> "Env":
-        ports = {self.EKLAVYA_WEB_PORT, self.EKLAVYA_GATEWAY_PORT, self.EKLAVYA_REHEARSAL_PORT}
-        if len(ports) < 3:
-            raise ValueError("EKLAVYA_WEB_PORT, EKLAVYA_GATEWAY_PORT and EKLAVYA_REHEARSAL_PORT must differ")
+        names = [f"EKLAVYA_{name}_PORT" for name in ("WEB", "GATEWAY", "REHEARSAL", "EGRESS")]
+        if len({getattr(self, name) for name in names}) < len(names):
+            raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} must differ")
         return self
 
     @property
@@ -181,6 +207,11 @@ class Env(BaseSettings):
             return self.ANTHROPIC_BASE_URL
         rehearsal = f"http://127.0.0.1:{self.EKLAVYA_REHEARSAL_PORT}"
         return rehearsal if self.rehearsal else "https://api.anthropic.com"
+
+    @property
+    def egress(self) -> dict[str, str]:
+        """The allow-list of each egress class, as text."""
+        return {name: getattr(self, variable) for name, variable in EGRESS_LISTS.items()}
 
     @property
     def allowed_hosts(self) -> list[str]:
