@@ -86,6 +86,17 @@ class ProjectAdmin(SettingsAdmin):
         self.do_each(request, queryset, lambda row, by, now: projects.archive_project(row, by=by, now=now))
 
 
+@admin.register(models.Client)
+class ClientAdmin(ShownAdmin):
+    """A client follows from its projects' `client_name`; its limit is a row of billing's budgets."""
+
+    list_display = ("name", "created_at")
+    date_hierarchy = "created_at"
+    ordering = ("name",)
+    text_fields = ("name",)
+    search_help_text = "Name or id"
+
+
 def _said(by: Actor) -> str:
     return f"By {by.name}, in the administration."
 

@@ -37,6 +37,7 @@ from projects.models import (
     AuditChain,
     AuditLog,
     ChatMessage,
+    Client,
     Correction,
     Notification,
     Plan,
@@ -154,6 +155,16 @@ class ProjectFactory(DjangoModelFactory[Project]):
             demo = DemoFactory(project=Project(id=project_id), status=DemoStatus.APPROVED)
             kwargs |= {"approved_demo_id": demo.pk, "approved_demo_commit": demo.commit}
             return super()._create(model_class, *args, **kwargs)
+
+
+class ClientFactory(DjangoModelFactory[Client]):
+    """A client without projects; a project's own follows from its `client_name`."""
+
+    class Meta:
+        model = Client
+
+    name = factory.Sequence("Client {}".format)
+    created_at = NOW
 
 
 class RequirementFactory(DjangoModelFactory[Requirement]):

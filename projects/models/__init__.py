@@ -3,6 +3,7 @@
 from .approval import Approval, Correction
 from .audit import AuditChain, AuditLog
 from .chat import ChatMessage, Notification
+from .client import Client
 from .plan import Plan, Task, TaskDependency
 from .project import Project, Requirement, Squad, SquadMember
 
@@ -11,6 +12,7 @@ __all__ = [
     "AuditChain",
     "AuditLog",
     "ChatMessage",
+    "Client",
     "Correction",
     "Notification",
     "Plan",

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from projects.ids import new_id
+from projects.models.client import Client, follow_name
 from projects.roles import Role
 from projects.states import ACTIVE_PROJECT, PROJECT_TRANSITIONS, ProjectStatus, pairs, values
 
@@ -24,6 +25,15 @@ class Project(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     name = models.CharField(max_length=255)
     client_name = models.CharField(max_length=255, blank=True)
+    client = models.ForeignKey(
+        Client,
+        null=True,
+        blank=True,
+        editable=False,
+        on_delete=models.PROTECT,
+        related_name="projects",
+        help_text="Follows from the client's name.",
+    )
     description = models.TextField(help_text="The client's brief, as it was pasted.")
     status = models.CharField(max_length=16, choices=ProjectStatus, default=ProjectStatus.PLANNING)
     status_reason = models.CharField(max_length=500, blank=True, help_text="Why, in a sentence for people.")
@@ -72,6 +82,7 @@ class Project(models.Model):
         ]
         triggers = [
             pgtrigger.FSM(name="project_fsm", field="status", transitions=pairs(PROJECT_TRANSITIONS)),
+            follow_name(),
         ]
 
     def __str__(self) -> str:
