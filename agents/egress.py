@@ -37,7 +37,7 @@ class EgressClass(StrEnum):
     INTERNAL = "internal"  # the gateway's verbs and model, nothing else: no proxy
     PACKAGES = "packages"  # package registries
     RESEARCH = "research"  # documentation and other reading
-    TEST = "test"  # what tests need, such as a staging server
+    TEST_ONLY = "test_only"  # what tests need, such as a staging server
     METRICS = "metrics"  # where a system's health is read
     FULL = "full"  # every public host on the web's ports, unless the operator narrows it
 

@@ -101,7 +101,7 @@ class Env(BaseSettings):
     EKLAVYA_EGRESS_PACKAGES: str = ""
     """Allow-lists of the egress classes, in the form that agents/egress.py explains. Empty: nothing."""
     EKLAVYA_EGRESS_RESEARCH: str = ""
-    EKLAVYA_EGRESS_TEST: str = ""
+    EKLAVYA_EGRESS_TEST_ONLY: str = ""
     EKLAVYA_EGRESS_METRICS: str = ""
     EKLAVYA_EGRESS_FULL: str = "*:80+443"
 
