@@ -125,6 +125,13 @@ class CloneTooLarge(CloneError):
         super().__init__(f"over the limit {limit} = {allowed}" + (f": {detail}" if detail else ""))
 
 
+class SecretsUnscanned(CloneError):
+    """The change cannot be looked through for keys; it is refused rather than trusted."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the change cannot be checked for secrets: {why}; bring less generated data")
+
+
 class MergeConflict(WorkspaceError):
     """The run's change and main changed the same places."""
 

@@ -9,14 +9,15 @@ All errors are `errors.WorkspaceError`; each method names those it raises beside
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 
-from agents.workspace import checkouts, collecting, history, merging, names, paths, serving
+from agents.workspace import checkouts, collecting, history, merging, names, paths, secrets, serving
 from agents.workspace.errors import RepositoryMissing
 from agents.workspace.git import TRANSFER_S, Git
 from agents.workspace.paths import PathPolicy
+from agents.workspace.secrets import Finding
 from agents.workspace.values import (
     PLATFORM,
     Author,
@@ -107,6 +108,12 @@ class Repository:
         git = self._git
         base, commit = merging.check_commit(git, base), merging.check_commit(git, commit)
         return paths.check_paths(git, base, commit, policy=policy)
+
+    def find_secrets(self, base: str, commit: str, *, known: Mapping[str, str]) -> list[Finding]:
+        """See `secrets.find_secrets`. Raises UnknownCommit."""
+        git = self._git
+        base, commit = merging.check_commit(git, base), merging.check_commit(git, commit)
+        return secrets.find_secrets(git, base, commit, known=known)
 
     def merge(self, run_id: str, message: str, *, author: Author = PLATFORM) -> MergeCandidate:
         """See `merging.merge`. Main does not move."""
