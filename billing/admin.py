@@ -25,6 +25,7 @@ class PriceAdmin(SettingsAdmin):
         "input_per_mtok",
         "output_per_mtok",
         "cache_write_per_mtok",
+        "long_cache_write_per_mtok",
         "cache_read_per_mtok",
         "currency",
     )

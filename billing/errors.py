@@ -9,6 +9,10 @@ class UnknownPrice(DomainError):
     """There is no price for this model."""
 
 
+class InvalidPrices(DomainError):
+    """This table of prices cannot be used."""
+
+
 class NoBudget(DomainError):
     """No budget was opened for this run."""
 

@@ -1,7 +1,8 @@
-"""Prices, budgets, reservations and the ledger. Money is Decimal, in one currency per ledger."""
+"""Prices, budgets, reservations and the ledger. Money is Decimal, all of it in one currency (`CURRENCY`)."""
 
 from decimal import Decimal
 
+import pgtrigger
 from django.db import models
 from django.db.models import F, Q
 
@@ -9,23 +10,31 @@ from projects.ids import new_id
 from projects.models import Project
 from projects.models.audit import append_only
 
+# Of the whole ledger: amounts of two could not be added up. A constraint of each table that holds money.
+CURRENCY = "USD"
 
-def _money(*, default: Decimal | None = None) -> "models.DecimalField[Decimal, Decimal]":
+
+def _one_currency(name: str) -> models.CheckConstraint:
+    return models.CheckConstraint(condition=Q(currency=CURRENCY), name=f"{name}_in_the_ledgers_currency")
+
+
+def _money(*, default: Decimal | None = None, help_text: str = "") -> "models.DecimalField[Decimal, Decimal]":
     """Return a column of money: up to 99,999,999 in steps of a millionth, the price of a fraction of a token."""
     if default is None:
-        return models.DecimalField(max_digits=14, decimal_places=6)
-    return models.DecimalField(max_digits=14, decimal_places=6, default=default)
+        return models.DecimalField(max_digits=14, decimal_places=6, help_text=help_text)
+    return models.DecimalField(max_digits=14, decimal_places=6, default=default, help_text=help_text)
 
 
 class Price(models.Model):
-    """What a model costs from a date on, per million tokens."""
+    """What a model costs from a date (UTC) on, per million tokens. What something was paid by never changes again."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     model = models.CharField(max_length=100, help_text="Model id, without the date suffix.")
     valid_from = models.DateField()
     input_per_mtok = _money()
     output_per_mtok = _money()
-    cache_write_per_mtok = _money()
+    cache_write_per_mtok = _money(help_text="Written to the five-minute cache.")
+    long_cache_write_per_mtok = _money(help_text="Written to the one-hour cache.")
     cache_read_per_mtok = _money()
     currency = models.CharField(max_length=3, default="USD")
 
@@ -37,8 +46,23 @@ class Price(models.Model):
                 condition=Q(input_per_mtok__gte=0)
                 & Q(output_per_mtok__gte=0)
                 & Q(cache_write_per_mtok__gte=0)
+                & Q(long_cache_write_per_mtok__gte=0)
                 & Q(cache_read_per_mtok__gte=0),
                 name="price_not_negative",
+            ),
+            _one_currency("price"),
+        ]
+        triggers = [
+            pgtrigger.Trigger(
+                name="price_no_change_once_used",
+                operation=pgtrigger.Update,
+                when=pgtrigger.Before,
+                func="""
+                    IF EXISTS (SELECT FROM billing_reservation WHERE price_id = OLD.id)
+                        OR EXISTS (SELECT FROM billing_ledgerentry WHERE price_id = OLD.id)
+                    THEN RAISE EXCEPTION 'this price was used: add another one with a later date'; END IF;
+                    RETURN NEW;
+                """,
             ),
         ]
 
@@ -81,6 +105,7 @@ class Budget(models.Model):
                 condition=Q(scope="account", project__isnull=True) | (~Q(scope="account") & Q(project__isnull=False)),
                 name="budget_project_of_scope",
             ),
+            _one_currency("budget"),
         ]
 
     def __str__(self) -> str:
@@ -129,7 +154,8 @@ class Reservation(models.Model):
 class LedgerEntry(models.Model):
     """One immutable line of money. A project's cost is the sum of its `settle` and `adjust` lines.
 
-    No foreign keys but the price: the ledger outlives what it names.
+    Tokens are those of the request by kind, as it was billed (`prices.Usage`): no token is in two columns. `price` is
+    the dated row by which it was. No other foreign keys: the ledger outlives what it names.
     """
 
     class Kind(models.TextChoices):
@@ -143,6 +169,7 @@ class LedgerEntry(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     kind = models.CharField(max_length=8, choices=Kind)
     project_id = models.UUIDField()
+    client_id = models.UUIDField(null=True, blank=True)
     run_id = models.UUIDField(null=True, blank=True)
     agent_id = models.UUIDField(null=True, blank=True)
     request_id = models.UUIDField(help_text="The reservation's id.")
@@ -152,7 +179,8 @@ class LedgerEntry(models.Model):
     price = models.ForeignKey(Price, null=True, blank=True, on_delete=models.PROTECT)
     input_tokens = models.PositiveBigIntegerField(default=0)
     output_tokens = models.PositiveBigIntegerField(default=0)
-    cache_write_tokens = models.PositiveBigIntegerField(default=0)
+    cache_write_tokens = models.PositiveBigIntegerField(default=0, help_text="To the five-minute cache.")
+    long_cache_write_tokens = models.PositiveBigIntegerField(default=0, help_text="To the one-hour cache.")
     cache_read_tokens = models.PositiveBigIntegerField(default=0)
     note = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField()
@@ -170,6 +198,7 @@ class LedgerEntry(models.Model):
                 fields=["request_id"], condition=Q(kind__in=["settle", "release"]), name="ledger_closed_once"
             ),
             models.CheckConstraint(condition=Q(kind="adjust") | Q(amount__gte=0), name="ledger_amount_not_negative"),
+            _one_currency("ledger"),
         ]
         triggers = append_only("ledger")
 

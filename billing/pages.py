@@ -11,6 +11,7 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from billing.models import Budget, LedgerEntry
+from billing.queries import TOKENS
 from projects.models import Project
 
 REAL = Q(kind__in=[LedgerEntry.Kind.SETTLE, LedgerEntry.Kind.ADJUST])
@@ -88,7 +89,7 @@ def ledger(project_id: UUID | None = None) -> QuerySet[LedgerEntry]:
 
 def lines(project_id: UUID) -> QuerySet[LedgerEntry]:
     """Return the lines of a project; `tokens_in` is all that a request sent, from the cache or not."""
-    sent = F("input_tokens") + F("cache_write_tokens") + F("cache_read_tokens")
+    sent = F("input_tokens") + F("cache_write_tokens") + F("long_cache_write_tokens") + F("cache_read_tokens")
     return ledger(project_id).annotate(tokens_in=sent)
 
 
@@ -135,12 +136,7 @@ def _bars(days: Sequence[tuple[str, Decimal]]) -> list[Bar]:
     return bars
 
 
-_TOKENS = {
-    "tokens_in": Sum("input_tokens"),
-    "tokens_out": Sum("output_tokens"),
-    "tokens_written": Sum("cache_write_tokens"),
-    "tokens_read": Sum("cache_read_tokens"),
-}
+_TOKENS = {f"sum_{name}": Sum(name) for name in TOKENS}
 
 
 def _tokens(row: Mapping[str, Any]) -> int:

@@ -10,8 +10,6 @@ from typing import Protocol
 
 _MTOK = Decimal(1_000_000)
 _STEP = Decimal("0.000001")
-# What the one-hour cache costs per token written, in input tokens. Prices list the five-minute cache.
-_LONG_CACHE_FACTOR = 2
 _DATE_SUFFIX = re.compile(r"-\d{8}$")
 
 
@@ -24,6 +22,8 @@ class Rates(Protocol):
     def output_per_mtok(self) -> Decimal: ...
     @property
     def cache_write_per_mtok(self) -> Decimal: ...
+    @property
+    def long_cache_write_per_mtok(self) -> Decimal: ...
     @property
     def cache_read_per_mtok(self) -> Decimal: ...
 
@@ -66,7 +66,7 @@ def worst_case(rates: Rates, *, input_tokens: int, max_tokens: int, long_cache: 
     """
     dearest = max(rates.input_per_mtok, rates.cache_write_per_mtok)
     if long_cache:
-        dearest = max(dearest, _LONG_CACHE_FACTOR * rates.input_per_mtok)
+        dearest = max(dearest, rates.long_cache_write_per_mtok)
     return _round_up(input_tokens * dearest + max_tokens * rates.output_per_mtok)
 
 
@@ -77,7 +77,7 @@ def cost(rates: Rates, usage: Usage) -> Decimal:
         + usage.output_tokens * rates.output_per_mtok
         + usage.cache_write_tokens * rates.cache_write_per_mtok
         + usage.cache_read_tokens * rates.cache_read_per_mtok
-        + usage.long_cache_write_tokens * _LONG_CACHE_FACTOR * rates.input_per_mtok
+        + usage.long_cache_write_tokens * rates.long_cache_write_per_mtok
     )
 
 

@@ -16,6 +16,7 @@ from billing.statements import ACCOUNT_ID
 
 # The lines whose sum is what was spent; the others hold and give back.
 SPENT = (LedgerEntry.Kind.SETTLE, LedgerEntry.Kind.ADJUST)
+TOKENS = ("input_tokens", "output_tokens", "cache_write_tokens", "long_cache_write_tokens", "cache_read_tokens")
 PAGE_SIZE = 100
 
 
@@ -64,7 +65,7 @@ class Share:
 
 def breakdown(project_id: UUID, by: Literal["agent_id", "run_id", "model"]) -> list[Share]:
     """Return a project's cost by agent, run or model, dearest first."""
-    tokens = F("input_tokens") + F("output_tokens") + F("cache_write_tokens") + F("cache_read_tokens")
+    tokens = sum((F(name) for name in TOKENS[1:]), start=F(TOKENS[0]))
     rows = (
         _spent(project_id)
         .values(by)

@@ -36,9 +36,9 @@ WITH held AS (
 ), line AS (
     INSERT INTO billing_ledgerentry
         (id, kind, project_id, run_id, agent_id, request_id, amount, currency, model, price_id, input_tokens,
-        output_tokens, cache_write_tokens, cache_read_tokens, note, created_at)
+        output_tokens, cache_write_tokens, long_cache_write_tokens, cache_read_tokens, note, created_at)
     VALUES (%(line_id)s, 'reserve', %(project_id)s, %(run_id)s, %(agent_id)s, %(id)s, %(amount)s, %(currency)s,
-        %(model)s, %(price_id)s, 0, 0, 0, 0, '', %(now)s)
+        %(model)s, %(price_id)s, 0, 0, 0, 0, 0, '', %(now)s)
 )
 SELECT count(*) FROM held
 """

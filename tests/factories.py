@@ -335,6 +335,7 @@ class PriceFactory(DjangoModelFactory[Price]):
     input_per_mtok = Decimal(3)
     output_per_mtok = Decimal(15)
     cache_write_per_mtok = Decimal("3.75")
+    long_cache_write_per_mtok = Decimal(6)
     cache_read_per_mtok = Decimal("0.30")
 
 

@@ -351,6 +351,7 @@ def test_price_is_added_and_recorded(root: Client) -> None:
         "input_per_mtok": "3",
         "output_per_mtok": "15",
         "cache_write_per_mtok": "3.75",
+        "long_cache_write_per_mtok": "6",
         "cache_read_per_mtok": "0.3",
         "currency": "USD",
     }
@@ -363,7 +364,7 @@ def test_price_is_added_and_recorded(root: Client) -> None:
 def test_price_twice_for_a_date_is_shown_on_its_form(root: Client) -> None:
     price = PriceFactory()
     data = {name: getattr(price, name) for name in ("model", "valid_from", "currency")}
-    data |= dict.fromkeys(["input_per_mtok", "output_per_mtok", "cache_write_per_mtok", "cache_read_per_mtok"], 1)
+    data |= {field.name: 1 for field in Price._meta.fields if field.name.endswith("_per_mtok")}
     assert root.post(url(Price, "add"), data).status_code == 200
     assert not AuditLog.objects.exists()
 

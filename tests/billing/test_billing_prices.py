@@ -13,6 +13,7 @@ class Rates:
     input_per_mtok: Decimal = Decimal(3)
     output_per_mtok: Decimal = Decimal(15)
     cache_write_per_mtok: Decimal = Decimal("3.75")
+    long_cache_write_per_mtok: Decimal = Decimal(6)
     cache_read_per_mtok: Decimal = Decimal("0.30")
 
 

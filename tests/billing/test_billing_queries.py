@@ -17,6 +17,7 @@ pytestmark = pytest.mark.django_db
 
 Reserve = Callable[..., Reservation]
 AGENT = UUID(int=7)
+RATES = ("output_per_mtok", "cache_write_per_mtok", "long_cache_write_per_mtok", "cache_read_per_mtok")
 
 
 def test_price_for_a_dated_id(price: Price) -> None:
@@ -24,7 +25,7 @@ def test_price_for_a_dated_id(price: Price) -> None:
 
 
 def test_price_for_takes_the_newest_that_is_valid(price: Price) -> None:
-    facts = {name: getattr(price, name) for name in ("output_per_mtok", "cache_write_per_mtok", "cache_read_per_mtok")}
+    facts = {name: getattr(price, name) for name in RATES}
     newer = Price.objects.create(model=price.model, valid_from=date(2026, 6, 1), input_per_mtok=2, **facts)
 
     assert queries.price_for(price.model, date(2026, 5, 31)) == price

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from billing import price_table
 from learning.actions import load_prompts
 from projects.actors import Actor
 
@@ -21,14 +22,16 @@ PERIODIC = {
 
 
 class Command(BaseCommand):
-    help = "Make the admin, load the shipped prompts and schedule the periodic work."
+    help = "Make the admin, load the shipped prompts and prices and schedule the periodic work."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do all steps; what is there already stays as it is."""
         with transaction.atomic():
             self._make_admin()
             self._schedule()
-        loaded = load_prompts(by=Actor.system("setup"), now=timezone.now())
+        by, now = Actor.system("setup"), timezone.now()
+        loaded = load_prompts(by=by, now=now)
+        price_table.load(by=by, now=now)
         self.stdout.write(f"{len(loaded)} prompts, {len(PERIODIC)} periodic tasks, admin “{ADMIN}”")
 
     def _make_admin(self) -> None:

@@ -209,6 +209,7 @@ def fill_prices() -> None:
                 "input_per_mtok": factor,
                 "output_per_mtok": 5 * factor,
                 "cache_write_per_mtok": Decimal("1.25") * factor,
+                "long_cache_write_per_mtok": 2 * factor,
                 "cache_read_per_mtok": Decimal("0.1") * factor,
             },
         )
