@@ -14,9 +14,9 @@ from billing.actions import raise_limit
 from billing.errors import InvalidLimit
 from billing.forms import LimitForm
 from projects.actors import Actor
-from projects.permissions import check_can_work
+from projects.permissions import check_can_administer
 from projects.views.project import tab
-from projects.web import PageRequest, act, get_project, page_of, render_page
+from projects.web import PageRequest, act, get_project, page_of, refusal, render_page
 
 CENT = Decimal("0.01")
 
@@ -33,6 +33,7 @@ def project_money(request: PageRequest, project_id: UUID) -> HttpResponse:
         total=pages.total(project.pk),
         by_model=pages.by_model(project.pk),
         page=page_of(pages.lines(project.pk), request),
+        limit_refusal=refusal(check_can_administer, request.user),
         form=LimitForm(initial={"limit": project.budget_limit.quantize(CENT)}),
     )
     return render_page(request, "billing/project_money.html", context)
@@ -42,7 +43,7 @@ def project_money(request: PageRequest, project_id: UUID) -> HttpResponse:
 @act
 def project_limit(request: PageRequest, project_id: UUID) -> HttpResponse:
     """Set the project's limit."""
-    check_can_work(request.user)
+    check_can_administer(request.user)
     form = LimitForm(request.POST)
     if not form.is_valid():
         raise InvalidLimit

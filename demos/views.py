@@ -17,6 +17,7 @@ from demos.models import Demo
 from demos.queries import is_open
 from projects.actors import Actor
 from projects.models import Project
+from projects.permissions import check_can_work
 from projects.queries import open_approvals
 from projects.states import ApprovalKind
 from projects.views.project import tab
@@ -52,6 +53,7 @@ def _about(request: PageRequest, shown: Demo | None) -> dict[str, Any]:
         return {}
     return {
         "asked": open_approvals().filter(kind=ApprovalKind.DEMO, subject_id=shown.pk).first(),
+        "decide_refusal": refusal(check_can_work, request.user),
         "is_open": is_open(shown, timezone.now()),
         "extend": ExtendForm(),
         "may": {verb: refusal(check, request.user, shown) for verb, check in _CHECKS.items()},

@@ -24,6 +24,7 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "django_htmx",
     "pgtrigger",
+    "accounts",
     "projects",
     "billing",
     "agents",

@@ -12,6 +12,7 @@ from celery import signals
 from agents import prompts
 from agents.tasks import announce_worker, deliver, nudge, retire_worker, stop_runs
 from demos.tasks import open_demo_for
+from eklavya import account_log
 from eklavya.tasks import after_run
 from learning import queries as learning
 from projects import events
@@ -26,6 +27,7 @@ Reaction = Callable[[Published], object]
 
 def connect() -> None:
     """Register everything. Idempotent."""
+    account_log.connect()
     prompts.register(_prompt)
     events.subscribe(_tell_browsers)
     events.subscribe(_react)

@@ -4,17 +4,36 @@
 answers with it.
 """
 
+from decimal import Decimal
+
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 
+from accounts.roles import AccountRole
+from accounts.roles import refusal as role_refusal
 from projects.errors import DomainError, NotAllowed, ProjectNotActive
 from projects.models import Approval, Project
-from projects.states import ACTIVE_PROJECT, PROJECT_TRANSITIONS, ApprovalStatus, ProjectStatus
+from projects.states import ACTIVE_PROJECT, PROJECT_TRANSITIONS, ApprovalKind, ApprovalStatus, ProjectStatus
 
 
 def check_can_work(user: AbstractUser) -> None:
-    """Raise NotAllowed unless the user may change anything. Today every active account is an administrator."""
-    if not user.is_active:
-        raise NotAllowed("Your account is switched off.")
+    """Raise NotAllowed unless the user works with projects: an operator or an admin."""
+    if why := role_refusal(user, AccountRole.OPERATOR):
+        raise NotAllowed(why)
+
+
+def check_can_administer(user: AbstractUser) -> None:
+    """Raise NotAllowed unless the user sets limits, people, prompts, workers and keys: an admin."""
+    if why := role_refusal(user, AccountRole.ADMIN):
+        raise NotAllowed(why)
+
+
+def check_can_fund(user: AbstractUser, limit: Decimal | None) -> None:
+    """Raise NotAllowed unless the user may start a project with this limit: more than the usual is an admin's."""
+    check_can_work(user)
+    usual, currency = settings.EKLAVYA_BUDGET_LIMIT, settings.EKLAVYA_CURRENCY
+    if limit is not None and limit > usual and (why := role_refusal(user, AccountRole.ADMIN)):
+        raise NotAllowed(f"More than {usual:,.2f} {currency} for a project is an admin's to give. {why}")
 
 
 def check_can_pause(user: AbstractUser, project: Project) -> None:
@@ -53,8 +72,10 @@ def check_can_write(user: AbstractUser, project: Project) -> None:
 
 
 def check_can_decide(user: AbstractUser, approval: Approval) -> None:
-    """Raise unless the approval is open; the sentence says who was first."""
+    """Raise unless the approval is open; the sentence says who was first. More money is an admin's to give."""
     check_can_work(user)
+    if approval.kind == ApprovalKind.BUDGET:
+        check_can_administer(user)
     if approval.is_open:
         return
     what = ApprovalStatus(approval.status).label.lower()

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -13,7 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from projects import pages
 from projects.actions import approvals as actions
 from projects.actors import Actor
-from projects.errors import DomainError, InvalidDecision
+from projects.errors import DomainError, InvalidDecision, NotAllowed
 from projects.forms import DecisionForm
 from projects.models import Approval, Plan
 from projects.permissions import check_can_decide
@@ -53,6 +54,8 @@ def _decide(request: PageRequest, found: Approval) -> HttpResponse:
             raise InvalidDecision(_wrong(form))
         decision = actions.Decision(form.cleaned_data["option"], form.cleaned_data["comment"], form.answers)
         actions.decide(found.pk, decision, by=Actor.person(request.user), now=timezone.now())
+    except NotAllowed as error:
+        raise PermissionDenied(str(error)) from error
     except DomainError as error:
         # What was typed stays; what changed meanwhile shows.
         found.refresh_from_db()

@@ -15,10 +15,10 @@ from projects.briefs import SAMPLE_BRIEF
 from projects.errors import InvalidBrief
 from projects.forms import BriefForm
 from projects.models import Notification, Project
-from projects.permissions import check_can_work
+from projects.permissions import check_can_fund, check_can_work
 from projects.queries import open_approvals, unread_notifications
 from projects.states import ACTIVE_PROJECT, ProjectStatus
-from projects.web import PageRequest, act, asked_for, page_of, render_page
+from projects.web import PageRequest, act, asked_for, page_of, refusal, render_page
 
 _OPEN = [*ACTIVE_PROJECT, ProjectStatus.PAUSED]
 _FILTERS: dict[str, tuple[str, list[str]]] = {
@@ -42,6 +42,7 @@ def project_new(request: PageRequest) -> HttpResponse:
     form = BriefForm(request.POST)
     if form.is_valid():
         data = form.cleaned_data
+        check_can_fund(request.user, data["budget_limit"])
         draft = NewProject(data["brief"], data["name"], data["client_name"], data["budget_limit"])
         try:
             project = create_project(draft, by=Actor.person(request.user), now=timezone.now())
@@ -57,6 +58,7 @@ def _home(request: PageRequest, form: BriefForm, *, status: int = 200) -> HttpRe
     running = list(pages.running_tasks())
     context = {
         "form": form,
+        "work_refusal": refusal(check_can_work, request.user),
         "sample": SAMPLE_BRIEF,
         "approvals": list(open_approvals()[:12]),
         "news": list(unread_notifications().exclude(level=Notification.Level.ACTION)[:6]),

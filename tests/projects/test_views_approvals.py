@@ -93,7 +93,7 @@ def test_what_was_typed_stays_when_the_option_is_wrong(admin_in: Client) -> None
 def test_who_comes_second_learns_who_was_first(admin_in: Client) -> None:
     asked = asked_plan()
     admin_in.post(reverse("approval", args=[asked.pk]), {"option": "approve"})
-    admin_in.force_login(UserFactory(username="ben"))
+    admin_in.force_login(UserFactory(username="ben", is_superuser=True))
 
     response = admin_in.post(reverse("approval", args=[asked.pk]), {"option": "reject", "comment": "No."})
 

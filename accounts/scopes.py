@@ -1,0 +1,15 @@
+"""What an API key may be used for. A key never does more than its owner's role allows."""
+
+from django.db import models
+
+
+class Scope(models.TextChoices):
+    """The scopes, as they are stored and written in the API's schema."""
+
+    PROJECTS_READ = "projects:read", "See projects, tasks, runs and approvals, and live events"
+    PROJECTS_WRITE = "projects:write", "Start projects, write to squads, pause, resume and cancel"
+    APPROVALS_DECIDE = "approvals:decide", "Take decisions"
+    MONEY_READ = "money:read", "See what was spent"
+    MONEY_WRITE = "money:write", "Raise limits, together with approvals:decide"
+    REPOSITORY_READ = "repository:read", "Clone and download repositories"
+    AUDIT_READ = "audit:read", "Read the audit log"
