@@ -96,6 +96,9 @@ class Run(models.Model):
     stop_requested = models.CharField(
         max_length=32, blank=True, help_text="Why its supervisor is asked to end it: cancelled, paused, over_budget."
     )
+    model_silent_since = models.DateTimeField(
+        null=True, blank=True, help_text="Since when the model's API answers none of its requests; empty once it does."
+    )
     outcome = models.JSONField(default=dict, blank=True, help_text="The ending verb and its arguments.")
     turns = models.PositiveIntegerField(default=0)
     tokens_used = models.PositiveBigIntegerField(default=0)

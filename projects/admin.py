@@ -24,7 +24,7 @@ class RequirementInline(ShownInline):
 
 class MemberInline(ShownInline):
     model = models.SquadMember
-    fields = ("role", "count", "tool", "model", "max_turns", "max_minutes", "max_cost")
+    fields = ("role", "count", "tool", "model", "fallback_model", "max_turns", "max_minutes", "max_cost")
 
 
 class DependencyInline(ShownInline):
@@ -121,7 +121,7 @@ class SquadMemberAdmin(SettingsAdmin):
     text_fields = ("squad__project__name", "model")
     uuid_fields = ("squad_id", "squad__project_id", "prompt_version_id")
     search_help_text = "Name or id of the project, or model"
-    editable = ("model", "prompt_version_id", "max_turns", "max_minutes", "max_cost")
+    editable = ("model", "fallback_model", "prompt_version_id", "max_turns", "max_minutes", "max_cost")
 
     @admin.display(ordering="squad__project__name")
     def project(self, row: models.SquadMember) -> models.Project:

@@ -115,6 +115,9 @@ class SquadMember(models.Model):
     count = models.PositiveSmallIntegerField(default=1)
     tool = models.CharField(max_length=32, default="claude_code")
     model = models.CharField(max_length=100)
+    fallback_model = models.CharField(
+        max_length=100, blank=True, help_text="Asked where the model is overloaded for long. Empty: none."
+    )
     prompt_version_id = models.UUIDField(null=True, blank=True, help_text="Pinned version; empty = the active.")
     max_turns = models.PositiveIntegerField(default=60, help_text="Model requests per run.")
     max_minutes = models.PositiveIntegerField(default=30, help_text="Wall-clock minutes per run.")
