@@ -95,17 +95,26 @@ class DestinationNotEmpty(WorkspaceError):
 class CloneError(WorkspaceError):
     """The run's clone cannot be taken over; another attempt with a fresh clone can succeed."""
 
+    code = "clone"
+    """Short and stable, for programs, like `values.Violation.rule`."""
+
 
 class CloneUnsafe(CloneError):
     """The clone was built to lead the host elsewhere: its Git directory is not the plain one it was given."""
+
+    code = "clone-unsafe"
 
 
 class CloneDamaged(CloneError):
     """The clone's history cannot be read, or Git's own checks refuse an object in it."""
 
+    code = "clone-damaged"
+
 
 class WrongBranch(CloneError):
     """The run's branch holds commits that the checked-out commit does not contain."""
+
+    code = "wrong-branch"
 
     def __init__(self, branch: str, head: str) -> None:
         self.branch = branch
@@ -119,6 +128,8 @@ class WrongBranch(CloneError):
 class CloneTooLarge(CloneError):
     """The clone, or the change in it, is over a limit; `limit` names it."""
 
+    code = "too-large"
+
     def __init__(self, limit: str, allowed: int, *, detail: str = "") -> None:
         self.limit = limit
         self.allowed = allowed
@@ -127,6 +138,8 @@ class CloneTooLarge(CloneError):
 
 class SecretsUnscanned(CloneError):
     """The change cannot be looked through for keys; it is refused rather than trusted."""
+
+    code = "unscanned"
 
     def __init__(self, why: str) -> None:
         super().__init__(f"the change cannot be checked for secrets: {why}; bring less generated data")

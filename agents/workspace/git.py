@@ -5,13 +5,14 @@ configuration but a repository's own file and the settings below, a deadline, an
 The repositories it is pointed at are the platform's own; never a directory that an agent could write to.
 """
 
+import contextlib
 import os
 import selectors
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -129,7 +130,7 @@ class Git:
 
     def stream(
         self, *args: str | bytes | Path, stdin: bytes | IO[bytes] = b"", timeout_s: float = TRANSFER_S
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes]:
         """A command's output in chunks. Closing the iterator early kills the command.
 
         Raises GitFailed or GitTimedOut in the middle of the iteration, when the command does not end well.
@@ -137,6 +138,23 @@ class Git:
         with _Process(self, args, stdin=stdin, timeout_s=timeout_s) as process:
             yield from process.chunks()
             process.finish((0,))
+
+    def objects(self, shas: list[str], *, timeout_s: float = TRANSFER_S) -> Generator[tuple[str, str, bytes]]:
+        """Each object's id, kind and content, in the order asked for. All must exist. Raises as `stream`."""
+        stream = self.stream(
+            "cat-file", "--batch", stdin="".join(f"{sha}\n" for sha in shas).encode(), timeout_s=timeout_s
+        )
+        buffer = bytearray()
+        with contextlib.closing(stream):
+            for _ in shas:
+                while (end := buffer.find(b"\n")) < 0:
+                    buffer += next(stream)
+                sha, kind, size = buffer[:end].decode("ascii").split()
+                rest = end + 1 + int(size)
+                while len(buffer) <= rest:
+                    buffer += next(stream)
+                yield sha, kind, bytes(buffer[end + 1 : rest])
+                del buffer[: rest + 1]
 
     def with_identity(self, author: Author, committer: Author) -> "Git":
         """The same, making commits in these names."""

@@ -1,6 +1,19 @@
-"""Whether what a run changed may become part of main."""
+"""Whether what a run changed may become part of main.
 
-import posixpath
+Each reason has a rule, for programs, and a sentence, which the next run gets to read:
+
+outside     not the role's to change              encoding    the name is not UTF-8
+control     marks in the name that hide it        traversal   a part of the path leads elsewhere
+dot-git     a Git directory for some system       portable    a name that some system cannot have
+length      too long or too deep to check out     case        two names that some system takes for one
+submodule   .gitmodules, or a commit as a file    symlink     leads out, or stands for a file of Git's own
+filter      attributes that run a program         attribute   attributes that change what is delivered
+lfs         a pointer instead of a file           size        a file that is too large
+
+Executable files are no reason: the bit gives nothing that `sh file` does not.
+"""
+
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -18,7 +31,23 @@ _MAX_ATTRIBUTES_BYTES = 1_000_000
 _MAX_TARGET_BYTES = 4096
 # What HFS+ drops from names when it compares them, so that ".g\u200cit" would be ".git" there.
 _IGNORABLE = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
-_FILTER = re.compile(rb"(?:^|\s)filter(?:=|\s|$)", re.MULTILINE)
+# Bidirectional marks and line separators, by which one name is shown as another; joiners are part of honest scripts.
+_HIDING = frozenset(map(chr, [0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2060, 0x2070), 0xFEFF]))
+# Files that Git reads by itself. On NTFS they have short names too, the second by a hash of the first.
+_OF_GIT = {
+    ".gitmodules": re.compile(r"gitmod~[1-4]|gi7eba[~0-9]{2}"),
+    ".gitattributes": re.compile(r"gitatt~[1-4]|gi7d29[~0-9]{2}"),
+    ".gitignore": re.compile(r"gitign~[1-4]|gi250a[~0-9]{2}"),
+    ".mailmap": re.compile(r"mailma~[1-4]|maba30[~0-9]{2}"),
+}
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9\u00b9\u00b2\u00b3])(?:\..*)?")
+# What file systems take for a name, less what they add to it, and what checkouts can hold below a deep directory.
+_MAX_NAME_BYTES, _MAX_PATH_BYTES, _MAX_DEPTH = 240, 1024, 64
+# Attributes with which others get something else than what was verified; `-name` and `!name` take them back.
+_ATTRIBUTES = ("export-subst", "export-ignore", "working-tree-encoding", "ident")
+_BUILT_IN_MERGES = ("text", "binary", "union")
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_MAX_POINTER_BYTES = 1024
 
 
 @dataclass(frozen=True)
@@ -84,21 +113,46 @@ def _check_name(change: _Change) -> Iterator[Violation]:
     except UnicodeDecodeError:
         yield Violation(path, "encoding", f"The name {path} is not UTF-8.")
         return
-    if any(unicodedata.category(character) == "Cc" for character in decoded):
+    if any(unicodedata.category(character) == "Cc" or character in _HIDING for character in decoded):
         yield Violation(ascii(path), "control", f"The name {path!a} has control characters.")
-    for part in decoded.split("/"):
+    parts = decoded.split("/")
+    for part in parts:
         if part in ("", ".", ".."):
             yield Violation(path, "traversal", f"{path} has a part that leads elsewhere ({part!r}).")
-        elif _is_dot_git(part):
+        elif any(_is_dot_git(piece) for piece in part.split("\\")):
             yield Violation(path, "dot-git", f"{path} would be part of a Git directory when checked out.")
-    if decoded.rpartition("/")[2].lower() == ".gitmodules":
+        elif not _is_portable(part):
+            sentence = f"{path} cannot be checked out everywhere: no \\ or :, no dot or space at the end of a name."
+            yield Violation(path, "portable", sentence + " Names of devices such as nul or com1 are taken.")
+    if len(parts) > _MAX_DEPTH or len(change.raw) > _MAX_PATH_BYTES or _longest(change.raw) > _MAX_NAME_BYTES:
+        sentence = f"{path[:100]}… is too long: at most {_MAX_NAME_BYTES} bytes in a name, {_MAX_PATH_BYTES} in all"
+        yield Violation(path, "length", f"{sentence}, {_MAX_DEPTH} directories deep.")
+    if _of_git(parts[-1]) == ".gitmodules":
         yield Violation(path, "submodule", f"{path} declares submodules, which are not used here.")
+
+
+def _longest(raw: bytes) -> int:
+    return max(map(len, raw.split(b"/")))
+
+
+def _plain(part: str) -> str:
+    """The name as the most forgiving file system compares it: no case, invisible marks, streams, dots at the end."""
+    return part.translate(_IGNORABLE).split(":")[0].rstrip(". ").lower()
 
 
 def _is_dot_git(part: str) -> bool:
     """Whether some file system would take the name for `.git`: case, trailing dots, short names, invisible marks."""
-    plain = part.translate(_IGNORABLE).split(":")[0].rstrip(". ").lower()
-    return plain in (".git", "git~1")
+    return _plain(part) in (".git", "git~1")
+
+
+def _of_git(part: str) -> str:
+    """The file of Git's own that some file system would take the name for; empty for none."""
+    plain = _plain(part)
+    return next((name for name, short in _OF_GIT.items() if plain == name or short.fullmatch(plain)), "")
+
+
+def _is_portable(part: str) -> bool:
+    return not (set(part) & {"\\", ":"} or part[-1] in ". " or _DEVICE.fullmatch(part.lower()))
 
 
 def _check_content(git: Git, change: _Change) -> Iterator[Violation]:
@@ -107,30 +161,74 @@ def _check_content(git: Git, change: _Change) -> Iterator[Violation]:
         yield Violation(change.path, "submodule", sentence)
     elif change.mode == _SYMLINK:
         yield from _check_link(change, git.head("cat-file", "blob", change.sha, max_bytes=_MAX_TARGET_BYTES)[0])
-    elif change.raw.rpartition(b"/")[2].lower() == b".gitattributes":
-        content, _ = git.head("cat-file", "blob", change.sha, max_bytes=_MAX_ATTRIBUTES_BYTES)
-        if _FILTER.search(content):
-            sentence = f"{change.path} sets a filter, which would run a program on checkout."
-            yield Violation(change.path, "filter", sentence)
+    elif _of_git(change.path.rpartition("/")[2]) == ".gitattributes":
+        content, is_cut = git.head("cat-file", "blob", change.sha, max_bytes=_MAX_ATTRIBUTES_BYTES)
+        yield from _check_attributes(change.path, content)
+        if is_cut:
+            yield Violation(change.path, "attribute", f"{change.path} is too long for a file of attributes.")
+
+
+def _check_attributes(path: str, content: bytes) -> Iterator[Violation]:
+    """Whether attributes only say how text is compared. Those that run programs find none here, but do elsewhere."""
+    set_ones = dict.fromkeys(attribute for line in content.split(b"\n") for attribute in _attributes_of(line))
+    names_set = [attribute.partition("=")[0] for attribute in set_ones]
+    if "filter" in names_set:
+        yield Violation(path, "filter", f"{path} sets a filter, which would run a program on checkout.")
+    drivers = [attribute for attribute in set_ones if attribute.startswith("merge=")]
+    for attribute in drivers:
+        if attribute.removeprefix("merge=") not in _BUILT_IN_MERGES:
+            yield Violation(path, "attribute", f"{path} sets {attribute!a}, which would run a program on a merge.")
+    for name in sorted(set(names_set) & set(_ATTRIBUTES)):
+        sentence = f"{path} sets {name}: what is delivered would not be what was verified."
+        yield Violation(path, "attribute", sentence)
+
+
+def _attributes_of(line: bytes) -> list[str]:
+    """What a line sets, without its pattern. A quoted pattern may have spaces: its rest does no harm here."""
+    words = re.split(rb"[ \t\r]+", line.strip(b" \t\r"))
+    if words[0].startswith(b"#"):
+        return []
+    return [word.decode("utf-8", "replace") for word in words[1:] if word[:1] not in b"-!"]
 
 
 def _check_link(change: _Change, target: bytes) -> Iterator[Violation]:
     shown = names.printable(target)
-    resolved = posixpath.normpath(posixpath.join(posixpath.dirname(change.path), shown))
-    if shown.startswith("/") or resolved == ".." or resolved.startswith("../"):
+    parts = re.split(r"[/\\]", shown)
+    if _of_git(change.path.rpartition("/")[2]):
+        yield Violation(change.path, "symlink", f"{change.path} is a link; Git reads it only where it is a file.")
+    if _leads_out(change.path, parts):
         yield Violation(change.path, "symlink", f"The link {change.path} leads out of the repository, to {shown}.")
-    elif any(_is_dot_git(part) for part in shown.split("/")):
+    elif any(_is_dot_git(part) for part in parts):
         yield Violation(change.path, "symlink", f"The link {change.path} leads into the Git directory.")
+
+
+def _leads_out(path: str, parts: list[str]) -> bool:
+    """Whether a link's target may be outside. Steps up come first: behind a name they would start wherever that
+    leads, if it is a link itself."""
+    up = len(list(itertools.takewhile(lambda part: part == "..", parts)))
+    return parts[0] == "" or ":" in parts[0] or up > path.count("/") or ".." in parts[up:]
 
 
 def _check_sizes(git: Git, changes: list[_Change], max_file_bytes: int) -> Iterator[Violation]:
     files = [change for change in changes if change.mode != _GITLINK]
     asked = "".join(f"{change.sha}\n" for change in files).encode()
     sizes = git.run("cat-file", "--batch-check=%(objectsize)", stdin=asked).stdout.split() if files else []
-    for change, size in zip(files, sizes, strict=True):
-        if int(size) > max_file_bytes:
-            sentence = f"{change.path} has {int(size):,} bytes; at most {max_file_bytes:,} are allowed."
+    small = []
+    for change, size in zip(files, map(int, sizes), strict=True):
+        if size > max_file_bytes:
+            sentence = f"{change.path} has {size:,} bytes; at most {max_file_bytes:,} are allowed."
             yield Violation(change.path, "size", sentence)
+        if len(_POINTER) < size <= _MAX_POINTER_BYTES:
+            small.append(change)
+    yield from _check_pointers(git, small)
+
+
+def _check_pointers(git: Git, changes: list[_Change]) -> Iterator[Violation]:
+    """Files that only say where a file would be."""
+    for change, (_, _, content) in zip(changes, git.objects([change.sha for change in changes]), strict=True):
+        if content.startswith(_POINTER):
+            sentence = f"{change.path} is a pointer of Git LFS, which is not used here; add the file itself."
+            yield Violation(change.path, "lfs", sentence)
 
 
 def _check_collisions(git: Git, commit: str, changes: list[_Change]) -> Iterator[Violation]:
@@ -155,7 +253,8 @@ def _prefixes(path: str) -> Iterable[str]:
 
 
 def _folded(path: str) -> str:
-    return unicodedata.normalize("NFC", path).casefold()
+    # In this order: folding can take accents apart again.
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path.translate(_IGNORABLE)).casefold())
 
 
 def _glob(pattern: str) -> re.Pattern[str]:

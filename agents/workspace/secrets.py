@@ -12,7 +12,7 @@ removes is still delivered with the history.
 import contextlib
 import re
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from detect_secrets.plugins.aws import AWSKeyDetector
@@ -140,7 +140,7 @@ def find_secrets(git: Git, base: str, commit: str, *, known: Mapping[str, str]) 
     scanner = _Scanner(known)
     findings = [_of_name() for path in changed_paths(git, base, commit) if scanner.finds(path)]
     listed, present = _listed(git, base, commit), _present(git, commit)
-    with contextlib.closing(_objects(git, list(listed))) as objects:
+    with contextlib.closing(git.objects(list(listed))) as objects:
         for sha, kind, data in objects:
             hits = list(scanner.hits(data)) if kind in ("blob", "commit") else []
             if hits:
@@ -180,25 +180,6 @@ def _before(git: Git, base: str, path: bytes) -> bytes:
         return git.run("cat-file", "blob", base.encode() + b":" + path).stdout
     except (GitFailed, OutputTooLarge):  # there was no such file
         return b""
-
-
-def _objects(git: Git, shas: list[str]) -> Generator[tuple[str, str, bytes]]:
-    """Each object's id, kind and content."""
-    stream = git.stream("cat-file", "--batch", stdin="".join(f"{sha}\n" for sha in shas).encode())
-    buffer = bytearray()
-
-    def take(size: int) -> bytes:
-        while len(buffer) < size:
-            buffer.extend(next(stream))
-        taken = bytes(buffer[:size])
-        del buffer[:size]
-        return taken
-
-    for _ in shas:
-        while (end := buffer.find(b"\n")) < 0:
-            buffer.extend(next(stream))
-        sha, kind, size = take(end + 1).decode("ascii").split()
-        yield sha, kind, take(int(size) + 1)[:-1]
 
 
 class _Scanner:
