@@ -13,9 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from agents.actions import verbs
 from agents.models import Run
+from agents.roles import policy_of
 from projects.actions.plans import MAX_REQUIREMENTS
 from projects.plans import MAX_TASKS
-from projects.roles import Role
 from projects.states import TaskKind
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
@@ -132,7 +132,6 @@ class PlanArguments(Arguments):
 
 
 A = TypeVar("A", bound=Arguments)
-_ALL = frozenset(Role)
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,6 @@ class Verb(Generic[A]):
     description: str
     arguments: type[A]
     call: Callable[[Run, A, datetime], Any]
-    roles: frozenset[Role] = _ALL
     is_ending: bool = False
 
 
@@ -163,11 +161,11 @@ def _save_checkpoint(run: Run, args: CheckpointNote, now: datetime) -> str:
     return verbs.save_checkpoint(run, args.resume_instructions, now=now)
 
 
-def _ending(name: str, description: str, arguments: type[A], *, roles: frozenset[Role] = _ALL) -> Verb[A]:
+def _ending(name: str, description: str, arguments: type[A]) -> Verb[A]:
     def call(run: Run, args: A, now: datetime) -> str:
         return verbs.end_run(run, name, args.model_dump(mode="json"), now=now)
 
-    return Verb(name, f"{description} Ends your work: end your turn after it.", arguments, call, roles, is_ending=True)
+    return Verb(name, f"{description} Ends your work: end your turn after it.", arguments, call, is_ending=True)
 
 
 _LISTED: tuple[Verb[Any], ...] = (
@@ -183,26 +181,23 @@ _LISTED: tuple[Verb[Any], ...] = (
     _ending("task_complete", "The task is done and checked.", Summary),
     _ending("task_failed", "The task cannot be done at all.", Reason),
     _ending("task_blocked", "You cannot go on without help.", Reason),
-    _ending("ask_mentor", "Ask the mentor when you are stuck.", MentorQuestion, roles=_ALL - {Role.MENTOR}),
+    _ending("ask_mentor", "Ask the mentor when you are stuck.", MentorQuestion),
     _ending(
         "ask_client",
         "Ask the client what the brief leaves open, all at once.",
         ClientQuestions,
-        roles=frozenset({Role.PM}),
     ),
-    _ending("submit_requirements", "Hand in the requirements.", Requirements, roles=frozenset({Role.PM})),
-    _ending("submit_plan", "Hand in the plan.", PlanArguments, roles=frozenset({Role.ARCHITECT})),
-    _ending(
-        "submit_demo", "Hand in the demo: the commit your branch is at.", Summary, roles=frozenset({Role.DEVELOPER})
-    ),
-    _ending("reply_mentor", "Answer the question you were asked.", MentorReply, roles=frozenset({Role.MENTOR})),
+    _ending("submit_requirements", "Hand in the requirements.", Requirements),
+    _ending("submit_plan", "Hand in the plan.", PlanArguments),
+    _ending("submit_demo", "Hand in the demo: the commit your branch is at.", Summary),
+    _ending("reply_mentor", "Answer the question you were asked.", MentorReply),
 )
 VERBS: dict[str, Verb[Any]] = {verb.name: verb for verb in _LISTED}
 
 
 def may_call(run: Run, verb: Verb[Any]) -> bool:
     """Whether the run's role has this verb."""
-    return Role(run.agent.agent_type) in verb.roles
+    return verb.name in policy_of(run).verbs
 
 
 def offered(run: Run) -> list[Verb[Any]]:

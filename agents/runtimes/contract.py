@@ -89,9 +89,13 @@ class Limits:
     """The largest single file that may be written."""
     tmp_mb: int = 512
     """Size of /tmp, where it is the sandbox's own."""
+    disk_mb: int = 2048
+    """What workspace and home may hold together. Held by whoever makes the directories (`volumes`), else watched."""
+    files: int = 4096
+    """Open files of one process."""
 
     def __post_init__(self) -> None:
-        if min(self.memory_mb, self.cpus, self.pids, self.file_mb, self.tmp_mb) <= 0:
+        if min(self.memory_mb, self.cpus, self.pids, self.file_mb, self.tmp_mb, self.disk_mb, self.files) <= 0:
             raise InvalidSpec(f"limits must be positive: {self}")
 
 

@@ -3,23 +3,23 @@
 Main only ever moves to a commit that was checked out clean, tested and started by the platform itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.actions import outcomes, runs
+from agents.actions import changes, outcomes, runs
 from agents.actions.runs import Ending
 from agents.models import Run, Verification
 from agents.observations import facts_of, observe
-from agents.roles import ROLES
+from agents.roles import policy_of
 from agents.sandboxes import repository
 from agents.states import RunStatus
+from agents.supervisor import gate
 from agents.supervisor.connections import give_back
 from agents.supervisor.workplace import Workplace, author_of
 from agents.workspace.errors import CloneError, MainMoved, MergeConflict
 from agents.workspace.paths import PathPolicy
 from agents.workspace.values import Collected, MergeCandidate, Violation
-from projects.roles import Role
 from projects.states import TaskKind
 
 # Each time main moved meanwhile the merge is verified anew; a busy project settles long before this.
@@ -30,9 +30,10 @@ _NEEDS_APP = frozenset({TaskKind.DEMO, TaskKind.BUILD})
 
 
 class _Refused(Exception):
-    """The change cannot be merged; carries how the run ends."""
+    """The change cannot be merged; carries how the run ends, and which rules refused it if they did."""
 
-    def __init__(self, reason: str, detail: str, **context: Any) -> None:
+    def __init__(self, reason: str, detail: str, violations: Sequence[Violation] = (), **context: Any) -> None:
+        self.violations = violations
         self.ending = Ending(RunStatus.FAILED, reason, detail, context, counts=context.pop("counts", True))
         super().__init__(reason)
 
@@ -56,7 +57,10 @@ def evaluate(place: Workplace, *, clock: Callable[[], datetime], check: Callable
         outcomes.deliver(run, result, now=clock())
     except _Refused as refused:
         check()
-        runs.fail(run, refused.ending, now=clock())
+        if refused.violations:
+            changes.refuse_change(run, refused.ending, refused.violations, now=clock())
+        else:
+            runs.fail(run, refused.ending, now=clock())
 
 
 def _moved_already(run: Run) -> dict[str, Any] | None:
@@ -79,21 +83,23 @@ def _collect(place: Workplace) -> Collected:
     try:
         collected = repo.collect(str(run.pk), place.clone, author=author_of(run))
     except CloneError as error:
-        raise _Refused(
-            "clone_refused", str(error), failure={"reason": "clone_refused", "detail": str(error)}
-        ) from error
+        raise _refused("clone_refused", [gate.of_clone(error)]) from error
     if collected.empty and run.task.kind == TaskKind.DEMO:
         detail = "The demo was submitted, but nothing was changed or committed."
         raise _Refused("no_change", detail, failure={"reason": "no_change", "detail": detail})
-    policy = ROLES[Role(run.task.role)].path_policy
-    _check_paths(repo.check_paths(collected.base, collected.commit, policy=policy))
+    policy = policy_of(run).path_policy
+    _check(gate.violations_of(run.project_id, collected, policy=policy))
     return collected
 
 
-def _check_paths(violations: list[Violation]) -> None:
+def _check(violations: list[Violation]) -> None:
     if violations:
-        detail = "\n".join(violation.sentence for violation in violations[:20])
-        raise _Refused("paths_refused", detail, failure={"reason": "paths_refused", "detail": detail})
+        raise _refused(gate.reason_of(violations), violations)
+
+
+def _refused(reason: str, violations: list[Violation]) -> _Refused:
+    told = gate.told(reason, violations)
+    return _Refused(reason, told["failure"]["detail"], violations, **told)
 
 
 def _merge(
@@ -143,7 +149,7 @@ def _verify(run: Run, candidate: MergeCandidate, *, clock: Callable[[], datetime
     if not candidate.fast_forward:
         # Two changes may each be right and yet make names that some file systems cannot keep apart.
         repo = repository(run.project_id)
-        _check_paths(repo.check_paths(candidate.parent, candidate.commit, policy=PathPolicy(("**",))))
+        _check(repo.check_paths(candidate.parent, candidate.commit, policy=PathPolicy(("**",))))
     facts = _seen_before(run, candidate.commit) or _observe(run, candidate.commit)
     runs.record_verification(run.project, run, Verification.Purpose.MERGE, facts, now=clock())
     if not facts["passed"]:

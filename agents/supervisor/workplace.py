@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from claude_agent_sdk import ClaudeAgentOptions
@@ -11,8 +11,8 @@ from django.conf import settings
 
 from agents.models import Run
 from agents.prompts import prompt_for
-from agents.roles import ROLES
-from agents.runtimes.contract import Limits, Runtime, SandboxSpec
+from agents.roles import limits_of, mounts_of, policy_of, tools_of
+from agents.runtimes.contract import Runtime, SandboxSpec
 from agents.sandboxes import network_name, repository, run_directory
 from agents.workspace import Repository
 from agents.workspace.errors import BadName, UnknownCheckpoint, UnknownRun
@@ -75,10 +75,19 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
         home=root / "home",
         control=root / "control",
         env=_environment(gateway, token),
-        limits=Limits(),
+        limits=limits_of(policy_of(run)),
         labels={"run": str(run.pk)},
     )
-    return Workplace(run, runtime, spec, base)
+    return Workplace(run, runtime, _confine(spec, run, runtime), base)
+
+
+def _confine(spec: SandboxSpec, run: Run, runtime: Runtime) -> SandboxSpec:
+    """Let the sandbox write only where the role may; where nothing is mounted, the merge alone refuses the rest."""
+    empty = spec.workspace.with_name("empty")
+    empty.mkdir(mode=0o755)
+    inside = runtime.workspace_path(spec)
+    read_only, mounts = mounts_of(policy_of(run), spec.workspace, inside=inside, empty=empty)
+    return replace(spec, read_only_workspace=read_only, mounts=mounts)
 
 
 def _check_out(run: Run, repo: Repository, clone: Path) -> str:
@@ -100,14 +109,14 @@ def remove(run: Run, runtime: Runtime) -> None:
 def options_for(place: Workplace) -> ClaudeAgentOptions:
     """Return how the CLI is started: only the role's tools, only our MCP server, no settings from the checkout."""
     run = place.run
-    tools = list(ROLES[Role(run.task.role)].tools)
+    tools = tools_of(policy_of(run))
     return ClaudeAgentOptions(
         cli_path=place.runtime.launcher(place.spec),
         cwd=place.clone,
         model=run.model,
         system_prompt=prompt_for(Role(run.task.role), run.prompt_version_id).text,
-        tools=tools,
-        allowed_tools=[*tools, f"mcp__{MCP_SERVER}"],
+        tools=list(tools.offered),
+        allowed_tools=[*tools.allowed, f"mcp__{MCP_SERVER}"],
         permission_mode="dontAsk",
         mcp_servers=f"{place.runtime.home_path(place.spec)}/{_MCP_FILE}",
         strict_mcp_config=True,

@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from agents.gateway.verbs import VERBS
-from agents.roles import ROLES
+from agents.roles import ROLES, tools_of
 from learning.shipped import shipped_prompt
 from projects.roles import Role
 
@@ -25,13 +24,17 @@ def test_prompt_has_a_readable_size(role: Role) -> None:
 @pytest.mark.parametrize("role", Role)
 def test_prompt_names_exactly_the_verbs_of_its_role(role: Role) -> None:
     named = set(re.findall(r"mcp__eklavya__(\w+)", shipped_prompt(role)))
-    assert named == {name for name, verb in VERBS.items() if role in verb.roles}
+    assert named == ROLES[role].verbs
 
 
 @pytest.mark.parametrize("role", Role)
 def test_prompt_names_exactly_the_built_in_tools_of_its_role(role: Role) -> None:
-    tools = set(re.findall(r"\b(Bash|Read|Write|Edit|Glob|Grep)\b", words_of_tools(shipped_prompt(role))))
-    assert tools == set(ROLES[role].tools)
+    tools = set(
+        re.findall(
+            r"\b(Bash|Read|Write|Edit|Glob|Grep|Agent|WebFetch|WebSearch)\b", words_of_tools(shipped_prompt(role))
+        )
+    )
+    assert tools == set(tools_of(ROLES[role]).offered)
 
 
 @pytest.mark.parametrize("role", Role)

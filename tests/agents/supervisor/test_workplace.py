@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from agents import sandboxes
 from agents.models import Run
-from agents.roles import ROLES
+from agents.roles import ROLES, tools_of
 from agents.sandboxes import repository, run_directory, runtime
 from agents.supervisor import workplace
 from agents.supervisor.workplace import Workplace
@@ -45,8 +45,8 @@ def prepared(run: Run) -> Workplace:
 def test_the_cli_gets_the_roles_tools_and_our_server_alone(role: Role) -> None:
     options = workplace.options_for(prepared(run_of(role)))
 
-    assert options.tools == list(ROLES[role].tools)
-    assert options.allowed_tools == [*ROLES[role].tools, "mcp__eklavya"]
+    assert options.tools == list(tools_of(ROLES[role]).offered)
+    assert options.allowed_tools == [*tools_of(ROLES[role]).allowed, "mcp__eklavya"]
     assert (options.permission_mode, options.strict_mcp_config, options.setting_sources) == ("dontAsk", True, [])
     assert options.env == {}
 

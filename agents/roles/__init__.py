@@ -1,0 +1,25 @@
+"""What an agent of each role may use and change. Start reading at `table`."""
+
+from agents.roles.compiling import BROWSER_SERVER, limits_of, mounts_of, tools_of
+from agents.roles.of_runs import policy_of
+from agents.roles.policy import Git, RoleLimits, RolePolicy, Terminal
+from agents.roles.specialisations import BUILT_IN, Narrowing, Specialised, compile_policy, find_widening
+from agents.roles.table import ROLES
+
+__all__ = [
+    "BROWSER_SERVER",
+    "BUILT_IN",
+    "ROLES",
+    "Git",
+    "Narrowing",
+    "RoleLimits",
+    "RolePolicy",
+    "Specialised",
+    "Terminal",
+    "compile_policy",
+    "find_widening",
+    "limits_of",
+    "mounts_of",
+    "policy_of",
+    "tools_of",
+]
