@@ -63,6 +63,10 @@ class McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer whoever shows the token of an active run."""
+        if scope["method"] != "POST":
+            # Nothing is ever said unasked; a stream for it would only hold one of the run's places.
+            await JSONResponse({"error": "use POST"}, 405, {"allow": "POST"})(scope, receive, send)
+            return
         try:
             token = token_of(Request(scope).headers)
             run = await self._database.call(queries.run_by_token, token)
@@ -96,11 +100,14 @@ def _token(context: ServerRequestContext[Any, Request]) -> str:
 
 
 def _tools(token: str) -> list[types.Tool]:
-    run = queries.run_by_token(token)
-    return [
-        types.Tool(name=verb.name, description=verb.description, input_schema=verb.arguments.model_json_schema())
-        for verb in offered(run)
-    ]
+    return [_TOOLS[verb.name] for verb in offered(queries.run_by_token(token))]
+
+
+# Making a schema takes milliseconds, and a run's first model request waits for the list.
+_TOOLS = {
+    verb.name: types.Tool(name=verb.name, description=verb.description, input_schema=verb.arguments.model_json_schema())
+    for verb in VERBS.values()
+}
 
 
 def call_verb(token: str, name: str, arguments: dict[str, Any], *, now: datetime) -> tuple[str, bool]:

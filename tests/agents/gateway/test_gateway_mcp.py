@@ -284,3 +284,10 @@ def test_body_that_is_too_long(gateway: str) -> None:
     headers = {"Authorization": f"Bearer {token}", "content-type": "application/json"}
 
     assert httpx.post(f"{gateway}/mcp", content=b" " * (4 * 1024 * 1024 + 1), headers=headers).status_code == 413
+
+
+def test_no_stream_is_held_open_for_an_agent(gateway: str) -> None:
+    """Otherwise it would take one of the run's places for as long as the CLI lives."""
+    response = httpx.get(f"{gateway}/mcp", headers={"Accept": "text/event-stream"}, timeout=10)
+
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
