@@ -9,7 +9,7 @@ All errors are `errors.WorkspaceError`; each method names those it raises beside
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -109,7 +109,7 @@ class Repository:
         base, commit = merging.check_commit(git, base), merging.check_commit(git, commit)
         return paths.check_paths(git, base, commit, policy=policy)
 
-    def find_secrets(self, base: str, commit: str, *, known: Mapping[str, str]) -> list[Finding]:
+    def find_secrets(self, base: str, commit: str, *, known: Collection[str]) -> list[Finding]:
         """See `secrets.find_secrets`. Raises UnknownCommit."""
         git = self._git
         base, commit = merging.check_commit(git, base), merging.check_commit(git, commit)

@@ -12,7 +12,7 @@ removes is still delivered with the history.
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from detect_secrets.plugins.aws import AWSKeyDetector
@@ -130,12 +130,11 @@ class _Hit(NamedTuple):
     secret: bytes
 
 
-def find_secrets(git: Git, base: str, commit: str, *, known: Mapping[str, str]) -> list[Finding]:
+def find_secrets(git: Git, base: str, commit: str, *, known: Collection[str]) -> list[Finding]:
     """Return the first MAX_FINDINGS keys that the commits from base to commit bring, of those that name themselves.
 
-    `known` are values that must not appear whatever they look like: what each is called, and the value. A key that
-    stood in the same file before is not this change's. Raises SecretsUnscanned for a change that cannot be looked
-    through in bounded time.
+    `known` are values that must not appear whatever they look like. A key that stood in the same file before is not
+    this change's. Raises SecretsUnscanned for a change that cannot be looked through in bounded time.
     """
     scanner = _Scanner(known)
     findings = [_of_name() for path in changed_paths(git, base, commit) if scanner.finds(path)]
@@ -185,8 +184,8 @@ def _before(git: Git, base: str, path: bytes) -> bytes:
 class _Scanner:
     """Looks for keys in texts, with bounds over all of them together."""
 
-    def __init__(self, known: Mapping[str, str]) -> None:
-        self._known = [(what, value.encode()) for what, value in known.items() if len(value) >= MIN_KNOWN_CHARS]
+    def __init__(self, known: Collection[str]) -> None:
+        self._known = [value.encode() for value in known if len(value) >= MIN_KNOWN_CHARS]
         self._places = 0
         self._give_up = time.monotonic() + _MAX_S
 
@@ -197,9 +196,9 @@ class _Scanner:
     def hits(self, data: bytes) -> Iterator[_Hit]:
         """The keys in a text, in no order. NUL bytes are passed over, so that UTF-16 is read too."""
         data = data.replace(b"\0", b"")
-        for what, value in self._known:
+        for value in self._known:
             if (at := data.find(value)) >= 0:
-                yield _Hit(_line(data, at), what, value)
+                yield _Hit(_line(data, at), "a key of this platform that is in force", value)
         seen_to = 0
         for match in _BEGINNING.finditer(data):
             if match.start() >= seen_to:
