@@ -1,4 +1,4 @@
-"""Money in Django's admin: prices are added, a project's limit is changed, everything else is only shown."""
+"""Money in Django's admin: prices are added, limits are changed, everything else is only shown."""
 
 from datetime import datetime
 from typing import Any
@@ -59,12 +59,11 @@ class BudgetAdmin(SettingsAdmin):
     editable = ("limit",)
 
     def has_change_permission(self, request: HttpRequest, obj: Budget | None = None) -> bool:
-        """A run's and the account's limit are not changed by hand."""
-        return super().has_change_permission(request, obj) and (obj is None or obj.scope == Budget.Scope.PROJECT)
+        """A run's limit is its squad's business and not changed by hand."""
+        return super().has_change_permission(request, obj) and (obj is None or obj.scope != Budget.Scope.RUN)
 
     def save_settings(self, row: Budget, changes: dict[str, Any], *, by: Actor, now: datetime) -> None:
-        assert row.project is not None
-        actions.raise_limit(row.project, changes["limit"], by=by, now=now)
+        actions.set_limit(row, changes["limit"], by=by, now=now)
 
 
 @admin.register(Reservation)

@@ -1,6 +1,7 @@
 """What can be wrong with a request to billing."""
 
 from decimal import Decimal
+from uuid import UUID
 
 from projects.errors import DomainError
 
@@ -28,11 +29,15 @@ class InvalidLimit(DomainError):
 class OverBudget(DomainError):
     """A request does not fit a limit; nothing was reserved.
 
-    `scope` is the first limit that it does not fit. `spent` is settled money, `held` what open reservations hold.
+    `scope` and `budget_id` say which: of the limits that it does not fit, one that waiting does not help if there is
+    any, and of these the widest. `spent` is settled money, `held` what open reservations hold.
     """
 
-    def __init__(self, scope: str, limit: Decimal, spent: Decimal, *, held: Decimal, amount: Decimal) -> None:
+    def __init__(
+        self, scope: str, limit: Decimal, spent: Decimal, *, held: Decimal, amount: Decimal, budget_id: UUID
+    ) -> None:
         self.scope = scope
+        self.budget_id = budget_id
         self.limit = limit
         self.spent = spent
         self.held = held

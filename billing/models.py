@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pgtrigger
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
@@ -73,24 +74,28 @@ class Price(models.Model):
 class Budget(models.Model):
     """A limit that cannot be overspent: the database refuses `settled + reserved > limit`.
 
-    `scope_id` is the project's or run's id; the account has none and uses `ACCOUNT_ID`.
+    `scope_id` is the id of the client, project, agent or run; the account has none and uses `ACCOUNT_ID`. A level
+    without a limit only counts. `default_limit` is the setting that the account's limit was last taken from.
     """
 
     class Scope(models.TextChoices):
-        """What is limited. Locked in this order."""
+        """What is limited, from the widest to the narrowest. A request holds its money in one of each."""
 
         ACCOUNT = "account"
+        CLIENT = "client"
         PROJECT = "project"
+        AGENT = "agent"
         RUN = "run"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     scope = models.CharField(max_length=8, choices=Scope)
     scope_id = models.UUIDField()
     project = models.ForeignKey(Project, null=True, blank=True, on_delete=models.CASCADE, related_name="budgets")
-    limit = _money()
+    limit = models.DecimalField(max_digits=14, decimal_places=6, null=True, blank=True, help_text="Empty: none.")
+    default_limit = models.DecimalField(max_digits=14, decimal_places=6, null=True, blank=True, editable=False)
     reserved = _money(default=Decimal(0))
     settled = _money(default=Decimal(0))
-    currency = models.CharField(max_length=3, default="USD")
+    currency = models.CharField(max_length=3, default=CURRENCY)
     warned_percent = models.PositiveSmallIntegerField(default=0, help_text="Highest threshold already announced.")
     created_at = models.DateTimeField()
 
@@ -102,23 +107,30 @@ class Budget(models.Model):
             ),
             models.CheckConstraint(condition=Q(limit__gte=F("reserved") + F("settled")), name="budget_not_overspent"),
             models.CheckConstraint(
-                condition=Q(scope="account", project__isnull=True) | (~Q(scope="account") & Q(project__isnull=False)),
+                condition=Q(scope__in=["account", "client"], project__isnull=True)
+                | (~Q(scope__in=["account", "client"]) & Q(project__isnull=False)),
                 name="budget_project_of_scope",
+            ),
+            models.CheckConstraint(
+                condition=Q(limit__isnull=False) | ~Q(scope__in=["project", "run"]), name="budget_limit_of_scope"
             ),
             _one_currency("budget"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.scope} {self.settled}/{self.limit} {self.currency}"
+        return f"{self.scope} {self.settled}/{self.limit if self.limit is not None else 'no limit'} {self.currency}"
 
     @property
-    def available(self) -> Decimal:
-        """What may still be reserved."""
-        return self.limit - self.reserved - self.settled
+    def available(self) -> Decimal | None:
+        """What may still be reserved; None where there is no limit."""
+        return None if self.limit is None else self.limit - self.reserved - self.settled
 
 
 class Reservation(models.Model):
-    """Money held for one model request until its real cost is known."""
+    """Money held for one model request until its real cost is known.
+
+    `budget_ids` are the budgets that hold it: whoever closes it changes these, whatever was opened or renamed since.
+    """
 
     class Status(models.TextChoices):
         """Open until settled (the cost is known) or released (nothing was spent)."""
@@ -131,6 +143,8 @@ class Reservation(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="reservations")
     run_id = models.UUIDField()
     agent_id = models.UUIDField()
+    client_id = models.UUIDField(null=True, blank=True)
+    budget_ids = ArrayField(models.UUIDField())
     model = models.CharField(max_length=100)
     price = models.ForeignKey(Price, on_delete=models.PROTECT)
     amount = _money()

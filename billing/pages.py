@@ -21,17 +21,17 @@ CHART_W, CHART_H = 640, 120
 
 @dataclass(frozen=True)
 class Money:
-    """A limit and how much of it is gone. Without a budget row yet, nothing is."""
+    """A limit, or none, and how much of it is gone. Without a budget row yet, nothing is."""
 
-    limit: Decimal
+    limit: Decimal | None
     settled: Decimal
     reserved: Decimal
     currency: str
 
     @property
-    def left(self) -> Decimal:
-        """What may still be reserved."""
-        return self.limit - self.settled - self.reserved
+    def left(self) -> Decimal | None:
+        """What may still be reserved; None without a limit."""
+        return None if self.limit is None else self.limit - self.settled - self.reserved
 
     @property
     def percent(self) -> int:

@@ -1,6 +1,6 @@
 """Reads that several callers need: prices, what was spent and by whom, pages of the ledger."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -13,7 +13,9 @@ from billing.errors import UnknownPrice
 from billing.models import Budget, LedgerEntry, Price
 from billing.prices import base_model
 from billing.statements import ACCOUNT_ID
+from projects.models import Project
 
+Scope = Budget.Scope
 # The lines whose sum is what was spent; the others hold and give back.
 SPENT = (LedgerEntry.Kind.SETTLE, LedgerEntry.Kind.ADJUST)
 TOKENS = ("input_tokens", "output_tokens", "cache_write_tokens", "long_cache_write_tokens", "cache_read_tokens")
@@ -28,13 +30,26 @@ def price_for(model: str, on: date) -> Price:
     return price
 
 
-def budgets_of(project_id: UUID, run_id: UUID) -> QuerySet[Budget]:
-    """Return the three budgets that a run spends from: account, project, run."""
-    return Budget.objects.filter(
-        Q(scope=Budget.Scope.ACCOUNT, scope_id=ACCOUNT_ID)
-        | Q(scope=Budget.Scope.PROJECT, scope_id=project_id)
-        | Q(scope=Budget.Scope.RUN, scope_id=run_id)
-    ).order_by("scope")
+def budgets_of(project_id: UUID, run_id: UUID, agent_id: UUID | None = None) -> list[Budget]:
+    """Return the budgets that a run spends from, from the account's to its own, as far as there are such.
+
+    Without `agent_id` the agent's is left out.
+    """
+    client_id = Project.objects.filter(pk=project_id).values("client_id")
+    found = Budget.objects.filter(
+        Q(scope=Scope.ACCOUNT, scope_id=ACCOUNT_ID)
+        | Q(scope=Scope.CLIENT, scope_id__in=client_id)
+        | Q(scope=Scope.PROJECT, scope_id=project_id)
+        | Q(scope=Scope.AGENT, scope_id=agent_id)
+        | Q(scope=Scope.RUN, scope_id=run_id)
+    )
+    return sorted(found, key=lambda budget: list(Scope).index(Scope(budget.scope)))
+
+
+def scarcest(budgets: Iterable[Budget]) -> Budget | None:
+    """Return the budget with the least left, of equal ones the first; None when none has a limit."""
+    limited = [budget for budget in budgets if budget.limit is not None]
+    return min(limited, key=lambda budget: budget.available or 0, default=None)
 
 
 def project_budget(project_id: UUID) -> Budget | None:

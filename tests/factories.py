@@ -362,6 +362,7 @@ class ReservationFactory(DjangoModelFactory[Reservation]):
     price = factory.SubFactory(PriceFactory)
     model = factory.SelfAttribute("price.model")
     amount = Decimal("0.5")
+    budget_ids = factory.LazyFunction(list)
     created_at = NOW
     expires_at = NOW + timedelta(minutes=20)
 

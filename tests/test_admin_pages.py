@@ -141,7 +141,7 @@ def test_history_of_a_row_is_there(root: Client) -> None:
 
 
 def test_pages_are_closed_to_others(client: Client) -> None:
-    for user, status in ((None, 302), (UserFactory(), 302), (UserFactory(is_staff=True), 403)):
+    for user, status in ((None, 302), (UserFactory(), 403), (UserFactory(is_staff=True), 403)):
         if user:
             client.force_login(user)
         assert {client.get(url(model, "changelist")).status_code for model in MODELS} == {status}
@@ -337,11 +337,16 @@ def test_limit_below_what_is_spent_is_refused_in_words(root: Client) -> None:
     assert Budget.objects.get(pk=budget.pk).limit == 25
 
 
-def test_limit_of_the_account_is_not_set_here(root: Client) -> None:
-    budget = Budget.objects.filter(scope="account").first() or BudgetFactory(
-        scope="account", project=None, scope_id=factories.new_id()
-    )
+def test_limit_of_a_run_is_not_set_here(root: Client) -> None:
+    budget = BudgetFactory(scope="run")
     assert root.post(url(Budget, "change", budget.pk), {"limit": "40"}).status_code == 403
+
+
+def test_limit_of_a_client_is_set_and_taken_away(root: Client) -> None:
+    budget = BudgetFactory(scope="client", project=None, scope_id=factories.new_id(), limit=None)
+    for limit, stored in (("40", 40), ("", None)):
+        assert root.post(url(Budget, "change", budget.pk), {"limit": limit}).status_code == 302
+        assert Budget.objects.get(pk=budget.pk).limit == stored
 
 
 def test_price_is_added_and_recorded(root: Client) -> None:

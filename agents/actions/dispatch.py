@@ -139,7 +139,7 @@ def _make_run(task: Task, agent: Agent, worker: Worker, *, now: datetime) -> Run
         prompt_version_id=member.prompt_version_id,
         created_at=now,
     )
-    billing.open_budgets(task.project, run_id=run.pk, run_limit=member.max_cost, now=now)
+    billing.open_budgets(task.project, run_id=run.pk, run_limit=member.max_cost, agent_id=agent.pk, now=now)
     with audit.journal(by=SCHEDULER, now=now) as journal:
         journal.add(
             "run.queued",

@@ -32,7 +32,7 @@ def explain(run: Run) -> str:
 
 
 def _left(budget: Budget) -> Decimal:
-    return budget.limit - budget.settled - budget.reserved
+    return Decimal("Infinity") if budget.available is None else budget.available
 
 
 def _amount(budget: Budget) -> str:

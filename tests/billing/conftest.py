@@ -11,6 +11,7 @@ from projects.ids import new_id
 from projects.models import Project
 
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
+AGENT = UUID(int=7)
 
 
 @pytest.fixture
@@ -37,14 +38,16 @@ def price(db: None) -> Price:
 
 @pytest.fixture
 def project(db: None) -> Project:
-    return Project.objects.create(name="Bakery", description="A shop.", budget_limit=Decimal(10), created_at=NOW)
+    return Project.objects.create(
+        name="Bakery", client_name="The baker", description="A shop.", budget_limit=Decimal(10), created_at=NOW
+    )
 
 
 @pytest.fixture
 def run_id(project: Project) -> UUID:
-    """A run with a limit of 4 in a project with a limit of 10."""
+    """A run of AGENT with a limit of 4 in a project with a limit of 10, of a client; these two have none."""
     run_id = new_id()
-    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(4), now=NOW)
+    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(4), agent_id=AGENT, now=NOW)
     return run_id
 
 
@@ -58,7 +61,7 @@ def reserve(project: Project, run_id: UUID, price: Price) -> Reserve:
     def reserve(amount: str | Decimal, *, run: UUID = run_id, now: datetime = NOW) -> Reservation:
         return actions.reserve(
             run_id=run,
-            agent_id=UUID(int=7),
+            agent_id=AGENT,
             project_id=project.pk,
             model="claude-sonnet-4-5",
             amount=Decimal(amount),

@@ -19,15 +19,18 @@ pytestmark = pytest.mark.django_db
 
 Reserve = Callable[..., Reservation]
 ADMIN = Actor.system("test")
+AGENT = UUID(int=7)
+LEVELS = ["account", "client", "project", "agent", "run"]
 HUNDRED_THOUSAND_OUT = Usage(output_tokens=100_000)  # costs 1.5
 
 
 def money(project: Project, run_id: UUID) -> dict[str, tuple[Decimal, Decimal]]:
-    return {budget.scope: (budget.reserved, budget.settled) for budget in queries.budgets_of(project.pk, run_id)}
+    budgets = queries.budgets_of(project.pk, run_id, AGENT)
+    return {budget.scope: (budget.reserved, budget.settled) for budget in budgets}
 
 
 def everywhere(reserved: str, settled: str) -> dict[str, tuple[Decimal, Decimal]]:
-    return dict.fromkeys(["account", "project", "run"], (Decimal(reserved), Decimal(settled)))
+    return dict.fromkeys(LEVELS, (Decimal(reserved), Decimal(settled)))
 
 
 def lines(run_id: UUID) -> list[tuple[str, Decimal]]:
@@ -42,11 +45,17 @@ def test_open_budgets_twice_changes_nothing(project: Project, run_id: UUID, now:
     actions.open_budgets(project, run_id=run_id, run_limit=Decimal(99), now=now)
 
     limits = dict(Budget.objects.values_list("scope", "limit"))
-    assert limits == {"account": Decimal(1000), "project": Decimal(10), "run": Decimal(4)}
+    assert limits == {
+        "account": Decimal(1000),
+        "client": None,
+        "project": Decimal(10),
+        "agent": None,
+        "run": Decimal(4),
+    }
 
 
-def test_budgets_are_locked_from_account_to_run(project: Project, run_id: UUID) -> None:
-    assert [budget.scope for budget in queries.budgets_of(project.pk, run_id)] == ["account", "project", "run"]
+def test_budgets_of_a_run_go_from_the_widest_to_its_own(project: Project, run_id: UUID) -> None:
+    assert [budget.scope for budget in queries.budgets_of(project.pk, run_id, AGENT)] == LEVELS
 
 
 def test_open_budgets_follows_the_accounts_setting(
@@ -58,7 +67,15 @@ def test_open_budgets_follows_the_accounts_setting(
     budget = queries.account_budget()
     assert budget is not None
     assert budget.limit == 2000
-    assert len(audited("billing.account_limit_changed")) == 1
+    [row] = audited("billing.limit_changed")
+    assert (row.details["scope"], row.details["from"], row.details["to"]) == ("account", "1000.000000", "2000")
+
+
+def test_open_budgets_leaves_an_account_limit_that_a_person_set(project: Project, run_id: UUID, now: datetime) -> None:
+    actions.set_limit(Budget.objects.get(scope="account"), Decimal(1500), by=ADMIN, now=now)
+    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(4), now=now)
+
+    assert Budget.objects.get(scope="account").limit == 1500
 
 
 def test_open_budgets_keeps_an_account_limit_that_is_needed(
@@ -73,7 +90,7 @@ def test_open_budgets_keeps_an_account_limit_that_is_needed(
     assert budget.limit == 1000
 
 
-def test_reserve_holds_in_all_three(project: Project, run_id: UUID, reserve: Reserve) -> None:
+def test_reserve_holds_in_each_level(project: Project, run_id: UUID, reserve: Reserve) -> None:
     reserve("1.5")
 
     assert money(project, run_id) == everywhere("1.5", "0")
@@ -89,9 +106,11 @@ def test_reserve_to_the_last_cent(project: Project, run_id: UUID, reserve: Reser
 @pytest.mark.parametrize(
     ("limits", "scope"),
     [
-        ({"account": 1, "project": 1, "run": 1}, "account"),
-        ({"project": 1, "run": 1}, "project"),
-        ({"run": 1}, "run"),
+        (dict.fromkeys(LEVELS, 1), "account"),
+        (dict.fromkeys(LEVELS[1:], 1), "client"),
+        (dict.fromkeys(LEVELS[2:], 1), "project"),
+        (dict.fromkeys(LEVELS[3:], 1), "agent"),
+        (dict.fromkeys(LEVELS[4:], 1), "run"),
     ],
 )
 def test_reserve_beyond_a_limit_holds_nothing(
@@ -104,6 +123,7 @@ def test_reserve_beyond_a_limit_holds_nothing(
         reserve("1.000001")
 
     assert (refused.value.scope, refused.value.limit, refused.value.spent) == (scope, 1, 0)
+    assert refused.value.budget_id == Budget.objects.get(scope=scope).pk
     assert refused.value.is_final
     assert money(project, run_id) == everywhere("0", "0")
     assert lines(run_id) == []
@@ -120,9 +140,7 @@ def test_reserve_that_only_must_wait_is_not_final_and_not_recorded(reserve: Rese
     assert audited("billing.refused") == []
 
 
-@pytest.mark.parametrize(
-    ("scope", "event"), [("account", "budget:exceeded"), ("project", "budget:exceeded"), ("run", "")]
-)
+@pytest.mark.parametrize(("scope", "event"), [*((scope, "budget:exceeded") for scope in LEVELS[:4]), ("run", "")])
 def test_reserve_refused_for_good_is_recorded(project: Project, reserve: Reserve, scope: str, event: str) -> None:
     Budget.objects.filter(scope=scope).update(limit=1)
 
@@ -135,6 +153,48 @@ def test_reserve_refused_for_good_is_recorded(project: Project, reserve: Reserve
     assert row.event_type == event
     if event:
         assert row.event_payload == {"projectId": str(project.pk), "spent": "0.000000", "limit": "1.000000"}
+
+
+def test_refusal_names_the_limit_that_waiting_does_not_help(reserve: Reserve) -> None:
+    """The account's is full for the moment, the agent's for good: only raising the agent's lets the work go on."""
+    reserve("3")
+    Budget.objects.filter(scope="account").update(limit=4)
+    Budget.objects.filter(scope="agent").update(limit=3, reserved=0, settled=3)
+
+    with pytest.raises(OverBudget) as refused:
+        reserve("2")
+
+    assert refused.value.is_final
+    assert refused.value.scope == "agent"
+
+
+def test_money_goes_back_where_it_was_held_when_the_project_changed_its_client(
+    project: Project, run_id: UUID, reserve: Reserve, now: datetime
+) -> None:
+    baker = Budget.objects.get(scope="client")
+    first = reserve("1")
+    Project.objects.update(client_name="The miller")
+    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(4), agent_id=AGENT, now=now)
+    miller = Budget.objects.exclude(pk=baker.pk).get(scope="client")
+    second = reserve("0.5")
+    actions.settle(first.pk, Usage(output_tokens=10_000), now=now)
+
+    baker.refresh_from_db()
+    miller.refresh_from_db()
+    assert (baker.reserved, baker.settled) == (0, Decimal("0.15"))
+    assert (miller.reserved, miller.settled) == (Decimal("0.5"), 0)
+    clients = LedgerEntry.objects.order_by("id").values_list("request_id", "client_id")
+    assert set(clients) == {(first.pk, baker.scope_id), (second.pk, miller.scope_id)}
+
+
+def test_project_without_a_client_spends_from_four_levels(
+    project: Project, run_id: UUID, reserve: Reserve, now: datetime
+) -> None:
+    Project.objects.update(client_name="")
+    actions.settle(reserve("1").pk, HUNDRED_THOUSAND_OUT, now=now)
+
+    assert set(money(project, run_id)) == {"account", "project", "agent", "run"}
+    assert Budget.objects.get(scope="client").settled == 0
 
 
 def test_reserve_without_a_budget(reserve: Reserve) -> None:
@@ -176,11 +236,7 @@ def test_settle_above_the_limit_stays_within_it(
     reserve("3")
     actions.settle(reserve("1").pk, HUNDRED_THOUSAND_OUT, now=now)
 
-    assert money(project, run_id) == {
-        "account": (Decimal(3), Decimal("1.5")),
-        "project": (Decimal(3), Decimal("1.5")),
-        "run": (Decimal(3), Decimal(1)),
-    }
+    assert money(project, run_id) == everywhere("3", "1.5") | {"run": (Decimal(3), Decimal(1))}
     assert queries.project_cost(project.pk) == Decimal("1.5")
 
 
@@ -218,7 +274,7 @@ def test_thresholds_are_announced_once_each(project: Project, reserve: Reserve, 
     assert [row.event_payload["percent"] for row in rows if row.event_payload] == [50, 80]
     assert {row.event_type for row in rows} == {"budget:warning"}
     assert rows[0].event_payload == {
-        "projectId": str(project.pk), "spent": "6.000000", "limit": "10.000000", "percent": 50,
+        "projectId": str(project.pk), "spent": "6.000000", "limit": "10.000000", "percent": 50, "scope": "project",
     }  # fmt: skip
 
 
@@ -241,7 +297,9 @@ def test_raise_limit_sets_budget_and_project(project: Project, run_id: UUID, res
     budget = queries.project_budget(project.pk)
     assert budget is not None
     assert budget.limit == 25
-    assert audited("billing.limit_changed")[0].details == {"from": "10.000000", "to": "25"}
+    assert audited("billing.limit_changed")[0].details == {
+        "scope": "project", "scope_id": str(project.pk), "from": "10.000000", "to": "25",
+    }  # fmt: skip
 
 
 def test_raise_limit_before_the_first_run(project: Project, now: datetime) -> None:
@@ -303,3 +361,37 @@ def test_rollback_leaves_no_trace(project: Project, run_id: UUID, reserve: Reser
 def test_database_refuses_overspending(run_id: UUID) -> None:
     with pytest.raises(IntegrityError, match="budget_not_overspent"):
         Budget.objects.filter(scope="run").update(settled=Decimal("4.000001"))
+
+
+@pytest.mark.parametrize("scope", ["project", "run"])
+def test_database_refuses_projects_and_runs_without_a_limit(run_id: UUID, scope: str) -> None:
+    with pytest.raises(IntegrityError, match="budget_limit_of_scope"):
+        Budget.objects.filter(scope=scope).update(limit=None)
+
+
+@pytest.mark.parametrize("scope", ["account", "client", "project", "agent"])
+def test_set_limit_of_any_level_is_recorded_and_holds(
+    run_id: UUID, reserve: Reserve, scope: str, now: datetime
+) -> None:
+    budget = Budget.objects.get(scope=scope)
+    actions.set_limit(budget, Decimal(1), by=ADMIN, now=now)
+
+    with pytest.raises(OverBudget) as refused:
+        reserve("1.01")
+    assert refused.value.scope == scope
+    [row] = audited("billing.limit_changed")
+    assert (row.details["scope"], row.details["to"], row.object_id) == (scope, "1", str(budget.pk))
+    assert row.project_id == budget.project_id
+
+
+@pytest.mark.parametrize(("scope", "possible"), [("client", True), ("agent", True), ("account", False)])
+def test_limit_is_taken_away_where_none_is_needed(run_id: UUID, scope: str, possible: bool, now: datetime) -> None:
+    budget = Budget.objects.get(scope=scope)
+    Budget.objects.filter(pk=budget.pk).update(limit=5)
+    if possible:
+        actions.set_limit(budget, None, by=ADMIN, now=now)
+    else:
+        with pytest.raises(InvalidLimit, match="always has a limit"):
+            actions.set_limit(budget, None, by=ADMIN, now=now)
+
+    assert (Budget.objects.get(pk=budget.pk).limit is None) is possible
