@@ -22,6 +22,13 @@ def run_directory(run_id: UUID) -> Path:
     return Path(settings.EKLAVYA_VAR) / "runs" / str(run_id)
 
 
+def make_private(directory: Path) -> Path:
+    """Make a directory into which nobody but the platform's own user sees, or make it such; return it."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    return directory
+
+
 def network_name(project_id: UUID) -> str:
     """Return the short id under which runtimes know a project. The random part of a UUIDv7 is at its end."""
     return f"p{project_id.hex[-12:]}"

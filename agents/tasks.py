@@ -12,7 +12,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from agents import delivery
+from agents import delivery, housekeeping
 from agents.actions import recovery, runs, workers
 from agents.actions.dispatch import Dispatched
 from agents.actions.dispatch import dispatch as dispatch_ready
@@ -104,6 +104,13 @@ def stop_runs(*, project_id: str, reason: str) -> None:
     """End the active runs of a project that was paused or cancelled."""
     project = Project.objects.get(pk=project_id)
     runs.ask_to_stop(project, reason=reason, by=Actor.system("lifecycle"), now=timezone.now())
+
+
+# No time limit, as above: each command of Git has its own.
+@shared_task(ignore_result=True)
+def maintain() -> None:
+    """Keep the projects' repositories in order. Safe to run twice at once, and at any time."""
+    housekeeping.maintain(now=timezone.now())
 
 
 @shared_task(ignore_result=True)

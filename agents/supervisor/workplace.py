@@ -13,7 +13,7 @@ from agents.models import Run
 from agents.prompts import prompt_for
 from agents.roles import limits_of, mounts_of, policy_of, tools_of
 from agents.runtimes.contract import Runtime, SandboxSpec
-from agents.sandboxes import network_name, repository, run_directory
+from agents.sandboxes import make_private, network_name, repository, run_directory
 from agents.workspace import Repository
 from agents.workspace.errors import BadName, UnknownCheckpoint, UnknownRun
 from agents.workspace.values import Author
@@ -60,6 +60,8 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
     With a checkpoint that names this run's task the clone starts from its snapshot instead of main.
     """
     root = run_directory(run.pk)
+    make_private(root.parent)
+    make_private(root)
     for name in ("home", "control"):
         (root / name).mkdir(parents=True, mode=0o700)
     repo = repository(run.project_id)

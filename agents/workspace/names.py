@@ -18,6 +18,8 @@ _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
 _SHA = re.compile(r"[0-9a-f]{40}")
 _CHECKPOINT = re.compile(r"refs/eklavya/checkpoints/([0-9A-Za-z][0-9A-Za-z_-]{0,63})/(0|[1-9][0-9]{0,8})")
 
+_OF_RUN = re.compile(r"refs/eklavya/(?:bases|runs|checkpoints)/([0-9A-Za-z][0-9A-Za-z_-]{0,63})(?:/[0-9]+)?")
+
 
 def check_run_id(run_id: str) -> str:
     """Give the id back when it can stand in a reference and a path; otherwise raise BadName."""
@@ -67,6 +69,14 @@ def checkpoint_run_id(ref: str) -> str:
     match = _CHECKPOINT.fullmatch(ref)
     if match is None:
         raise BadName(f"not a checkpoint: {ref!r}")
+    return match[1]
+
+
+def run_id_of(ref: str) -> str:
+    """The run that a reference of the platform's own belongs to; BadName when it is not such a reference."""
+    match = _OF_RUN.fullmatch(ref)
+    if match is None:
+        raise BadName(f"not a reference of a run: {ref!r}")
     return match[1]
 
 

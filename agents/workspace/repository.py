@@ -45,6 +45,8 @@ _CONFIG = """\
 _ATTRIBUTES = "* -export-ignore -export-subst\n"
 _README = "# New project\n\nNothing is here yet.\n"
 _STALE_QUARANTINE_S = 24 * 3600
+# Of objects without a name: much longer than any step between writing one and naming it.
+_UNNAMED_FOR = "14.days.ago"
 
 
 class Repository:
@@ -66,7 +68,7 @@ class Repository:
         Does nothing when it exists. Of several callers at once one makes it.
         """
         if not self.path.exists():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             made = Path(mkdtemp(prefix=".new-", dir=self.path.parent))
             try:
                 _initialise(made, readme)
@@ -182,10 +184,26 @@ class Repository:
 
     # What keeps it in order
 
+    def private_refs(self) -> list[str]:
+        """Every reference that the platform keeps for a run: its base, its work, its checkpoints."""
+        return self._git.text("for-each-ref", "--format=%(refname)", names.PRIVATE).split()
+
+    def drop_refs(self, refs: Iterable[str]) -> None:
+        """Forget what was kept for runs. Raises BadName, before any is dropped, for one that is not of that kind."""
+        asked = [f"delete {ref}\n" for ref in refs if names.run_id_of(ref)]
+        if asked:
+            self._git.run("update-ref", "--stdin", stdin="".join(asked).encode())
+
     def maintain(self, now_s: float | None = None) -> None:
-        """Pack what lies loose and clear what a killed process left. Drops no object; for a quiet hour."""
+        """Pack what lies loose, clear what a killed process left, and drop what no reference leads to any more.
+
+        For a quiet hour, but safe beside everything else: what is not named yet is kept for _UNNAMED_FOR.
+        """
         git = self._git
-        git.run("repack", "-d", "-l", "--quiet", timeout_s=TRANSFER_S)
+        self.path.chmod(0o700)
+        packing = ("-A", "-d", "-l", "--quiet", f"--unpack-unreachable={_UNNAMED_FOR}")
+        git.run("repack", *packing, timeout_s=TRANSFER_S)
+        git.run("prune", f"--expire={_UNNAMED_FOR}", timeout_s=TRANSFER_S)
         git.run("pack-refs", "--all")
         oldest = (time.time() if now_s is None else now_s) - _STALE_QUARANTINE_S
         quarantine = self.path / "quarantine"

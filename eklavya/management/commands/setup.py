@@ -18,6 +18,7 @@ PERIODIC = {
     "agents.tasks.sweep": 5,
     "demos.tasks.keep_demos": 15,
     "eklavya.tasks.expire": 60,
+    "agents.tasks.maintain": 3600,
 }
 
 
