@@ -133,11 +133,15 @@ class Reservation(models.Model):
     """
 
     class Status(models.TextChoices):
-        """Open until settled (the cost is known) or released (nothing was spent)."""
+        """Open until settled (the cost is known) or released (nothing was spent).
+
+        Expired: settled at its full amount, because nobody said what it cost. Whoever still does corrects that.
+        """
 
         OPEN = "open"
         SETTLED = "settled"
         RELEASED = "released"
+        EXPIRED = "expired"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="reservations")
@@ -159,6 +163,20 @@ class Reservation(models.Model):
         ]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gte=0), name="reservation_not_negative"),
+            models.CheckConstraint(condition=Q(expires_at__gt=F("created_at")), name="reservation_expires_later"),
+        ]
+        triggers = [
+            pgtrigger.FSM(
+                name="reservation_fsm",
+                field="status",
+                transitions=[
+                    ("open", "settled"),
+                    ("open", "released"),
+                    ("open", "expired"),
+                    ("expired", "settled"),
+                    ("expired", "released"),
+                ],
+            ),
         ]
 
     def __str__(self) -> str:

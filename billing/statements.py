@@ -12,6 +12,7 @@ transactions wait for each other.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -47,14 +48,35 @@ INSERT INTO billing_ledgerentry
 VALUES (%(line_id)s, 'reserve', %(project_id)s, %(client_id)s, %(run_id)s, %(agent_id)s, %(id)s, %(amount)s,
     %(currency)s, %(model)s, %(price_id)s, 0, 0, 0, 0, 0, '', %(now)s)
 """
-# A cost above what was held goes in as far as there is room; LEAST passes over the limit that is none.
+# A cost above what was held goes in as far as there is room; LEAST passes over the limit that is none. A correction
+# downwards (a negative cost) stops at nothing, because such a cost may not have gone in as a whole.
 _CLOSE = """
 WITH closed AS (
     UPDATE billing_reservation SET status = %(status)s WHERE id = %(id)s
 )
 UPDATE billing_budget
-SET reserved = reserved - %(amount)s, settled = LEAST(settled + %(cost)s, "limit" - reserved + %(amount)s)
+SET reserved = reserved - %(amount)s,
+    settled = GREATEST(LEAST(settled + %(cost)s, "limit" - reserved + %(amount)s), 0)
 WHERE id = ANY(%(budget_ids)s)
+"""
+_EXPIRE = """
+WITH due AS (
+    SELECT * FROM billing_reservation JOIN unnest(%(ids)s, %(line_ids)s) AS line (reservation_id, line_id)
+        ON line.reservation_id = id
+), closed AS (
+    UPDATE billing_reservation SET status = 'expired' WHERE id = ANY(%(ids)s)
+), booked AS (
+    INSERT INTO billing_ledgerentry
+        (id, kind, project_id, client_id, run_id, agent_id, request_id, amount, currency, model, price_id,
+        input_tokens, output_tokens, cache_write_tokens, long_cache_write_tokens, cache_read_tokens, note, created_at)
+    SELECT line_id, 'settle', project_id, client_id, run_id, agent_id, due.id, amount, currency, due.model, price_id,
+        0, 0, 0, 0, 0, 'expired: real cost unknown', %(now)s
+    FROM due JOIN billing_price ON billing_price.id = price_id
+), sums AS (
+    SELECT budget_id, sum(amount) AS amount FROM due, unnest(budget_ids) AS budget_id GROUP BY budget_id
+)
+UPDATE billing_budget SET reserved = reserved - sums.amount, settled = settled + sums.amount
+FROM sums WHERE billing_budget.id = sums.budget_id
 """
 
 
@@ -106,7 +128,13 @@ def hold(values: Mapping[str, Any]) -> None:
 def close(values: Mapping[str, Any]) -> None:
     """Move a locked reservation's money from held to spent in the locked budgets.
 
-    `values`: id, budget_ids, amount (what was held), cost, status (of the reservation from now on).
+    `values`: id, budget_ids, amount (what is held), cost, status (of the reservation from now on).
     """
     with connection.cursor() as cursor:
         cursor.execute(_CLOSE, values)
+
+
+def expire(reservation_ids: Sequence[UUID], *, line_ids: Sequence[UUID], now: datetime) -> None:
+    """Move the money of locked reservations from held to spent in their locked budgets, and book it: all at once."""
+    with connection.cursor() as cursor:
+        cursor.execute(_EXPIRE, {"ids": list(reservation_ids), "line_ids": list(line_ids), "now": now})

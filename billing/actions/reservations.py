@@ -1,12 +1,14 @@
 """A request's money: held before it is sent, settled or given back after, and expired when its gateway vanished."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
 
 from billing import statements
 from billing.actions.warnings import CASHIER, warn
@@ -22,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Longer than the gateway lets any request take: what is still open then lost its gateway.
 RESERVATION_LIFETIME = timedelta(minutes=45)
-_EXPIRED_AT_ONCE = 500
+EXPIRED_AT_ONCE = 500
+_LATE = "settled late: instead of the full amount"
 # The others may be missing: a project has no client, an agent is new.
 _NEEDED = {Budget.Scope.ACCOUNT, Budget.Scope.PROJECT, Budget.Scope.RUN}
 _WIDEST_FIRST = {scope: number for number, scope in enumerate(Budget.Scope)}
@@ -118,16 +121,21 @@ def settle(reservation_id: UUID, usage: Usage, *, now: datetime) -> Decimal:
     """Replace what was held by what the request really cost, and return that.
 
     A cost above what was held is booked too, as a separate line, and recorded; the budgets take of it what they have
-    room for. Raises ReservationClosed when it was settled or released before.
+    room for. Where the reservation expired meanwhile, what it was settled at is corrected. Raises ReservationClosed
+    when it was settled or released before.
     """
     with audit.journal(by=CASHIER, now=now) as journal:
         reservation = _locked(reservation_id)
         real = cost(reservation.price, usage)
-        _close(reservation, Reservation.Status.SETTLED, spent=real, journal=journal)
-        _book(reservation, LedgerEntry.Kind.SETTLE, min(real, reservation.amount), usage=usage, now=now)
+        if reservation.status == Reservation.Status.EXPIRED:
+            _correct(reservation, Reservation.Status.SETTLED, real, usage=usage, journal=journal)
+        else:
+            _close(reservation, Reservation.Status.SETTLED, spent=real, journal=journal)
+            _book(reservation, LedgerEntry.Kind.SETTLE, min(real, reservation.amount), usage=usage, now=now)
+            if real > reservation.amount:
+                excess = real - reservation.amount
+                _book(reservation, LedgerEntry.Kind.ADJUST, excess, note="cost more than was held", now=now)
         if real > reservation.amount:
-            excess = real - reservation.amount
-            _book(reservation, LedgerEntry.Kind.ADJUST, excess, note="cost more than was held", now=now)
             journal.add(
                 "billing.underestimated",
                 project_id=reservation.project_id,
@@ -139,36 +147,83 @@ def settle(reservation_id: UUID, usage: Usage, *, now: datetime) -> Decimal:
 
 
 def release(reservation_id: UUID, *, now: datetime) -> None:
-    """Give back what was held for a request that cost nothing. Raises ReservationClosed as `settle`."""
+    """Give back what was held for a request that cost nothing, also when it expired. Raises as `settle`."""
     with audit.journal(by=CASHIER, now=now) as journal:
         reservation = _locked(reservation_id)
-        _close(reservation, Reservation.Status.RELEASED, spent=Decimal(0), journal=journal)
-        _book(reservation, LedgerEntry.Kind.RELEASE, reservation.amount, now=now)
+        if reservation.status == Reservation.Status.EXPIRED:
+            _correct(reservation, Reservation.Status.RELEASED, Decimal(0), usage=Usage(), journal=journal)
+        else:
+            _close(reservation, Reservation.Status.RELEASED, spent=Decimal(0), journal=journal)
+            _book(reservation, LedgerEntry.Kind.RELEASE, reservation.amount, now=now)
+
+
+def _correct(
+    reservation: Reservation, status: Reservation.Status, real: Decimal, *, usage: Usage, journal: audit.Journal
+) -> None:
+    difference = real - reservation.amount
+    _close(reservation, status, held=Decimal(0), spent=difference, journal=journal)
+    _book(reservation, LedgerEntry.Kind.ADJUST, difference, usage=usage, note=_LATE, now=journal.now)
+    journal.add(
+        "billing.expiry_corrected",
+        project_id=reservation.project_id,
+        agent_id=reservation.agent_id,
+        obj=reservation,
+        details={"settled_at": reservation.amount, "cost": real, "run": reservation.run_id},
+    )
 
 
 def expire_reservations(now: datetime) -> int:
     """Settle at their full amount the reservations whose gateway vanished, and return how many.
 
-    What such a request cost is unknown; its worst case can only be too much.
+    What such a request cost is unknown; its worst case can only be too much. Any number of sweepers may do it at once.
     """
-    due = Reservation.objects.filter(status=Reservation.Status.OPEN, expires_at__lte=now).order_by("expires_at")
-    expired = 0
-    for reservation_id in list(due.values_list("pk", flat=True)[:_EXPIRED_AT_ONCE]):
-        try:
-            _expire(reservation_id, now=now)
-            expired += 1
-        except ReservationClosed:
-            continue  # its gateway was only slow, and came first
-        except Exception:  # one broken row must not keep the others' money held
-            logger.exception("reservation could not be expired", extra={"reservation": str(reservation_id)})
+    expired, batch = 0, _expire_batch(now, most=EXPIRED_AT_ONCE)
+    while batch:
+        expired += batch
+        batch = _expire_batch(now, most=EXPIRED_AT_ONCE)
     return expired
 
 
-def _expire(reservation_id: UUID, *, now: datetime) -> None:
-    with audit.journal(by=CASHIER, now=now) as journal:
-        reservation = _locked(reservation_id)
-        _close(reservation, Reservation.Status.SETTLED, spent=reservation.amount, journal=journal)
-        _book(reservation, LedgerEntry.Kind.SETTLE, reservation.amount, note="expired: real cost unknown", now=now)
+def _expire_batch(now: datetime, *, most: int) -> int:
+    try:
+        with audit.journal(by=CASHIER, now=now) as journal:
+            return _expire(_due(now)[:most], journal)
+    except IntegrityError:
+        logger.exception("a batch of reservations could not be expired, taking them one by one")
+    return sum(_expire_alone(reservation_id, now) for reservation_id in _due(now).values_list("pk", flat=True)[:most])
+
+
+def _expire_alone(reservation_id: UUID, now: datetime) -> int:
+    try:
+        with audit.journal(by=CASHIER, now=now) as journal:
+            return _expire(_due(now).filter(pk=reservation_id), journal)
+    except IntegrityError:  # one broken row must not keep the others' money held
+        logger.exception("reservation could not be expired", extra={"reservation": str(reservation_id)})
+        return 0
+
+
+def _due(now: datetime) -> QuerySet[Reservation]:
+    # One that ends later than any can was made while a clock was ahead: nobody would live to see it expire.
+    ended = Q(expires_at__lte=now) | Q(expires_at__gt=now + 2 * RESERVATION_LIFETIME)
+    return Reservation.objects.filter(ended, status=Reservation.Status.OPEN).order_by("expires_at")
+
+
+def _expire(due: QuerySet[Reservation], journal: audit.Journal) -> int:
+    """Expire those of `due` that nobody else is just closing."""
+    reservations = list(due.select_for_update(skip_locked=True, no_key=True))
+    if not reservations:
+        return 0
+    spent: dict[UUID, Decimal] = defaultdict(Decimal)
+    for reservation in reservations:
+        for budget_id in reservation.budget_ids:
+            spent[budget_id] += reservation.amount
+    budgets = statements.lock(list(spent))
+    statements.expire(
+        [reservation.pk for reservation in reservations], line_ids=[new_id() for _ in reservations], now=journal.now
+    )
+    for budget in budgets:
+        warn(journal, budget, budget.settled + spent[budget.id])
+    for reservation in reservations:
         journal.add(
             "billing.reservation_expired",
             project_id=reservation.project_id,
@@ -176,23 +231,33 @@ def _expire(reservation_id: UUID, *, now: datetime) -> None:
             obj=reservation,
             details={"amount": reservation.amount, "run": reservation.run_id},
         )
+    return len(reservations)
 
 
 def _locked(reservation_id: UUID) -> Reservation:
-    is_open = Reservation.objects.filter(pk=reservation_id, status=Reservation.Status.OPEN)
-    reservation = is_open.select_related("price").select_for_update(of=("self",)).first()
+    """Return a reservation that can still be closed, or corrected, locked. Raises ReservationClosed."""
+    status = (Reservation.Status.OPEN, Reservation.Status.EXPIRED)
+    found = Reservation.objects.filter(pk=reservation_id, status__in=status)
+    reservation = found.select_related("price").select_for_update(of=("self",)).first()
     if reservation is None:
         raise ReservationClosed
     return reservation
 
 
-def _close(reservation: Reservation, status: Reservation.Status, *, spent: Decimal, journal: audit.Journal) -> None:
+def _close(
+    reservation: Reservation,
+    status: Reservation.Status,
+    *,
+    held: Decimal | None = None,
+    spent: Decimal,
+    journal: audit.Journal,
+) -> None:
     budgets = statements.lock(reservation.budget_ids)
     statements.close(
         {
             "id": reservation.pk,
             "budget_ids": reservation.budget_ids,
-            "amount": reservation.amount,
+            "amount": reservation.amount if held is None else held,
             "cost": spent,
             "status": status.value,
         }
