@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from agents.models import Agent, Checkpoint, Message, Run, RunEvent, Verification, Worker
+from agents.models import Agent, Checkpoint, EgressRecord, Message, Run, RunEvent, Verification, Worker
 from projects.admin_tools import ShownAdmin, ShownInline
 
 
@@ -53,6 +53,15 @@ class RunEventAdmin(ShownAdmin):
     # No date hierarchy: the largest table has no index by time, its keys are in order of time.
     list_display = ("run_id", "seq", "kind", "created_at")
     list_filter = ("kind",)
+    uuid_fields = ("run_id", "run__project_id", "run__agent_id")
+    search_help_text = "Id of run, project or agent"
+
+
+@admin.register(EgressRecord)
+class EgressRecordAdmin(ShownAdmin):
+    # No date hierarchy, as with events: it is read by run.
+    list_display = ("run_id", "host", "port", "decision", "reason", "requests", "bytes_up", "bytes_down", "last_at")
+    list_filter = ("decision",)
     uuid_fields = ("run_id", "run__project_id", "run__agent_id")
     search_help_text = "Id of run, project or agent"
 

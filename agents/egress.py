@@ -55,7 +55,8 @@ class Rule:
         if self.network is not None or port not in self.ports:
             return False
         if self.name.startswith("*"):
-            return name.endswith(self.name[1:])
+            # A name without a dot is one of this machine or its network: only an entry of its own opens that.
+            return "." in name and name.endswith(self.name[1:])
         return name == self.name
 
     def allows_address(self, address: Address, port: int) -> bool:

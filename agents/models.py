@@ -178,6 +178,46 @@ class RunEvent(models.Model):
         return f"{self.run_id} #{self.seq} {self.kind}"
 
 
+class EgressRecord(models.Model):
+    """What a run asked of one host and port outside of its sandbox, and what became of it.
+
+    A row per decision and reason, not per request: it counts them. Bytes are those of the payload, `up` from the
+    sandbox and `down` to it. Only the egress proxy writes here.
+    """
+
+    class Decision(models.TextChoices):
+        """Whether it was let through."""
+
+        ALLOWED = "allowed"
+        REFUSED = "refused"
+        FAILED = "failed"  # it was allowed, and could not be reached
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="egress")
+    host = models.CharField(max_length=255)
+    port = models.PositiveIntegerField()
+    decision = models.CharField(max_length=8, choices=Decision)
+    reason = models.CharField(max_length=32, blank=True, help_text="Machine-readable cause, unless it was reached.")
+    requests = models.PositiveBigIntegerField(default=0)
+    bytes_up = models.PositiveBigIntegerField(default=0)
+    bytes_down = models.PositiveBigIntegerField(default=0)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["run", "-first_at", "-id"], name="egress_of_run")]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "host", "port", "decision", "reason"], name="egress_row_once"),
+            models.CheckConstraint(
+                condition=Q(decision="allowed", reason="") | (~Q(decision="allowed") & ~Q(reason="")),
+                name="egress_refusal_has_reason",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} {self.decision} {self.host}:{self.port}"
+
+
 class Message(models.Model):
     """A typed message between agents, kept here and nudged through Redis.
 

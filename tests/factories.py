@@ -20,7 +20,7 @@ from django.db import transaction
 from django.db.models import Max
 from factory.django import DjangoModelFactory
 
-from agents.models import Agent, Checkpoint, Message, Run, RunEvent, Verification, Worker
+from agents.models import Agent, Checkpoint, EgressRecord, Message, Run, RunEvent, Verification, Worker
 from agents.states import ACTIVE_RUN, LEASED_RUN, AgentStatus, MessageType, RunStatus, WorkerStatus
 from agents.tokens import hash_token, new_token
 from billing.models import Budget, LedgerEntry, Price, Reservation
@@ -470,6 +470,22 @@ class RunEventFactory(DjangoModelFactory[RunEvent]):
     kind = RunEvent.Kind.TEXT
     payload = {"text": "I read the task."}
     created_at = NOW
+
+
+class EgressRecordFactory(DjangoModelFactory[EgressRecord]):
+    """A host that the run reached; with `decision="refused"` one that it did not."""
+
+    class Meta:
+        model = EgressRecord
+
+    run = factory.SubFactory(RunFactory, status=RunStatus.RUNNING)
+    host = factory.Sequence("host{}.test".format)
+    port = 443
+    decision = EgressRecord.Decision.ALLOWED
+    reason = factory.LazyAttribute(lambda o: "" if o.decision == EgressRecord.Decision.ALLOWED else "not_listed")
+    requests = 1
+    first_at = NOW
+    last_at = NOW
 
 
 class MessageFactory(DjangoModelFactory[Message]):

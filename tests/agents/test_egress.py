@@ -23,6 +23,8 @@ from eklavya.env import EGRESS_LISTS, Env, EnvError
         ("*.example.org", "example.org.evil.test", 443, False),
         ("*:80", "anything.test", 80, True),
         ("*:80", "anything.test", 443, False),
+        ("*:80", "postgres", 80, False),
+        ("postgres:80", "postgres", 80, True),
         ("a.test, b.test:80 ,", "b.test", 80, True),
         ("", "a.test", 443, False),
     ],
