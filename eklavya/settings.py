@@ -1,6 +1,7 @@
 """Settings of the whole. What can be set from outside is in `eklavya.env` and explained in `.env.example`."""
 
 import socket
+from datetime import timedelta
 
 from eklavya.env import BASE_DIR, Env
 
@@ -11,7 +12,7 @@ DEBUG = env.EKLAVYA_DEBUG
 ALLOWED_HOSTS = env.allowed_hosts
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
+    "eklavya.admin_config.PortalAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -19,6 +20,10 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django.contrib.humanize",
     "django.contrib.postgres",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "axes",
     "channels",
     "csp",
     "django_celery_beat",
@@ -42,10 +47,13 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     # Every page needs a login unless its view says otherwise: forgetting is safe.
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    # Last: it replaces the answer of a sign-in that is locked out.
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "eklavya.urls"
@@ -71,6 +79,10 @@ DATABASES = env.databases
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.redis_url
+# Counters of rate limits, shared by all processes. Nothing is kept there that may not be lost.
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL, "KEY_PREFIX": "cache"},
+}
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
@@ -100,9 +112,17 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
 
 # -- People
-LOGIN_URL = "login"
+LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
-LOGOUT_REDIRECT_URL = "login"
+LOGOUT_REDIRECT_URL = "account_login"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",  # of accounts made before; rehashed when they sign in
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
@@ -110,11 +130,43 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_LINK_MINUTES = 15
 
+ACCOUNT_ADAPTER = "accounts.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]  # nobody signs up; this only says that no mail is asked for
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = None  # the form asks
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300  # seconds
+# Above what axes locks at, so that a lock-out is one that admins see and can clear.
+ACCOUNT_RATE_LIMITS = {"login_failed": "30/m/ip,10/5m/key"}
+MFA_ADAPTER = "accounts.adapters.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_FORMS = {
+    "add_webauthn": "accounts.mfa_forms.AddKeyForm",
+    "authenticate_webauthn": "accounts.mfa_forms.KeyForm",
+    "login_webauthn": "accounts.mfa_forms.LoginKeyForm",
+    "reauthenticate_webauthn": "accounts.mfa_forms.ConfirmKeyForm",
+}
+
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+# A guesser locks out themselves and not the person, who comes from elsewhere.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_USERNAME_CALLABLE = "accounts.lock_outs.typed_name"
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True  # the audit log has it
+AXES_ENABLE_ADMIN = False  # shown and cleared in the portal, with a record
+AXES_LOCKOUT_TEMPLATE = "account/locked_out.html"
+AXES_VERBOSE = False
+
 # -- Browsers
 _PUBLIC_IS_HTTPS = env.public_url.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _PUBLIC_IS_HTTPS
 SESSION_COOKIE_NAME = "eklavya_session"
 SESSION_COOKIE_SAMESITE = "Lax"
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = not _PUBLIC_IS_HTTPS  # browsers themselves allow localhost alone
 CSRF_TRUSTED_ORIGINS = [env.public_url]
 SECURE_HSTS_SECONDS = 31_536_000 if _PUBLIC_IS_HTTPS else 0
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
@@ -165,6 +217,8 @@ EKLAVYA_EGRESS_CONNECTIONS = env.EKLAVYA_EGRESS_CONNECTIONS
 EKLAVYA_EGRESS_BYTES = env.EKLAVYA_EGRESS_MB * 2**20
 EKLAVYA_MODEL_URL = env.model_url
 EKLAVYA_MODEL_KEY = env.ANTHROPIC_API_KEY.get_secret_value() if env.ANTHROPIC_API_KEY else "rehearsal"
+EKLAVYA_KEYED_MODEL_URL = env.keyed_model_url
+EKLAVYA_SECRET_KEYS = env.secret_keys
 EKLAVYA_MODEL_MODE = "rehearsal" if env.rehearsal else "real"
 EKLAVYA_MAX_CONCURRENT_RUNS = env.EKLAVYA_MAX_CONCURRENT_RUNS
 EKLAVYA_BUDGET_LIMIT = env.EKLAVYA_BUDGET_LIMIT
@@ -174,6 +228,7 @@ EKLAVYA_DEFAULT_MODEL = "claude-sonnet-4-5"
 EKLAVYA_BRIEF_MAX_CHARS = 100_000
 EKLAVYA_LEASE_SECONDS = 30  # a run whose supervisor is silent for so long is lost
 EKLAVYA_STALL_SECONDS = 300  # a process that says nothing for so long is ended
+EKLAVYA_MODEL_PATIENCE_SECONDS = 45  # so long the gateway asks a model again that is overloaded or away
 EKLAVYA_DEMO_DAYS = 7
 
 LOGGING = {
@@ -185,6 +240,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
+        "axes": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
         "mcp": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},

@@ -1,19 +1,17 @@
 """Addresses of the portal. Each app brings its own."""
 
 from django.contrib import admin
-from django.contrib.auth import views as auth
 from django.urls import include, path
 
 from eklavya import health, views
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("login/", auth.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("login/link/<str:token>/", views.login_link, name="login_link"),
-    path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("styleguide/", views.styleguide, name="styleguide"),
+    path("", include("accounts.urls")),
     path("", include("projects.urls")),
     path("", include("agents.urls")),
     path("", include("demos.urls")),

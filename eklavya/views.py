@@ -1,10 +1,10 @@
 """Pages of the whole: signing in by link, and the style guide."""
 
+from allauth.account.utils import perform_login
 from django.conf import settings
-from django.contrib.auth import login
 from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
@@ -24,8 +24,9 @@ def login_link(request: HttpRequest, token: str) -> HttpResponse:
         return render(request, "registration/login_link_dead.html", status=410)
     if request.method != "POST":
         return render(request, "registration/login_link.html")
-    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
-    return redirect(settings.LOGIN_REDIRECT_URL)
+    # Through allauth, which asks for the second factor where the person has one.
+    answer: HttpResponse = perform_login(request, user)
+    return answer
 
 
 @require_GET
