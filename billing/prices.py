@@ -40,6 +40,8 @@ class Usage:
     cache_write_tokens: int = 0
     cache_read_tokens: int = 0
     long_cache_write_tokens: int = 0
+    fees: Decimal = Decimal(0)
+    """What is charged besides tokens, such as for searches."""
 
     @property
     def total(self) -> int:
@@ -78,6 +80,7 @@ def cost(rates: Rates, usage: Usage) -> Decimal:
         + usage.cache_write_tokens * rates.cache_write_per_mtok
         + usage.cache_read_tokens * rates.cache_read_per_mtok
         + usage.long_cache_write_tokens * rates.long_cache_write_per_mtok
+        + usage.fees * _MTOK
     )
 
 

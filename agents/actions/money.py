@@ -1,7 +1,8 @@
 """When a run hits a limit of money: its own limit is the task's problem, any other one the admin's."""
 
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
 
 from agents.actions import runs
 from agents.actions.runs import Ending
@@ -20,19 +21,32 @@ OVER_BUDGET = "over_budget"
 RUN_BUDGET = "run_budget"
 
 
+_STEP = Decimal(5)  # amounts to add are offered in multiples of this
+
+
 def explain(run: Run) -> str:
-    """Say for people whose budget stopped a run: of the two that are not its own, the one with less left."""
-    budgets = {budget.scope: budget for budget in billing.budgets_of(run.project_id, run.pk)}
+    """Say for people whose budget stopped a run: its own, or of all others the one with the least left."""
     if run.stop_requested == RUN_BUDGET:
-        return f"The agent used up the {_amount(budgets[Budget.Scope.RUN])} that one run may cost, without finishing."
-    project, account = budgets[Budget.Scope.PROJECT], budgets[Budget.Scope.ACCOUNT]
-    if _left(project) <= _left(account):
-        return f"The budget of {_amount(project)} is used up."
-    return f"The {_amount(account)} that all projects together may cost are used up."
+        own = Budget.objects.get(scope=Budget.Scope.RUN, scope_id=run.pk)
+        return f"The agent used up the {_amount(own)} that one run may cost, without finishing."
+    short = _short_of(run)
+    if short is None:
+        return "The budget is used up."
+    return _SENTENCES[Budget.Scope(short.scope)].format(amount=_amount(short), agent=run.agent.name)
 
 
-def _left(budget: Budget) -> Decimal:
-    return Decimal("Infinity") if budget.available is None else budget.available
+_SENTENCES = {
+    Budget.Scope.ACCOUNT: "The {amount} that all projects together may cost are used up.",
+    Budget.Scope.CLIENT: "The {amount} that all projects of this client together may cost are used up.",
+    Budget.Scope.PROJECT: "The budget of {amount} is used up.",
+    Budget.Scope.AGENT: "The {amount} that the agent {agent} may cost are used up.",
+}
+
+
+def _short_of(run: Run) -> Budget | None:
+    """Return the budget that stands in a run's way: the one with the least left, its own left out."""
+    budgets = billing.budgets_of(run.project_id, run.pk, run.agent_id)
+    return billing.scarcest(budget for budget in budgets if budget.scope != Budget.Scope.RUN)
 
 
 def _amount(budget: Budget) -> str:
@@ -61,12 +75,31 @@ def ask_for_more(run: Run, *, by: Actor, now: datetime) -> None:
         projects.pause_project(project, reason=reason, by=by, now=now)
         if project.approvals.filter(kind=ApprovalKind.BUDGET, status__in=OPEN_APPROVAL).exists():
             return
+        short = _short_of(run)
         approvals.ask(
             project,
             ApprovalKind.BUDGET,
-            subject_id=project.pk,
+            # The budget whose limit is in the way, be it the account's: raising another one would not help.
+            subject_id=short.pk if short else project.pk,
             title=f"{project.name} needs more budget",
-            body=f"{reason} Say the new limit to go on.",
+            body=f"{reason} Say the new limit to go on, or what to add with a plus sign.",
+            questions=[_question(short)] if short else [],
             by=by,
             now=now,
         )
+
+
+def _question(short: Budget) -> dict[str, Any]:
+    """Ask how much to add: a fifth, a half, or as much again, rounded up to whole steps."""
+    assert short.limit is not None
+    amounts = dict.fromkeys(
+        (short.limit * share / _STEP).to_integral_value(ROUND_CEILING) * _STEP
+        for share in (Decimal("0.2"), Decimal("0.5"), Decimal(1))
+    )
+    options = [f"+{amount:.0f}" for amount in amounts]
+    of = Budget.Scope(short.scope).label.lower()
+    return {
+        "question": f"How much is to be added to the limit of the {of}, which is {_amount(short)}?",
+        "options": options,
+        "recommended": options[-1],
+    }

@@ -1,109 +1,108 @@
-"""The money and the limits of model requests: before one is forwarded, and after it was answered.
+"""What a run may ask the model, at what price, and what happens when it may not or when its money is unusual.
 
-Plain functions with the ORM, run on the gateway's database threads.
+Plain functions with the ORM, run on the gateway's database threads; the money of usual requests goes by `cashier`.
 """
 
 import logging
-from datetime import datetime
+import time
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
+from agents.actions import outages
 from agents.actions import usage as usage_actions
-from agents.errors import UnknownToken
 from agents.gateway.api_errors import ApiError, ended
 from agents.gateway.callers import Caller
-from agents.gateway.model_request import ModelRequest
-from agents.models import Run
-from agents.states import RunStatus
+from agents.gateway.database import Database
 from billing import actions as billing
 from billing import queries as prices
-from billing.errors import NoBudget, OverBudget, ReservationClosed, UnknownPrice
+from billing.errors import OverBudget, UnknownPrice
 from billing.models import Budget, Price
-from billing.prices import Usage, base_model, worst_case
+from billing.prices import Usage, base_model
 from projects import audit
 
 logger = logging.getLogger(__name__)
 
 # What the CLI itself uses for small things, such as titles.
 SMALL_MODEL = "claude-haiku-4-5"
-# While these last the agent's process may be alive and in need of its model.
-_WORKING = (RunStatus.STARTING, RunStatus.RUNNING)
 _WAIT_FOR_MONEY_S = 2
+# A price that is added for today is used this much later.
+_PRICE_REMEMBERED_S = 30.0
+
+
+def offered_models(caller: Caller) -> list[str]:
+    """Return the ids of the models that the run may use: its squad's, the second choice, and the small one."""
+    return [model for model in dict.fromkeys([caller.model, caller.fallback_model, SMALL_MODEL]) if model]
 
 
 def check_model(caller: Caller, model: str) -> None:
     """Raise ApiError unless the run may use this model."""
-    if base_model(model) not in {base_model(caller.model), SMALL_MODEL}:
+    if base_model(model) not in {base_model(one) for one in offered_models(caller)}:
         raise ApiError("not_found_error", f"model: {model[:100]} is not for this run, use {caller.model}")
 
 
-def admit(caller: Caller, asked: ModelRequest, *, in_flight: int, now: datetime) -> UUID:
-    """Hold the money for a request and return the reservation's id. `in_flight` counts it in.
+class Prices:
+    """The prices of today's requests, remembered for a moment."""
 
-    Raises ApiError when the run may not send it, and asks the run to stop where it never may again.
-    """
-    _check_run(caller, in_flight=in_flight, now=now)
-    price = _price(asked.model, now)
-    amount = worst_case(
-        price, input_tokens=asked.input_bound, max_tokens=asked.max_tokens, long_cache=asked.has_long_cache
-    )
-    try:
-        reservation = billing.reserve(
-            run_id=caller.run_id,
-            agent_id=caller.agent_id,
-            project_id=caller.project_id,
-            model=base_model(asked.model),
-            amount=amount,
-            price=price,
-            now=now,
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[tuple[str, date], tuple[float, Price]] = {}
+
+    async def of(self, model: str, on: date) -> Price:
+        """Return the price of a model on a day. Raises ApiError when it has none."""
+        key = (base_model(model), on)
+        until, price = self._known.get(key, (0.0, None))
+        if price is None or until < time.monotonic():
+            try:
+                price = await self._database.call(prices.price_for, model, on)
+            except UnknownPrice as error:
+                raise ApiError("not_found_error", str(error)) from error
+            self._known = {kept: value for kept, value in self._known.items() if kept[1] == on}
+            self._known[key] = (time.monotonic() + _PRICE_REMEMBERED_S, price)
+        return price
+
+
+def refuse(caller: Caller, error: OverBudget, *, now: datetime) -> ApiError:
+    """Record that a request does not fit a limit, and return what the CLI is told."""
+    if not error.is_final:
+        # Others' requests hold more than they will cost: when they are done there may be room.
+        return ApiError("rate_limit_error", str(error), retry_after_s=_WAIT_FOR_MONEY_S)
+    # Several requests of a run may find out at once; one says so.
+    # The run's own limit is the platform's business; all others wait for the admin.
+    reason = "run_budget" if error.scope == Budget.Scope.RUN else "over_budget"
+    if usage_actions.request_stop(caller.run_id, reason, now=now):
+        billing.record_refusal(
+            error, project_id=caller.project_id, run_id=caller.run_id, agent_id=caller.agent_id, now=now
         )
-    except NoBudget as error:
-        raise ended(str(error)) from error
-    except OverBudget as error:
-        if not error.is_final:
-            # Others' requests hold more than they will cost: when they are done there may be room.
-            raise ApiError("rate_limit_error", str(error), retry_after_s=_WAIT_FOR_MONEY_S) from error
-        # The run's own limit is the platform's business; the project's and the account's wait for the admin.
-        reason = "run_budget" if error.scope == Budget.Scope.RUN else "over_budget"
-        usage_actions.request_stop(caller.run_id, reason, now=now)
-        raise ended(str(error)) from error
-    return reservation.pk
+    return ended(str(error))
 
 
-def _check_run(caller: Caller, *, in_flight: int, now: datetime) -> None:
-    run = Run.objects.filter(pk=caller.run_id, status__in=_WORKING).values("turns", "stop_requested").first()
-    if run is None:
-        raise ApiError("authentication_error", str(UnknownToken()))
-    if run["stop_requested"]:
-        raise ended(f"This run is being stopped ({run['stop_requested']}).")
-    if caller.max_turns is not None and run["turns"] + in_flight > caller.max_turns:
-        usage_actions.request_stop(caller.run_id, "turn_limit", now=now)
-        raise ended(f"This run has used its {caller.max_turns} requests to the model.")
-
-
-def _price(model: str, now: datetime) -> Price:
-    try:
-        return prices.price_for(model, now.date())
-    except UnknownPrice as error:
-        raise ApiError("not_found_error", str(error)) from error
+def stop_for_turns(caller: Caller, max_turns: str, *, now: datetime) -> ApiError:
+    """Ask a run to stop that has used its requests, and return what the CLI is told."""
+    usage_actions.request_stop(caller.run_id, "turn_limit", now=now)
+    return ended(f"This run has used its {max_turns} requests to the model.")
 
 
 def close(caller: Caller, reservation_id: UUID, usage: Usage | None, *, now: datetime) -> Decimal:
-    """Settle a request at what it used, or give its money back where it used nothing. Return the cost."""
-    try:
-        if usage is None:
-            billing.release(reservation_id, now=now)
-            return Decimal(0)
-        # One transaction, so that run and ledger agree; the journal's, so that its chain is locked last.
-        with audit.journal(by=usage_actions.GATEWAY, now=now):
-            cost = billing.settle(reservation_id, usage, now=now)
-            usage_actions.record_usage(caller.run_id, tokens=usage.total, cost=cost, now=now)
-    except ReservationClosed:
-        logger.warning("a request outlived its reservation", extra={"reservation": str(reservation_id)})
+    """Settle a request at what it used, or give its money back where it used nothing. Return the cost.
+
+    For what people must be told of; `cashier.Cashier.close` does the rest. Raises ReservationClosed.
+    """
+    if usage is None:
+        billing.release(reservation_id, now=now)
         return Decimal(0)
+    # One transaction, so that run and ledger agree; the journal's, so that its chain is locked last.
+    with audit.journal(by=usage_actions.GATEWAY, now=now):
+        cost = billing.settle(reservation_id, usage, now=now)
+        usage_actions.record_usage(caller.run_id, tokens=usage.total, cost=cost, now=now)
     return cost
 
 
-def offered_models(caller: Caller) -> list[str]:
-    """Return the ids of the models that the run may use."""
-    return list(dict.fromkeys([caller.model, SMALL_MODEL]))
+def note_silence(caller: Caller, *, now: datetime) -> None:
+    """Note that the model's API did not answer this run for as long as the gateway asks."""
+    outages.note_silence(caller.run_id, now=now)
+
+
+def outlived(reservation_id: UUID) -> None:
+    """Log a request that was settled, at its full amount, before it was over."""
+    logger.warning("a request outlived its reservation", extra={"reservation": str(reservation_id)})

@@ -13,11 +13,13 @@ from starlette.routing import Route
 from agents.errors import UnknownToken
 from agents.gateway import accounts
 from agents.gateway.api_errors import ApiError, handle_api_error
+from agents.gateway.attempts import Attempts
 from agents.gateway.callers import Caller, Callers
+from agents.gateway.cashier import Cashier
 from agents.gateway.database import Database
 from agents.gateway.limits import Places
 from agents.gateway.mcp_server import McpEndpoint
-from agents.gateway.relay import MOST_AT_ONCE, Relay
+from agents.gateway.relay import MOST_AT_ONCE, Relay, Services
 from agents.gateway.upstream import Upstream
 
 _MODELS = "/models/anthropic"
@@ -29,16 +31,23 @@ def build() -> Starlette:
     callers = Callers(database)
     upstream = Upstream(settings.EKLAVYA_MODEL_URL, settings.EKLAVYA_MODEL_KEY)
     mcp = McpEndpoint(database)
-    places = Places(MOST_AT_ONCE)
+    services = Services(
+        callers=callers,
+        database=database,
+        cashier=Cashier(),
+        upstream=upstream,
+        attempts=Attempts(settings.EKLAVYA_MODEL_PATIENCE_SECONDS),
+        places=Places(MOST_AT_ONCE),
+    )
 
     def relay(path: str) -> Route:
-        endpoint = Relay(path, callers=callers, database=database, upstream=upstream, places=places)
-        return Route(f"{_MODELS}{path}", endpoint, methods=["POST"])
+        return Route(f"{_MODELS}{path}", Relay(path, services), methods=["POST"])
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with mcp.run():
             yield
+        await services.cashier.stop()
         await upstream.close()
         database.close()
 

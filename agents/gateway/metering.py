@@ -10,12 +10,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from agents.gateway.model_request import SEARCH_FEE
 from billing.prices import Usage
 
 # English has about four bytes a token, code and JSON three.
 _BYTES_PER_TOKEN = 3
 _MOST_TOKENS = 10**9
 _LONGEST_LINE_BYTES = 16 * 1024 * 1024
+_MOST_SEARCHES = 1_000
 _TEXT_OF_DELTA = ("text", "partial_json", "thinking", "signature", "data")
 _COUNTS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
@@ -37,6 +39,7 @@ class _Counts:
         self._input_estimate = input_estimate
         self._counts: dict[str, int] = {}
         self._long_cache = 0
+        self._searches = 0
         self.has_final = False
         self.seen_bytes = 0
 
@@ -48,6 +51,15 @@ class _Counts:
         created = usage.get("cache_creation")
         if isinstance(created, Mapping):
             self._long_cache = _count(created.get("ephemeral_1h_input_tokens"))
+        tools = usage.get("server_tool_use")
+        if isinstance(tools, Mapping):
+            self._searches = max(self._searches, _count(tools.get("web_search_requests")))
+
+    def see_block(self, block: Mapping[str, Any]) -> None:
+        """Take the beginning of a block: a search is charged as soon as it is made."""
+        self.seen_bytes += 1
+        if not self.has_final and block.get("type") == "server_tool_use" and block.get("name") == "web_search":
+            self._searches += 1
 
     def usage(self) -> Usage | None:
         """Return the numbers, with guesses for those that never came."""
@@ -65,6 +77,7 @@ class _Counts:
             cache_write_tokens=written - long,
             cache_read_tokens=counts.get("cache_read_input_tokens", 0),
             long_cache_write_tokens=long,
+            fees=SEARCH_FEE * min(self._searches, _MOST_SEARCHES),
         )
 
 
@@ -99,8 +112,8 @@ class StreamMeter:
             case {"type": "message_delta", "usage": usage}:
                 self._counts.take(usage)
                 self._counts.has_final = True
-            case {"type": "content_block_start", "content_block": dict()}:
-                self._counts.seen_bytes += 1
+            case {"type": "content_block_start", "content_block": dict(block)}:
+                self._counts.see_block(block)
             case {"type": "content_block_delta", "delta": dict(delta)}:
                 self._counts.seen_bytes += _delivered(delta)
 

@@ -10,7 +10,8 @@ Source: https://docs.anthropic.com/en/api/messages.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from agents.gateway.api_errors import ApiError
@@ -49,6 +50,12 @@ _PLAIN_VALUES: dict[str, tuple[str | None, ...]] = {
 }
 # Tools that the CLI itself carries out, in the sandbox. Those without a type are the CLI's own.
 _CLIENT_TOOLS = ("custom", "bash_", "text_editor_", "memory_", "tool_search_tool_")
+# Tools that the API carries out: for roles that research, and never more of them than the request says. Running code
+# and other servers (MCP) have prices and reach that no request says, so they are for nobody.
+_WEB_TOOLS = ("web_search_", "web_fetch_")
+_MOST_USES = 10
+# Ten dollars for a thousand searches (https://docs.anthropic.com/en/docs/about-claude/pricing); a fetch is free.
+SEARCH_FEE = Decimal("0.01")
 _INLINE_SOURCES = frozenset({"base64", "text", "content"})
 # What the API adds to a prompt by itself when there are tools, in tokens, with a margin.
 _HIDDEN_TOKENS = 2_000
@@ -68,23 +75,43 @@ class ModelRequest:
     input_bound: int
     is_stream: bool
     has_long_cache: bool
+    fees: Decimal = Decimal(0)
+    """The most that it can cost besides its tokens."""
 
 
-def read_request(body: bytes, *, counting: bool = False) -> ModelRequest:
-    """Check a request's body; `counting` is for the endpoint that only counts tokens. Raises ApiError."""
+@dataclass(frozen=True)
+class _Uses:
+    """How often the API may use its own tools."""
+
+    searches: int = 0
+    fetches: int = 0
+
+
+def with_model(asked: ModelRequest, model: str) -> ModelRequest:
+    """Return the same request to another model. Its body is written anew: the one case where it is not as it came."""
+    body = json.dumps({**json.loads(asked.body), "model": model}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return replace(asked, body=body, model=model, input_bound=max(asked.input_bound, len(body) + _HIDDEN_TOKENS))
+
+
+def read_request(body: bytes, *, counting: bool = False, researches: bool = False) -> ModelRequest:
+    """Check a request's body. Raises ApiError.
+
+    `counting` is for the endpoint that only counts tokens, `researches` says that the role may read the web.
+    """
     content, has_long_cache = _parse(body)
     _check_fields(content)
     model = content.get("model")
     if not isinstance(model, str) or not model:
         _refuse("model: Field required")
-    _check_tools(content.get("tools"))
+    uses = _check_tools(content.get("tools"), researches=researches)
     _check_context_management(content.get("context_management"))
     sources = [_check_source(block) for block in _message_blocks(content)]
     return ModelRequest(
         body=body,
         model=model,
         max_tokens=0 if counting else _max_tokens(content),
-        input_bound=_input_bound(model, len(body), sources),
+        input_bound=_input_bound(model, len(body), sources, uses=uses.searches + uses.fetches),
+        fees=SEARCH_FEE * uses.searches,
         is_stream=content.get("stream") is True,
         has_long_cache=has_long_cache,
     )
@@ -137,15 +164,30 @@ def _max_tokens(content: JSON) -> int:
     return value
 
 
-def _check_tools(tools: object) -> None:
+def _check_tools(tools: object, *, researches: bool) -> _Uses:
     if tools is None:
-        return
+        return _Uses()
     if not isinstance(tools, list):
         _refuse("tools: Input should be a valid list")
+    uses = dict.fromkeys(_WEB_TOOLS, 0)
     for tool in tools:
         kind = tool.get("type", "custom") if isinstance(tool, dict) else None
-        if not isinstance(kind, str) or not kind.startswith(_CLIENT_TOOLS):
+        if isinstance(kind, str) and kind.startswith(_CLIENT_TOOLS):
+            continue
+        web = next((name for name in _WEB_TOOLS if isinstance(kind, str) and kind.startswith(name)), None)
+        if web is None:
             _refuse("tools: only tools that run in the sandbox may be used here")
+        if not researches:
+            _refuse("tools: reading the web is for roles with the egress class research")
+        uses[web] += _max_uses(tool.get("max_uses"))
+    return _Uses(*uses.values())
+
+
+def _max_uses(value: object) -> int:
+    """A tool that the API runs has it read the whole conversation once more each time."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_USES:
+        _refuse(f"tools: max_uses of a web tool is needed, from 1 to {_MOST_USES}")
+    return value
 
 
 def _check_context_management(value: object) -> None:
@@ -190,9 +232,14 @@ def _check_source(block: JSON) -> str:
     return str(kind) if form == "base64" else ""
 
 
-def _input_bound(model: str, size_bytes: int, sources: list[str]) -> int:
-    """A token is at least one byte; pictures and pages are the exception. No prompt is longer than the context."""
+def _input_bound(model: str, size_bytes: int, sources: list[str], *, uses: int) -> int:
+    """A token is at least one byte; pictures and pages are the exception. No prompt is longer than the context.
+
+    After each of the `uses` of a web tool the model reads all once more, with what was found.
+    """
     longest = _CONTEXT_TOKENS.get(base_model(model), _LARGEST_CONTEXT_TOKENS)
+    if uses:
+        return longest * (uses + 1)
     if "document" in sources:
         return longest
     return min(size_bytes + _HIDDEN_TOKENS + _IMAGE_TOKENS * sources.count("image"), longest)

@@ -1,10 +1,11 @@
 """One model request from the sandbox to the API and back, with the money held while it is under way."""
 
 import logging
-from uuid import UUID
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import anyio
-import httpx
 from anyio.lowlevel import checkpoint
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
@@ -13,14 +14,19 @@ from starlette.types import Receive, Scope, Send
 
 from agents.errors import UnknownToken
 from agents.gateway import accounts
-from agents.gateway.api_errors import ApiError
-from agents.gateway.callers import Caller, Callers
+from agents.gateway.api_errors import ApiError, ended
+from agents.gateway.attempts import Attempts, Refusal, Silent
+from agents.gateway.bodies import read_body
+from agents.gateway.callers import LOOKED_AT_S, Caller, Callers
+from agents.gateway.cashier import Cashier, RunOver, RunStopping, TurnsUsed, Unusual
 from agents.gateway.database import Database
 from agents.gateway.limits import Places
 from agents.gateway.metering import Meter, StreamMeter, WholeMeter, estimate_tokens
-from agents.gateway.model_request import MAX_BODY_BYTES, ModelRequest, read_request
-from agents.gateway.upstream import Upstream, returned_headers
-from billing.prices import Usage
+from agents.gateway.model_request import ModelRequest, read_request, with_model
+from agents.gateway.upstream import OK, Answer, Cut, Unreachable, Upstream
+from billing.errors import NoBudget, OverBudget, ReservationClosed
+from billing.models import Reservation
+from billing.prices import Usage, base_model, worst_case
 
 logger = logging.getLogger(__name__)
 
@@ -29,26 +35,42 @@ MOST_AT_ONCE = 4  # requests of one run
 _SETTLE_AGAIN_S = (0.5, 1, 2, 4, 8)
 # In all, so that a reservation never expires under a request that is still alive.
 _LONGEST_S = 30 * 60
-_LARGEST_ERROR_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Services:
+    """What all endpoints of a gateway share."""
+
+    callers: Callers
+    database: Database
+    cashier: Cashier
+    upstream: Upstream
+    attempts: Attempts
+    places: Places
 
 
 class Relay:
     """The endpoint of model requests, as an ASGI application. With `counting` nothing is spent and nothing held."""
 
-    def __init__(self, path: str, *, callers: Callers, database: Database, upstream: Upstream, places: Places) -> None:
+    def __init__(self, path: str, services: Services) -> None:
         self._path = path
-        self._counting = path.endswith("/count_tokens")
-        self._callers = callers
-        self._database = database
-        self._upstream = upstream
-        self._places = places
+        self.counting = path.endswith("/count_tokens")
+        self._callers = services.callers
+        self._database = services.database
+        self._cashier = services.cashier
+        self._prices = accounts.Prices(services.database)
+        self._upstream = services.upstream
+        self._attempts = services.attempts
+        self._places = services.places
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
         try:
-            caller = await self._callers.of(request.headers)
-            asked = read_request(await _read_body(request), counting=self._counting)
+            # What is paid for looks at the run again when its money is held.
+            age = {} if self.counting else {"max_age_s": LOOKED_AT_S}
+            caller = await self._callers.of(request.headers, **age)
+            asked = read_request(await read_body(request), counting=self.counting, researches=caller.researches)
             accounts.check_model(caller, asked.model)
             with self._places.take(caller.run_id) as in_flight, anyio.move_on_after(_LONGEST_S):
                 exchange = _Exchange(self, request, caller, asked, in_flight)
@@ -60,37 +82,71 @@ class Relay:
         except ClientDisconnect:
             return
 
-    async def forward(self, request: Request, asked: ModelRequest) -> httpx.Response:
-        """Send the request on. Raises ApiError when the API does not answer; the CLI then tries again."""
-        try:
-            return await self._upstream.send(self._path, asked.body, query=request.url.query, headers=request.headers)
-        except httpx.RequestError as error:
-            logger.warning("the model's API does not answer: %r", error)
-            raise ApiError("overloaded_error", "The model's API does not answer.") from error
+    async def ask(self, asked: ModelRequest, send: Callable[[], Awaitable[Answer]]) -> tuple[Answer | Refusal, int]:
+        """Have the request sent until it is answered; see `Attempts.ask`."""
+        return await self._attempts.ask(send, of=f"{self._upstream.provider}/{base_model(asked.model)}")
 
-    async def hold(self, caller: Caller, asked: ModelRequest, in_flight: int) -> UUID | None:
-        """Hold the request's money."""
-        if self._counting:
+    async def send(self, request: Request, asked: ModelRequest) -> Answer:
+        """Send the request on, once. Raises Unreachable."""
+        return await self._upstream.send(self._path, asked.body, query=request.url.query, headers=request.headers)
+
+    async def hold(self, caller: Caller, asked: ModelRequest, in_flight: int) -> Reservation | None:
+        """Hold the request's money. Raises ApiError when the run may not send it."""
+        if self.counting:
             return None
-        # A cancelled wait would leave the thread at work and the money held.
+        now = timezone.now()
+        price = await self._prices.of(asked.model, now.date())
+        amount = asked.fees + worst_case(
+            price, input_tokens=asked.input_bound, max_tokens=asked.max_tokens, long_cache=asked.has_long_cache
+        )
+        hold = self._cashier.hold(
+            caller, model=base_model(asked.model), amount=amount, price=price, in_flight=in_flight, now=now
+        )
+        # A cancelled wait would leave the money held.
         with anyio.CancelScope(shield=True):
-            held = await self._database.call(accounts.admit, caller, asked, in_flight=in_flight, now=timezone.now())
-        return held
+            try:
+                reservation = await hold
+            except RunOver as error:
+                raise ApiError("authentication_error", str(UnknownToken())) from error
+            except RunStopping as error:
+                raise ended(f"This run is being stopped ({error}).") from error
+            except NoBudget as error:
+                raise ended(str(error)) from error
+            except TurnsUsed as error:
+                raise await self._database.call(accounts.stop_for_turns, caller, str(error), now=now) from error
+            except OverBudget as error:
+                raise await self._database.call(accounts.refuse, caller, error, now=now) from error
+        return reservation
 
-    async def close(self, caller: Caller, reservation: UUID | None, usage: Usage | None) -> None:
+    async def close(self, caller: Caller, reservation: Reservation | None, usage: Usage | None) -> None:
         """Settle or give back, whatever happens around. What cannot be settled expires at its full amount."""
         if reservation is None:
             return
         with anyio.CancelScope(shield=True):
             for pause in (*_SETTLE_AGAIN_S, None):
                 try:
-                    await self._database.call(accounts.close, caller, reservation, usage, now=timezone.now())
+                    await self._close(caller, reservation, usage)
+                    return
+                except ReservationClosed:
+                    accounts.outlived(reservation.pk)
                     return
                 except (OperationalError, InterfaceError):
                     if pause is None:
                         raise
                     logger.warning("the database does not answer, settling again", exc_info=True)
                     await anyio.sleep(pause)
+
+    async def _close(self, caller: Caller, reservation: Reservation, usage: Usage | None) -> None:
+        now = timezone.now()
+        try:
+            await self._cashier.close(caller, reservation, usage, now=now)
+        except Unusual:
+            await self._database.call(accounts.close, caller, reservation.pk, usage, now=now)
+
+    async def note_silence(self, caller: Caller) -> None:
+        """Note that the API does not answer this run."""
+        with anyio.CancelScope(shield=True):
+            await self._database.call(accounts.note_silence, caller, now=timezone.now())
 
 
 class _Exchange:
@@ -103,8 +159,8 @@ class _Exchange:
         self._asked = asked
         self._in_flight = in_flight
         self._input_estimate = estimate_tokens(len(asked.body))
-        meter = StreamMeter if asked.is_stream else WholeMeter
-        self._meter: Meter = meter(input_estimate=self._input_estimate)
+        self._meter: Meter
+        self._lost = 0  # attempts that the API may have read, and that nobody answered
         self._is_waiting = False  # sent, and nothing known of an answer
         self._error: ApiError | None = None
 
@@ -126,79 +182,89 @@ class _Exchange:
         scope.cancel()
 
     async def _carry_out(self, send: Send) -> None:
-        reservation = await self._relay.hold(self._caller, self._asked, self._in_flight)
-        try:
-            await self._pass_through(send)
-        finally:
-            await self._relay.close(self._caller, reservation, self._usage())
+        """Ask the model, then the squad's second choice where the first does not answer for long."""
+        found = await self._try(self._asked, send)
+        second = self._caller.fallback_model
+        if found is not None and second and base_model(second) != base_model(self._asked.model):
+            logger.warning("%s does not answer, asking %s", self._asked.model, second)
+            found = await self._try(with_model(self._asked, second), send) or None
+        if found is None:
+            return
+        await self._relay.note_silence(self._caller)
+        if isinstance(found, Refusal):
+            await _pass_refusal(found, send)
+        else:
+            wait = round(found.retry_after_s)
+            raise ApiError("overloaded_error", str(found), retry_after_s=wait)
 
-    def _usage(self) -> Usage | None:
+    async def _try(self, asked: ModelRequest, send: Send) -> Refusal | Silent | None:
+        """Hold the money for a request, and pass its answer on. Return what stood in for an answer where none came."""
+        meter = StreamMeter if asked.is_stream else WholeMeter
+        self._meter = meter(input_estimate=self._input_estimate)
+        self._lost = 0
+        reservation = await self._relay.hold(self._caller, asked, self._in_flight)
+        try:
+            return await self._pass_through(asked, send)
+        finally:
+            self._is_waiting, waited = False, self._is_waiting
+            await self._relay.close(self._caller, reservation, self._usage(waited=waited))
+
+    def _usage(self, *, waited: bool) -> Usage | None:
         """Return what to settle. Whoever leaves before the answer begins still pays for what was read."""
         used = self._meter.usage()
-        return Usage(input_tokens=self._input_estimate) if used is None and self._is_waiting else used
+        if used is None and waited:
+            used = Usage(input_tokens=self._input_estimate)
+        if self._lost:
+            used = used or Usage()
+            used = replace(used, input_tokens=used.input_tokens + self._lost * self._input_estimate)
+        return used
 
-    async def _pass_through(self, send: Send) -> None:
+    async def _pass_through(self, asked: ModelRequest, send: Send) -> Refusal | Silent | None:
         await checkpoint()  # who left while the money was being held does not pay for what was never sent
+        try:
+            answer, self._lost = await self._relay.ask(asked, partial(self._send_on, asked))
+        except Silent as silent:
+            self._lost = silent.lost
+            return silent
+        if isinstance(answer, Refusal):
+            if answer.is_outage:
+                return answer
+            await _pass_refusal(answer, send)
+            return None
+        try:
+            await self._pass_answer(answer, send)
+        finally:
+            answer.close()
+        return None
+
+    async def _send_on(self, asked: ModelRequest) -> Answer:
         self._is_waiting = True
         try:
-            response = await self._relay.forward(self._request, self._asked)
-        except ApiError:
+            answer = await self._relay.send(self._request, asked)
+        except Unreachable:
             self._is_waiting = False
             raise
-        try:
-            if response.status_code == httpx.codes.OK:
-                await self._pass_answer(response, send)
-            else:
-                self._is_waiting = False
-                await _pass_error(response, send)
-        finally:
-            with anyio.CancelScope(shield=True):
-                await response.aclose()
+        self._is_waiting = answer.status == OK
+        return answer
 
-    async def _pass_answer(self, response: httpx.Response, send: Send) -> None:
-        await _start(response, send)
+    async def _pass_answer(self, answer: Answer, send: Send) -> None:
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.returned_headers})
         try:
-            async for chunk in response.aiter_bytes():
+            async for chunk in answer.chunks():
                 self._meter.feed(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except httpx.RequestError as error:
+        except Cut as error:
             # Left without its last message, the server cuts the client's connection too: the CLI must notice.
             self._is_waiting = False
-            logger.warning("an answer of the model's API was cut: %r", error)
+            logger.warning("an answer of the model's API was cut: %s", error)
             return
         self._is_waiting = False
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _pass_error(response: httpx.Response, send: Send) -> None:
+async def _pass_refusal(refusal: Refusal, send: Send) -> None:
     """Hand the API's refusal on; the CLI knows what to do about each."""
-    if response.status_code in {401, 403}:
-        logger.error("the model's API refuses the platform's key: status %s", response.status_code)
-    body = bytearray()
-    try:
-        async for chunk in response.aiter_bytes():
-            body += chunk[: _LARGEST_ERROR_BYTES - len(body)]
-    except httpx.RequestError as error:
-        logger.warning("a refusal of the model's API was cut: %r", error)
-    await _start(response, send)
-    await send({"type": "http.response.body", "body": bytes(body), "more_body": False})
-
-
-async def _start(response: httpx.Response, send: Send) -> None:
-    headers = returned_headers(response.headers)
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-
-
-async def _read_body(request: Request) -> bytes:
-    """Return the body. Raises ApiError when it is too long or packed."""
-    too_large = ApiError("request_too_large", "Request exceeds the maximum allowed number of bytes.")
-    if request.headers.get("content-encoding", "identity") != "identity":
-        raise ApiError("invalid_request_error", "The request body must not be compressed.")
-    if int(request.headers.get("content-length", "0")) > MAX_BODY_BYTES:
-        raise too_large
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise too_large
-    return bytes(body)
+    if refusal.status in {401, 403}:
+        logger.error("the model's API refuses the platform's key: status %s", refusal.status)
+    await send({"type": "http.response.start", "status": refusal.status, "headers": refusal.headers})
+    await send({"type": "http.response.body", "body": refusal.body, "more_body": False})

@@ -1,16 +1,18 @@
 """The way to the model's API: one client with kept connections for all runs, the real key, and clean headers."""
 
-from collections.abc import Iterable
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from collections.abc import AsyncIterator, Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
 from starlette.datastructures import Headers
+from yarl import URL
 
+OK = 200
 # Between two pieces of an answer. The API pings every few seconds; an answer in one piece may take ten minutes.
-_TIMEOUT = httpx.Timeout(600, connect=10, pool=10)
-_LIMITS = httpx.Limits(max_connections=2_000, max_keepalive_connections=200, keepalive_expiry=60)
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=600)
+_MOST_CONNECTIONS = 2_000
+_KEPT_S = 60
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -41,6 +43,48 @@ _RETURNED = frozenset(
 )
 # A prompt of a million tokens has prices of its own, which the table does not know.
 _REFUSED_BETAS = ("context-1m",)
+# The client would add these by itself.
+_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+class Unreachable(Exception):
+    """The API gave no answer. `was_sent` says that it may have read the request all the same."""
+
+    def __init__(self, cause: Exception, *, was_sent: bool) -> None:
+        # The kind of the cause, not its text: what a client says of a failure may quote what was sent.
+        super().__init__(type(cause).__name__)
+        self.was_sent = was_sent
+
+
+class Cut(Exception):
+    """An answer ended before its end."""
+
+
+class Answer:
+    """The head of an answer, and the way to its body; whoever gets it closes it."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers = response.headers
+
+    @property
+    def returned_headers(self) -> list[tuple[bytes, bytes]]:
+        """Those that the sandbox may see."""
+        return [(name.encode(), value.encode("latin-1", "replace")) for name, value in _returned(self.headers.items())]
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes in. Raises Cut."""
+        content = self._response.content
+        try:
+            while chunk := await content.readany():
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Cut(type(error).__name__) from error
+
+    def close(self) -> None:
+        """Let go of it. Of an answer that was not read to its end, the connection goes too: the API stops working."""
+        self._response.close()
 
 
 class Upstream:
@@ -49,27 +93,44 @@ class Upstream:
     def __init__(self, url: str, key: str) -> None:
         self._url = url.rstrip("/")
         self._key = key
-        self._client = httpx.AsyncClient(
-            timeout=_TIMEOUT,
-            limits=_LIMITS,
-            # The API's cookies must not tie one run's requests to another's.
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            # A proxy of this machine is meant for the way out.
-            trust_env=not _is_local(self._url),
-        )
+        self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, path: str, body: bytes, *, query: str, headers: Headers) -> httpx.Response:
-        """Send a request and return the answer as soon as its head is there; the caller closes it.
+    @property
+    def provider(self) -> str:
+        """Whose API it is: the host's name."""
+        return urlsplit(self._url).hostname or ""
 
-        Raises httpx.RequestError.
-        """
-        url = f"{self._url}{path}" + (f"?{query}" if query else "")
-        request = self._client.build_request("POST", url, content=body, headers=self._headers(headers))
-        return await self._client.send(request, stream=True)
+    async def send(self, path: str, body: bytes, *, query: str, headers: Headers) -> Answer:
+        """Send a request once and return the answer as soon as its head is there. Raises Unreachable."""
+        url = URL(f"{self._url}{path}" + (f"?{query}" if query else ""), encoded=True)
+        try:
+            response = await self._opened().post(
+                url, data=body, headers=self._headers(headers), allow_redirects=False, skip_auto_headers=_NOT_ADDED
+            )
+        except aiohttp.ClientConnectorError as error:
+            raise Unreachable(error, was_sent=False) from None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise Unreachable(error, was_sent=not isinstance(error, aiohttp.ConnectionTimeoutError)) from None
+        return Answer(response)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        # Within the loop that uses it.
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, keepalive_timeout=_KEPT_S),
+                timeout=_TIMEOUT,
+                # The API's cookies must not tie one run's requests to another's.
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                # A proxy of this machine is meant for the way out.
+                trust_env=not _is_local(self._url),
+            )
+        return self._session
 
     def _headers(self, headers: Headers) -> list[tuple[str, str]]:
         kept = [
@@ -79,11 +140,6 @@ class Upstream:
         ]
         kept = [(name, value) for name, value in kept if value or name != "anthropic-beta"]
         return [*kept, ("x-api-key", self._key), ("accept-encoding", "identity")]
-
-
-def returned_headers(headers: httpx.Headers) -> list[tuple[bytes, bytes]]:
-    """Return those of an answer's headers that the sandbox may see."""
-    return [(name.encode(), value.encode("latin-1")) for name, value in _returned(headers.items())]
 
 
 def _returned(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

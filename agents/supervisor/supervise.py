@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from agents.actions import checkpoints, money, outcomes, runs
+from agents.actions import checkpoints, money, outages, outcomes, runs
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
 from agents.actions.runs import Ending
 from agents.errors import LeaseLost
@@ -146,13 +146,17 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
         detail = money.explain(run)
     detail = _SENTENCES.get(reason) or detail or reason
     counts = reason not in _NOT_COUNTED
+    delay = None if counts else timedelta(0)
+    if outages.is_outage(run, reason):
+        reason, detail = outages.MODEL_OUTAGE, outages.sentence(run, detail)
+        delay, counts = outages.delay_of(run)
     ending = Ending(
         _STATUS.get(reason, RunStatus.FAILED),
         reason,
         detail,
         {"failure": {"reason": reason, "detail": detail[-4_000:]}} if counts else {},
         counts=counts,
-        delay=None if counts else timedelta(0),
+        delay=delay,
         resumes=True,
     )
     money.fail(run, ending, by=runs.SUPERVISOR, now=clock())

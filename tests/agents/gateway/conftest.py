@@ -1,5 +1,6 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Protocol
 
 import httpx
 import pytest
@@ -19,7 +20,13 @@ def model() -> ScriptedModel:
     return ScriptedModel(answers(*ANSWER))
 
 
-StartGateway = Callable[[ASGIApp | str], str]
+class StartGateway(Protocol):
+    """Starts a gateway in front of a model (an application or an address), and returns its address.
+
+    A model that is overloaded is asked again for `patience_s`.
+    """
+
+    def __call__(self, model: ASGIApp | str, *, patience_s: float = 0) -> str: ...
 
 
 @pytest.fixture
@@ -27,9 +34,10 @@ def start_gateway(transactional_db: None, settings: Settings) -> Iterator[StartG
     """Start a gateway in front of a model (an application or an address), and return its address."""
     with ExitStack() as stack:
 
-        def start(model: ASGIApp | str) -> str:
+        def start(model: ASGIApp | str, *, patience_s: float = 0) -> str:
             settings.EKLAVYA_MODEL_URL = model if isinstance(model, str) else stack.enter_context(serve(model))
             settings.EKLAVYA_MODEL_KEY = KEY
+            settings.EKLAVYA_MODEL_PATIENCE_SECONDS = patience_s
             return stack.enter_context(serve(build()))
 
         yield start

@@ -13,12 +13,13 @@ import httpx
 import pytest
 from django.db import OperationalError, connection
 
-from agents.gateway import accounts
+from agents.gateway.attempts import Attempts
 from agents.gateway.callers import Caller, Callers
+from agents.gateway.cashier import Cashier
 from agents.gateway.database import Database
 from agents.gateway.limits import Places
 from agents.gateway.model_request import read_request
-from agents.gateway.relay import MOST_AT_ONCE, Relay
+from agents.gateway.relay import MOST_AT_ONCE, Relay, Services
 from agents.gateway.upstream import Upstream
 from agents.models import Run
 from billing import queries
@@ -40,7 +41,6 @@ from tests.agents.gateway.harness import (
     text_delta,
     wait_until,
 )
-from tests.factories import NOW
 
 # 1000 tokens in and 200 out, at Sonnet's price
 COST = Decimal("0.006")
@@ -376,36 +376,47 @@ def test_nothing_else_is_served(client: httpx.Client, method: str, path: str, st
     assert client.request(method, path).status_code == status
 
 
-class RestartingDatabase(Database):
-    """A database that is away at first."""
+class RestartingCashier(Cashier):
+    """A till whose database is away at first."""
 
     calls = 0
 
-    async def call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+    async def close(self, *args: Any, **kwargs: Any) -> Decimal:
         self.calls += 1
         if self.calls == 1:
             raise OperationalError("the database system is starting up")
-        return await super().call(function, *args, **kwargs)
+        return await super().close(*args, **kwargs)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_settling_waits_for_a_database_that_restarts() -> None:
     run, _ = start_run()
-    caller = Caller(run.pk, run.agent_id, run.project_id, run.model, 60)
-    held = accounts.admit(caller, read_request(json.dumps(ask()).encode()), in_flight=1, now=NOW)
-    database = RestartingDatabase()
-    relay = Relay(
-        "/v1/messages",
-        callers=Callers(database),
-        database=database,
-        upstream=Upstream("http://127.0.0.1:9", KEY),
-        places=Places(1),
-    )
+    caller = Caller(run.pk, run.agent_id, run.project_id, run.model)
+    cashier = RestartingCashier()
+    relay = relay_with(cashier)
 
-    asyncio.run(relay.close(caller, held, Usage(1_000, 200)))
+    async def hold_and_close() -> None:
+        held = await relay.hold(caller, read_request(json.dumps(ask()).encode()), 1)
+        await relay.close(caller, held, Usage(1_000, 200))
+        await cashier.stop()
+
+    asyncio.run(hold_and_close())
 
     assert settled().amount == COST
-    assert database.calls == 2
+    assert cashier.calls == 2
+
+
+def relay_with(cashier: Cashier) -> Relay:
+    database = Database()
+    services = Services(
+        callers=Callers(database),
+        database=database,
+        cashier=cashier,
+        upstream=Upstream("http://127.0.0.1:9", KEY),
+        attempts=Attempts(0),
+        places=Places(1),
+    )
+    return Relay("/v1/messages", services)
 
 
 def test_health(gateway: str) -> None:
