@@ -47,6 +47,7 @@ def choice() -> Choice:
         image=settings.EKLAVYA_IMAGE,
         namespace=_namespace(),
         allow_local=settings.EKLAVYA_ALLOW_LOCAL_RUNTIME or settings.EKLAVYA_MODEL_MODE == "rehearsal",
+        host_ports=(settings.EKLAVYA_GATEWAY_PORT, settings.EKLAVYA_EGRESS_PORT),
     )
 
 

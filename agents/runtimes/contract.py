@@ -161,6 +161,8 @@ class RuntimeStatus:
     """One sentence for people: what was found, or what is missing."""
     fix: str = ""
     """The command or step that mends it; empty when there is nothing to mend."""
+    weaknesses: tuple[str, ...] = ()
+    """What it should hold and cannot here, a sentence each with the way to mend it. Shown beside its work."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,18 @@ class Runtime(Protocol):
         State left: with docker, the project's network exists (made if missing). Idempotent.
         The gateway must listen on that address, or on all of them.
         """
+
+    # Directories of the host for what sandboxes write.
+
+    def make_directory(self, directory: Path, *, disk_mb: int) -> None:
+        """Make a directory, for workspace, home and control, that holds no more than `disk_mb` where that can be had.
+
+        Needs: it does not exist, but its parent may. Leaves: an empty directory, mode 0700. Errors: RuntimeUnavailable
+        when the disk has no room for it beside what others were promised.
+        """
+
+    def remove_directory(self, directory: Path) -> None:
+        """Remove a directory of `make_directory` with all in it, or any other. Idempotent. Its sandboxes are killed."""
 
     # Running things.
 

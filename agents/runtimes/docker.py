@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -19,6 +20,7 @@ from docker.models.containers import Container as RunningContainer
 
 from agents.runtimes import docker_network as networks
 from agents.runtimes import docker_options as options
+from agents.runtimes import firewall, volumes
 from agents.runtimes.contract import (
     CommandResult,
     Mount,
@@ -28,11 +30,14 @@ from agents.runtimes.contract import (
     ServiceHandle,
     check_name,
 )
+from agents.runtimes.docker_checks import check_daemon, find_weaknesses, shift_of, why_no_volumes
 from agents.runtimes.docker_waiting import handle_of, knock, wait, wait_until_open
 from agents.runtimes.environment import SDK_VARIABLES, bundled_cli, clean_env, require_directories
 from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable, SandboxBusy, ServiceFailed
+from agents.runtimes.firewall import Firewall
 from agents.runtimes.ownership import give, sandbox_user
 from agents.runtimes.processes import About, Launch, ProcessTable, poll, write_private
+from agents.runtimes.watching import DiskWatch
 
 __all__ = ["DockerRuntime"]
 
@@ -50,8 +55,9 @@ class DockerRuntime:
     The daemon must be the machine's own and run as root: directories are bind-mounted, and the host must be reachable
     at the bridge's address. DOCKER_HOST, DOCKER_TLS_VERIFY and DOCKER_CERT_PATH are honoured.
 
-    What it does not hold: a container reaches every port of the host that is bound to all addresses, or to one of the
-    host's own other than loopback, not the agent gateway's alone. Bind nothing else there, or filter by the bridges.
+    Of the host, containers reach the ports named and no other (firewall.py); they write no more than their volume holds
+    (volumes.py). Both need root on the host; `check` says what is missing. docs/security-model.md says what every flag
+    is for, and what none of them holds.
     """
 
     name: RuntimeName = "docker"
@@ -65,12 +71,13 @@ class DockerRuntime:
         namespace: str = "eklavya",
         subnets: str = "10.213.0.0/16",
         cli: Path | None = None,
+        host_ports: tuple[int, ...] = (),
     ) -> None:
         """Use containers of `image` and networks out of `subnets`, all named after `namespace`.
 
         The namespace must differ between installations that share a daemon: each sweeps up what bears its
         own. Records of `docker run` clients are kept under `state_dir`; `cli` defaults to
-        claude-agent-sdk's own.
+        claude-agent-sdk's own. Containers reach `host_ports` at the host's address in their network.
         """
         check_name(namespace)
         self._table = ProcessTable(state_dir)
@@ -78,6 +85,10 @@ class DockerRuntime:
         self._namespace = namespace
         self._subnets = IPv4Network(subnets)
         self._cli = cli
+        self._bridges = f"ek{hashlib.sha256(namespace.encode()).hexdigest()[:5]}"
+        self._firewall = Firewall(self._bridges, host_ports, lock=state_dir / ".firewall.lock")
+        self._watch = DiskWatch(self._end)
+        self._shift: int | None = None
 
     def check(self) -> RuntimeStatus:
         """Look for the docker command, a daemon, the image and the CLI, in this order."""
@@ -109,6 +120,19 @@ class DockerRuntime:
         """The gateway of the project's network."""
         with self._daemon() as client:
             return networks.gateway_of(self._network(client, project))
+
+    def make_directory(self, directory: Path, *, disk_mb: int) -> None:
+        """See the contract. A volume where one can be made; elsewhere what is written there is watched."""
+        if why_no_volumes():
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            volumes.check_room(directory.parent, disk_mb)
+            directory.mkdir(mode=0o700)
+        else:
+            volumes.make(directory, size_mb=disk_mb)
+
+    def remove_directory(self, directory: Path) -> None:
+        """See the contract."""
+        volumes.remove(directory)
 
     def launcher(self, spec: SandboxSpec, program: str | None = None) -> Path:
         """See the contract. The script becomes `docker run --rm --interactive`."""
@@ -199,6 +223,7 @@ class DockerRuntime:
         check_name(name)
         # First the client: it may be about to create the container.
         self._table.kill(name)
+        self._watch.drop(name)
         with self._daemon() as client:
             if not poll(lambda: self._remove(client, name), timeout_s=_REMOVAL_TIMEOUT_S):
                 raise RuntimeProblem(f"the container of the sandbox {name} cannot be removed")
@@ -228,6 +253,11 @@ class DockerRuntime:
             if not poll(lambda: networks.remove_network(client, network), timeout_s=_REMOVAL_TIMEOUT_S):
                 raise RuntimeProblem(f"the network {network} is still in use")
 
+    def remove_rules(self) -> None:
+        """Take the rules out of the host's packet filter, when an installation goes. Nothing of it may run."""
+        if not firewall.why_not():
+            self._firewall.remove()
+
     # The daemon
 
     @contextmanager
@@ -249,10 +279,11 @@ class DockerRuntime:
 
     def _check_daemon(self, client: DockerClient) -> RuntimeStatus:
         info: dict[str, Any] = client.info()
-        features = " ".join(info.get("SecurityOptions") or ())
-        if "name=rootless" in features or "name=userns" in features:
-            detail = "The daemon maps users (rootless or userns-remap); host files have other owners inside."
-            return RuntimeStatus(False, detail, "Point DOCKER_HOST at a daemon that runs as root.")
+        try:
+            self._shift = shift_of(info)
+            check_daemon(info)
+        except RuntimeUnavailable as problem:
+            return RuntimeStatus(False, str(problem), "Point DOCKER_HOST at a daemon that runs as root, with seccomp.")
         try:
             client.images.get(self._image)
         except ImageNotFound:
@@ -261,15 +292,16 @@ class DockerRuntime:
             self._find_cli()
         except RuntimeUnavailable as problem:
             return RuntimeStatus(False, str(problem), "pip install --requirement requirements.txt")
-        return RuntimeStatus(
-            True, f"Docker {info.get('ServerVersion', '')} runs agents in containers of {self._image}."
-        )
+        detail = f"Docker {info.get('ServerVersion', '')} runs agents in containers of {self._image}."
+        return RuntimeStatus(True, detail, weaknesses=find_weaknesses(info))
 
     def _network(self, client: DockerClient, project: str) -> networks.Network:
-        name = self._resource(project)
+        # First: no container is in a network that the host is open to.
+        self._firewall.ensure()
         return networks.ensure_network(
             client,
-            name,
+            self._resource(project),
+            bridges=self._bridges,
             labels={self._label("namespace"): self._namespace, self._label("project"): project},
             subnets=self._subnets,
             lock=self._table.state_dir / ".networks.lock",
@@ -281,6 +313,14 @@ class DockerRuntime:
             return client.containers.get(self._resource(name))
         except NotFound:
             return None
+
+    def _end(self, name: str) -> None:
+        """End what runs in the sandbox. Its container stays for whoever waits for it."""
+        with self._daemon() as client:
+            container = self._find(client, name)
+            if container is not None and container.status == "running":
+                with suppress(APIError):  # it ended by itself
+                    container.kill()
 
     def _remove(self, client: DockerClient, name: str) -> bool:
         """Whether the container is gone; asks the daemon to remove it if not."""
@@ -337,8 +377,11 @@ class DockerRuntime:
             raise SandboxBusy(f"the sandbox {spec.name} is alive")
         self.kill(spec.name)
         uid, gid = user = sandbox_user()
+        shift = self._user_shift(client)
         for directory in (spec.workspace, spec.home):
-            give(directory, uid=uid, gid=gid)
+            give(directory, uid=uid + shift, gid=gid + shift)
+        if not volumes.holds(spec.workspace):
+            self._watch.add(spec.name, (spec.workspace, spec.home), limit_mb=spec.limits.disk_mb)
         return options.Container(
             spec=spec,
             name=self._resource(spec.name),
@@ -347,6 +390,12 @@ class DockerRuntime:
             cli=self._find_cli(),
             labels=self._labels(spec),
         )
+
+    def _user_shift(self, client: DockerClient) -> int:
+        """How much higher the uids of containers are on the host: the daemon's userns-remap, asked for once."""
+        if self._shift is None:
+            self._shift = shift_of(client.info())
+        return self._shift
 
     def _labels(self, spec: SandboxSpec) -> dict[str, str]:
         own = {"namespace": self._namespace, "name": spec.name, "project": spec.project}

@@ -28,21 +28,29 @@ __all__ = [
 
 SUBNET_PREFIX = 27
 """29 sandboxes of a project at a time; a /16 holds 2048 projects. Docker's own choice, a /16 each, holds 31."""
+_BRIDGE_NAME = "com.docker.network.bridge.name"
+_MAX_BRIDGE = 15
+"""Characters of an interface's name in Linux."""
 
 
 def ensure_network(
-    client: DockerClient, name: str, *, labels: dict[str, str], subnets: IPv4Network, lock: Path
+    client: DockerClient, name: str, *, bridges: str, labels: dict[str, str], subnets: IPv4Network, lock: Path
 ) -> Network:
     """The network of that name, made if it is missing.
 
-    Docker lets two networks have one name, so processes of this host take turns by `lock`. Raises
-    RuntimeUnavailable when every subnet of the range is taken, RuntimeProblem when a network of that name
-    is not an internal one.
+    Its bridge's name begins with `bridges`, by which the host's packet filter knows it. Docker lets two networks have
+    one name, so processes of this host take turns by `lock`. Raises RuntimeUnavailable when every subnet of the range
+    is taken, RuntimeProblem when a network of that name is not an internal one.
     """
+    bridge = bridges + hashlib.sha256(name.encode()).hexdigest()[: _MAX_BRIDGE - len(bridges)]
     with _locked(lock):
         found = _find_network(client, name)
+        if found is not None and not _has_bridge(client, found, bridge):
+            # Of an earlier version, whose bridges no rule matches. Nothing of it runs, or this fails and says so.
+            found.remove()
+            found = None
         if found is None:
-            return _create(client, name, labels=labels, subnets=subnets)
+            return _create(client, name, bridge=bridge, labels=labels, subnets=subnets)
     if not found.attrs["Internal"]:
         raise RuntimeProblem(f"the network {name} exists and is not internal: remove it")
     return found
@@ -77,13 +85,17 @@ def subnet_candidates(name: str, subnets: IPv4Network) -> Iterator[IPv4Network]:
         yield IPv4Network((int(subnets.network_address) + offset, SUBNET_PREFIX))
 
 
-def _create(client: DockerClient, name: str, *, labels: dict[str, str], subnets: IPv4Network) -> Network:
+def _has_bridge(client: DockerClient, network: Network, bridge: str) -> bool:
+    return _is_podman(client) or (network.attrs.get("Options") or {}).get(_BRIDGE_NAME) == bridge
+
+
+def _create(client: DockerClient, name: str, *, bridge: str, labels: dict[str, str], subnets: IPv4Network) -> Network:
     used = _used_subnets(client)
     for subnet in subnet_candidates(name, subnets):
         if any(subnet.overlaps(other) for other in used):
             continue
         try:
-            return _create_with(client, name, labels=labels, subnet=subnet)
+            return _create_with(client, name, bridge=bridge, labels=labels, subnet=subnet)
         except APIError as error:
             # Someone else took it since, or the host has a route to it.
             if "overlap" not in str(error).lower():
@@ -91,7 +103,9 @@ def _create(client: DockerClient, name: str, *, labels: dict[str, str], subnets:
     raise RuntimeUnavailable(f"No subnet of {subnets} is free: remove networks of projects that have ended.")
 
 
-def _create_with(client: DockerClient, name: str, *, labels: dict[str, str], subnet: IPv4Network) -> Network:
+def _create_with(
+    client: DockerClient, name: str, *, bridge: str, labels: dict[str, str], subnet: IPv4Network
+) -> Network:
     pool = IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
     return client.networks.create(
         name,
@@ -100,16 +114,16 @@ def _create_with(client: DockerClient, name: str, *, labels: dict[str, str], sub
         internal=True,
         ipam=IPAMConfig(pool_configs=[pool]),
         labels=labels,
-        options=_bridge_options(client),
+        options=_bridge_options(client, bridge),
         enable_ipv6=False,
     )
 
 
-def _bridge_options(client: DockerClient) -> dict[str, str]:
+def _bridge_options(client: DockerClient, bridge: str) -> dict[str, str]:
     # Runs of one project must not reach each other either: an author could change what its reviewer measures.
     if _is_podman(client):
         return {}  # it refuses options that it does not know
-    return {"com.docker.network.bridge.enable_icc": "false"}
+    return {"com.docker.network.bridge.enable_icc": "false", _BRIDGE_NAME: bridge}
 
 
 def _is_podman(client: DockerClient) -> bool:

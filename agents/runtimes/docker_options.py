@@ -26,6 +26,8 @@ TMP = "/tmp"
 CLI = "/opt/eklavya/claude"
 PATH = "/usr/local/bin:/usr/bin:/bin"
 
+_NO_IPV6 = "net.ipv6.conf.all.disable_ipv6"
+_SHM = "64m"
 _NO_DNS = "192.0.2.1"
 """An address reserved for documentation, which an internal network does not let through."""
 
@@ -83,7 +85,7 @@ class Container:
         memory = f"{limits.memory_mb}m"
         # The daemon refuses more processors than there are.
         cpus = min(limits.cpus, float(os.cpu_count() or 1))
-        size = limits.file_mb * 2**20
+        ulimits = {"core": 0, "fsize": limits.file_mb * 2**20, "nofile": limits.files}
         return [
             Option(("--memory", memory), {"mem_limit": memory}),
             # The same number: no swap, which would slow every other sandbox down.
@@ -91,11 +93,14 @@ class Container:
             Option(("--cpus", f"{cpus:g}"), {"nano_cpus": int(cpus * 1e9)}),
             # A fork bomb ends here.
             Option(("--pids-limit", str(limits.pids)), {"pids_limit": limits.pids}),
-            # No core dumps, which would fill the workspace; no endless files.
+            # No core dumps, which would fill the workspace; no endless files; the kernel's table of open files is
+            # everybody's.
             Option(
-                ("--ulimit", "core=0", "--ulimit", f"fsize={size}"),
-                {"ulimits": [Ulimit(name="core", soft=0, hard=0), Ulimit(name="fsize", soft=size, hard=size)]},
+                tuple(flag for name, value in ulimits.items() for flag in ("--ulimit", f"{name}={value}")),
+                {"ulimits": [Ulimit(name=name, soft=value, hard=value) for name, value in ulimits.items()]},
             ),
+            # Shared memory is a tmpfs as well; it counts as memory.
+            Option(("--shm-size", _SHM), {"shm_size": _SHM}),
             # When the host runs out of memory the kernel takes an agent, not the database.
             Option(("--oom-score-adj", "500"), {"oom_score_adj": 500}),
             # An init that reaps what agents' daemons leave, and passes signals on to a CLI that is not
@@ -127,6 +132,11 @@ class Container:
             # The project's internal network. No port is published: the host reaches the container's own
             # address.
             Option(("--network", self.network), {"network": self.network}),
+            # No second way around the rules that are written for the first.
+            Option(
+                ("--sysctl", f"{_NO_IPV6}=1"),
+                {"sysctls": {_NO_IPV6: "1"}},
+            ),
             # Older daemons answer names of the internet from the host's resolver even in an internal
             # network, and a name can carry secrets out (CVE-2024-29018); with a server of its own the query
             # stays inside, and fails.

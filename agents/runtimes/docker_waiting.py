@@ -15,10 +15,12 @@ from agents.runtimes.processes import poll
 
 __all__ = ["handle_of", "knock", "wait", "wait_until_open"]
 
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+
 
 def knock() -> None:
     """Raise RuntimeUnavailable unless something listens; docker-py would leave its socket open, and say less."""
-    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    host = os.environ.get("DOCKER_HOST") or DEFAULT_HOST
     if not host.startswith("unix://"):
         return
     with socket.socket(socket.AF_UNIX) as probe:

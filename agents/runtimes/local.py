@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from agents.runtimes import volumes
 from agents.runtimes.contract import (
     CommandResult,
     Limits,
@@ -88,6 +89,14 @@ class LocalRuntime:
         """The loopback address."""
         check_name(project)
         return LOOPBACK
+
+    def make_directory(self, directory: Path, *, disk_mb: int) -> None:
+        """See the contract. Holds as much as the disk."""
+        directory.mkdir(parents=True, mode=0o700)
+
+    def remove_directory(self, directory: Path) -> None:
+        """See the contract. What an earlier runtime mounted there goes too."""
+        volumes.remove(directory)
 
     def launcher(self, spec: SandboxSpec, program: str | None = None) -> Path:
         """See the contract."""

@@ -14,10 +14,11 @@ Preference = Literal["auto", "docker", "local"]
 
 
 class Choice(NamedTuple):
-    """A runtime, and one sentence for people that says why it is this one."""
+    """A runtime, one sentence for people that says why it is this one, and what it cannot hold here."""
 
     runtime: Runtime
     reason: str
+    weaknesses: tuple[str, ...] = ()
 
 
 def choose(
@@ -28,21 +29,24 @@ def choose(
     namespace: str = "eklavya",
     subnets: str = "10.213.0.0/16",
     allow_local: bool = True,
+    host_ports: tuple[int, ...] = (),
 ) -> Choice:
     """The runtime that is asked for; with `auto` docker where it works, else local. Nothing is remembered.
 
     Records are kept under `state_dir`, a directory per runtime, so that a change of the preference mixes nothing up.
     `namespace` must differ between installations that share a daemon. Raises RuntimeUnavailable, saying what to do,
     when the one asked for does not work, or when only `local` would and `allow_local` is off. A runtime asked for by
-    name is allowed.
+    name is allowed. `host_ports` are those of the host that sandboxes may reach.
     """
-    docker = DockerRuntime(state_dir=state_dir / "docker", image=image, namespace=namespace, subnets=subnets)
+    docker = DockerRuntime(
+        state_dir=state_dir / "docker", image=image, namespace=namespace, subnets=subnets, host_ports=host_ports
+    )
     local = LocalRuntime(state_dir=state_dir / "local")
     if preference == "local":
         return Choice(local, f"Asked for by name. {_require(local.check())}")
     status = docker.check()
     if status.available or preference == "docker":
-        return Choice(docker, _require(status))
+        return Choice(docker, _require(status), status.weaknesses)
     if not allow_local:
         raise RuntimeUnavailable(f"{_sentence(status)} Work without isolation must be asked for by name: local.")
     return Choice(local, f"{_sentence(status)} {_require(local.check())}")

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,7 +36,10 @@ def clear(runtime: Runtime, *, now: datetime) -> None:
         except RuntimeProblem:  # the next sweep tries again
             logger.exception("sandbox %s could not be removed", name)
     for path in [path for path, owner in directories.items() if owner not in active]:
-        shutil.rmtree(path, ignore_errors=True)
+        try:
+            runtime.remove_directory(path)
+        except RuntimeProblem:
+            logger.exception("%s could not be removed", path)
 
 
 def _owner(name: str) -> UUID | None:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,9 +60,9 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
     """
     root = run_directory(run.pk)
     make_private(root.parent)
-    make_private(root)
+    runtime.make_directory(root, disk_mb=policy_of(run).limits.disk_mb)
     for name in ("home", "control"):
-        (root / name).mkdir(parents=True, mode=0o700)
+        (root / name).mkdir(mode=0o700)
     repo = repository(run.project_id)
     repo.create()
     clone = root / "workspace"
@@ -105,7 +104,7 @@ def _check_out(run: Run, repo: Repository, clone: Path) -> str:
 def remove(run: Run, runtime: Runtime) -> None:
     """Kill the run's sandbox and remove its directories. Its commits must be safe in the repository."""
     runtime.kill(sandbox_name(run))
-    shutil.rmtree(run_directory(run.pk), ignore_errors=True)
+    runtime.remove_directory(run_directory(run.pk))
 
 
 def options_for(place: Workplace) -> ClaudeAgentOptions:
@@ -124,6 +123,8 @@ def options_for(place: Workplace) -> ClaudeAgentOptions:
         strict_mcp_config=True,
         max_buffer_size=MAX_LINE_BYTES,
         setting_sources=[],
+        # WebFetch would ask the vendor about every host first; the egress proxy decides here.
+        settings='{"skipWebFetchPreflight": true}',
     )
 
 

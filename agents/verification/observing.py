@@ -3,12 +3,11 @@
 import contextlib
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import mkdtemp
+from secrets import token_hex
 from typing import Any
 
 from agents.runtimes.contract import CommandResult, SandboxSpec, ServiceHandle
@@ -150,8 +149,9 @@ class _Observation:
         """A clean checkout and the sandbox to run it in; both are gone afterwards."""
         place = self.place
         place.scratch.mkdir(parents=True, exist_ok=True)
-        root = Path(mkdtemp(prefix=f"{place.name}-{part}-", dir=place.scratch))
+        root = place.scratch / f"{place.name}-{part}-{token_hex(4)}"
         spec = _spec(place, part, root)
+        place.runtime.make_directory(root, disk_mb=place.limits.disk_mb)
         try:
             # A checkout another user may pass through: the sandbox's own user is not the platform's.
             root.chmod(0o755)
@@ -162,7 +162,8 @@ class _Observation:
             yield spec
         finally:
             place.runtime.kill(spec.name)
-            _remove(root)
+            _open(root)
+            place.runtime.remove_directory(root)
 
 
 def _spec(place: Place, part: str, root: Path) -> SandboxSpec:
@@ -205,8 +206,8 @@ def _tail(text: str) -> str:
     return text.replace("\0", "\ufffd")[-_TAIL_CHARACTERS:]
 
 
-def _remove(root: Path) -> None:
-    """Remove a checkout that a sandbox had, with directories it may have closed to its own user.
+def _open(root: Path) -> None:
+    """Open what a sandbox may have closed to its own user, so that it can be removed.
 
     Nothing of it runs any more, and neither step follows links.
     """
@@ -215,4 +216,3 @@ def _remove(root: Path) -> None:
             path = Path(directory, name)
             if not path.is_symlink() and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
                 path.chmod(0o700)
-    shutil.rmtree(root)

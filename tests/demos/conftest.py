@@ -37,6 +37,8 @@ def any_runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runt
     yield made
     for project in made.list_projects():
         made.remove_project(project)
+    if isinstance(made, DockerRuntime):
+        made.remove_rules()
 
 
 @pytest.fixture

@@ -18,6 +18,9 @@ IMAGE = os.environ.get("EKLAVYA_IMAGE", "eklavya-sandbox:latest")
 # Networks of tests stay out of the range that an installation on the same daemon uses.
 SUBNETS = "10.214.0.0/16"
 
+# The one port at which containers of tests reach the host.
+HOST_PORT = 23117
+
 MakeSpec = Callable[..., SandboxSpec]
 
 
@@ -25,7 +28,9 @@ def make_runtime(kind: str, state_dir: Path) -> Runtime:
     """The same runtime for the same arguments, in whatever process."""
     if kind == "local":
         return LocalRuntime(state_dir=state_dir)
-    return DockerRuntime(state_dir=state_dir, image=IMAGE, namespace=namespace_of(state_dir), subnets=SUBNETS)
+    return DockerRuntime(
+        state_dir=state_dir, image=IMAGE, namespace=namespace_of(state_dir), subnets=SUBNETS, host_ports=(HOST_PORT,)
+    )
 
 
 def namespace_of(state_dir: Path) -> str:
@@ -49,6 +54,8 @@ def runtime(kind: str, state_dir: Path) -> Iterator[Runtime]:
     yield made
     for project in made.list_projects():
         made.remove_project(project)
+    if isinstance(made, DockerRuntime):
+        made.remove_rules()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 from agents.runtimes.contract import Runtime, SandboxSpec, ServiceHandle
 from agents.runtimes.errors import InvalidSpec, SandboxBusy, ServiceFailed
 from agents.runtimes.processes import poll
-from tests.agents.runtimes.conftest import HOLD, MakeSpec, is_held
+from tests.agents.runtimes.conftest import HOLD, HOST_PORT, MakeSpec, is_held
 
 SERVE = "exec python3 -u -m http.server $PORT --bind $HOST"
 PRINT_ENV = "python3 -c 'import json, os; print(json.dumps(dict(os.environ)))'"
@@ -48,9 +48,9 @@ def accepts(handle: ServiceHandle) -> bool:
 
 
 @contextmanager
-def host_server(address: str) -> Iterator[int]:
+def host_server(address: str, port: int = HOST_PORT) -> Iterator[int]:
     """A server of the host at the address; its port."""
-    server = http.server.HTTPServer((address, 0), http.server.BaseHTTPRequestHandler)
+    server = http.server.HTTPServer((address, port), http.server.BaseHTTPRequestHandler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -159,6 +159,27 @@ def test_sandboxes_of_a_new_project_start_side_by_side(runtime: Runtime, make_sp
     with ThreadPoolExecutor() as pool:
         results = list(pool.map(lambda spec: runtime.run(spec, "echo done", timeout_s=20), specs))
     assert [result.output for result in results] == ["done\n"] * 4
+
+
+# directories
+
+
+def test_a_directory_is_made_for_the_owner_and_removed_with_all_in_it(runtime: Runtime, tmp_path: Path) -> None:
+    directory = tmp_path / "below" / "run"
+    runtime.make_directory(directory, disk_mb=16)
+    assert (directory.stat().st_mode & 0o777, list(directory.iterdir())) == (0o700, [])
+    (directory / "deep").mkdir()
+    (directory / "deep" / "file").touch()
+    runtime.remove_directory(directory)
+    runtime.remove_directory(directory)
+    assert list(directory.parent.iterdir()) == []
+
+
+def test_a_directory_is_not_made_twice(runtime: Runtime, tmp_path: Path) -> None:
+    runtime.make_directory(tmp_path / "run", disk_mb=16)
+    with pytest.raises(FileExistsError):
+        runtime.make_directory(tmp_path / "run", disk_mb=16)
+    runtime.remove_directory(tmp_path / "run")
 
 
 # launcher

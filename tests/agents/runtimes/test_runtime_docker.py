@@ -138,6 +138,40 @@ def test_a_file_is_limited(runtime: Runtime, make_spec: MakeSpec) -> None:
     assert (spec.workspace / "file").stat().st_size == 2**20
 
 
+def test_open_files_are_limited(runtime: Runtime, make_spec: MakeSpec) -> None:
+    spec = make_spec(limits=Limits(files=64))
+    command = "exec python3 -c 'kept = [open(\"/dev/null\") for _ in range(99)]'"
+    assert "Too many open files" in run(runtime, spec, command)
+
+
+def test_shared_memory_is_limited(runtime: Runtime, spec: SandboxSpec) -> None:
+    assert "No space left" in run(runtime, spec, "head -c 80M /dev/zero > /dev/shm/file")
+
+
+# The kernel
+
+
+def test_there_is_no_socket_and_no_device_of_the_host(runtime: Runtime, spec: SandboxSpec) -> None:
+    command = "ls /var/run/docker.sock /run/docker.sock /run/containerd 2>/dev/null; find /dev -type b; ls /dev"
+    seen = set(run(runtime, spec, command).split())
+    usual = "core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero console"
+    assert seen <= set(usual.split())
+
+
+def test_what_the_kernel_tells_of_the_host_is_masked(runtime: Runtime, spec: SandboxSpec) -> None:
+    # An empty file or directory stands in the place of each; some kernels have none at all.
+    paths = "/proc/kcore /proc/keys /proc/timer_list /proc/scsi /sys/firmware /proc/acpi /proc/sched_debug"
+    command = f"for p in {paths}; do test -d $p && ls -A $p || head -c 16 $p 2>/dev/null; done"
+    assert run(runtime, spec, command) == ""
+
+
+def test_the_kernel_cannot_be_told_anything(runtime: Runtime, spec: SandboxSpec) -> None:
+    paths = "/proc/sys/kernel/core_pattern /proc/sysrq-trigger /proc/sys/vm/drop_caches /sys/kernel/mm/ksm/run"
+    command = f"for p in {paths}; do (echo 0 > $p) 2>/dev/null && echo $p; done; "
+    command += "mount -t proc none /tmp 2>/dev/null && echo mounted"
+    assert run(runtime, spec, command) == ""
+
+
 # Connections
 
 
@@ -174,6 +208,7 @@ def test_a_range_without_a_free_subnet_is_said(runtime: Runtime, tmp_path: Path)
     for project in full.list_projects():
         full.remove_project(project)
     assert full.list_projects() == ()
+    full.remove_rules()
 
 
 # What is missing
@@ -195,6 +230,7 @@ def test_run_says_that_the_image_is_missing(runtime: Runtime, spec: SandboxSpec,
             absent.run(spec, "true", timeout_s=10)
     finally:
         absent.remove_project(spec.project)
+        absent.remove_rules()
 
 
 def test_a_wrong_cli_is_said(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def runtime(tmp_path):
     left = made.list_sandboxes()
     for project in made.list_projects():
         made.remove_project(project)
+    made.remove_rules()
     assert left == ()
 
 

@@ -1,0 +1,93 @@
+"""What a daemon says of itself: whether sandboxes can rely on it, and what they must do without."""
+
+import os
+import re
+import socket
+import struct
+from functools import cache
+from typing import Any
+
+from agents.runtimes import firewall, volumes
+from agents.runtimes.docker_waiting import DEFAULT_HOST
+from agents.runtimes.errors import RuntimeUnavailable
+
+__all__ = ["check_daemon", "find_weaknesses", "shift_of", "why_no_volumes"]
+
+_REMAPPED_ROOT = re.compile(r"/(\d+)\.(\d+)/?")
+_LIMITS = {
+    "MemoryLimit": "memory",
+    "PidsLimit": "the number of processes",
+    "CpuCfsQuota": "processor time",
+}
+
+
+def shift_of(info: dict[str, Any]) -> int:
+    """How much higher uids inside are on the host, by `userns-remap`; 0 without. Raises RuntimeUnavailable.
+
+    A daemon that maps users keeps its data in a directory named after the first uid and gid. Files are given to the
+    uid that the sandbox's has on the host, which only root can.
+    """
+    features = _features(info)
+    if "rootless" in features:
+        raise RuntimeUnavailable("The daemon is rootless: host files have other owners inside.")
+    if "userns" not in features:
+        return 0
+    found = _REMAPPED_ROOT.search(info.get("DockerRootDir", ""))
+    if found is None or found[1] != found[2]:
+        raise RuntimeUnavailable("The daemon maps users in a way that is not known here: use userns-remap=default.")
+    if os.getuid() != 0:
+        raise RuntimeUnavailable("The daemon maps users, and only root can give files to whom it maps to.")
+    return int(found[1])
+
+
+def check_daemon(info: dict[str, Any]) -> None:
+    """Raise RuntimeUnavailable when the daemon cannot hold what a sandbox stands on."""
+    if "seccomp" not in _features(info):
+        raise RuntimeUnavailable("The daemon filters no system calls (seccomp).")
+    missing = [what for key, what in _LIMITS.items() if info.get(key) is False]
+    if missing:
+        raise RuntimeUnavailable(f"The daemon cannot limit {', '.join(missing)}: its cgroups lack a controller.")
+
+
+def find_weaknesses(info: dict[str, Any]) -> tuple[str, ...]:
+    """Return what sandboxes of this daemon, on this host, do without."""
+    found = []
+    if problem := firewall.why_not():
+        found.append(
+            f"Sandboxes reach every port of this host that is bound to all addresses ({problem}): bind nothing there "
+            "but the agent gateway, or let the worker run as root with iptables."
+        )
+    if problem := why_no_volumes():
+        found.append(
+            f"What a sandbox writes is measured each second and not held by the kernel ({problem}): run the worker as "
+            "root on the host itself."
+        )
+    if info.get("SwapLimit") is False:
+        found.append("A sandbox may use swap beyond its memory: start the kernel with swapaccount=1, or without swap.")
+    if "userns" not in _features(info):
+        found.append("Uid 1000 inside is uid 1000 on the host: start the daemon with userns-remap=default.")
+    return tuple(found)
+
+
+def why_no_volumes() -> str:
+    """Return why what is mounted here does not hold containers; empty when it does."""
+    return volumes.why_not() or ("" if _shares_mounts() else "the daemon does not see the mounts that are made here")
+
+
+@cache
+def _shares_mounts() -> bool:
+    """Whether the daemon's mount namespace is ours: a worker in a container has one of its own."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect((os.environ.get("DOCKER_HOST") or DEFAULT_HOST).removeprefix("unix://"))
+            credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            pid = struct.unpack("3i", credentials)[0]
+            return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+        except OSError:  # not here, or not ours to see
+            return False
+
+
+def _features(info: dict[str, Any]) -> set[str]:
+    """The names of SecurityOptions: "name=seccomp,profile=default", or "seccomp" of older and other daemons."""
+    listed = info.get("SecurityOptions") or ()
+    return {option.split(",")[0].removeprefix("name=") for option in listed}

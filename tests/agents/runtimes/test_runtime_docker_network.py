@@ -1,0 +1,93 @@
+"""What of the host and of other networks a container reaches: one port, and nothing else."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from agents.runtimes.contract import Runtime, SandboxSpec
+from agents.runtimes.docker import DockerRuntime
+from agents.runtimes.firewall import why_not
+from tests.agents.runtimes.conftest import HOST_PORT
+from tests.agents.runtimes.test_conformance import host_server
+from tests.agents.runtimes.test_runtime_docker import connect, run
+
+pytestmark = [pytest.mark.docker, pytest.mark.skipif(os.getuid() != 0, reason="only root can close the host")]
+
+
+@pytest.fixture(scope="module")
+def kind() -> str:
+    return "docker"
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[int]:
+    """A service of the host that is bound to all its addresses, as databases and development servers often are."""
+    with host_server("0.0.0.0", 0) as port:
+        yield port
+
+
+def addresses_of_the_host() -> list[str]:
+    found = [one.address for each in psutil.net_if_addrs().values() for one in each if one.family == socket.AF_INET]
+    return [address for address in found if not address.startswith("127.")]
+
+
+def test_no_service_of_the_host_answers_on_any_of_its_addresses(
+    runtime: Runtime, spec: SandboxSpec, open_to_all: int
+) -> None:
+    assert why_not() == ""
+    own = runtime.host_address(spec.project)
+    addresses = {own, runtime.host_address("two"), *addresses_of_the_host()}
+    # It answers the host itself: what follows fails for no other reason.
+    socket.create_connection((own, open_to_all), timeout=5).close()
+    commands = [connect(address, open_to_all) for address in addresses]
+    assert run(runtime, spec, " & ".join(commands) + "; wait") == "closed\n" * len(addresses)
+
+
+def test_the_open_port_is_open_at_the_projects_own_address_only(runtime: Runtime, spec: SandboxSpec) -> None:
+    own, other = runtime.host_address(spec.project), runtime.host_address("two")
+    with host_server("0.0.0.0", HOST_PORT):
+        assert run(runtime, spec, connect(own, HOST_PORT)) == "open\n"
+        assert run(runtime, spec, connect(other, HOST_PORT)) == "closed\n"
+
+
+def test_the_rules_come_back_when_somebody_flushed_them(
+    runtime: DockerRuntime, spec: SandboxSpec, open_to_all: int
+) -> None:
+    own = runtime.host_address(spec.project)
+    runtime._firewall.remove()
+    assert run(runtime, spec, connect(own, open_to_all)) == "closed\n"
+
+
+def test_rules_are_written_once(runtime: DockerRuntime) -> None:
+    for _ in range(2):
+        runtime._firewall._seen_at = 0.0
+        runtime._firewall.ensure()
+    listed = subprocess.check_output(["/usr/sbin/iptables", "-S", "INPUT"], text=True)
+    assert listed.count(runtime._firewall.bridges + "+") == 1
+
+
+def test_udp_of_the_host_does_not_answer(runtime: Runtime, spec: SandboxSpec) -> None:
+    address = runtime.host_address(spec.project)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("0.0.0.0", 0))
+        server.settimeout(10)
+        port = server.getsockname()[1]
+        run(runtime, spec, f"bash -c 'echo sandbox > /dev/udp/{address}/{port}'")
+        # The host's own comes after it, and is the first to arrive.
+        server.sendto(b"host", (address, port))
+        assert server.recv(10) == b"host"
+
+
+def test_no_route_leads_out(runtime: Runtime, spec: SandboxSpec) -> None:
+    # The metadata service of clouds, a router at home, a data centre's neighbour, Docker's other network, the world.
+    addresses = ("169.254.169.254", "192.168.0.1", "10.0.0.1", "172.17.0.1", "1.1.1.1")
+    commands = [connect(address, port) for address in addresses for port in (80, 443)]
+    assert run(runtime, spec, " & ".join(commands) + "; wait") == "closed\n" * len(commands)
+
+
+def test_there_is_no_ipv6(runtime: Runtime, spec: SandboxSpec) -> None:
+    assert run(runtime, spec, "cat /proc/net/if_inet6; cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6") == "1\n"
