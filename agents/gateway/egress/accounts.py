@@ -96,17 +96,17 @@ class Doors:
     def __init__(self) -> None:
         self._waiting: Counter[str] = Counter()
 
-    def has_room(self, peer: str) -> bool:
-        """Whether one more may wait."""
-        return self._waiting[peer] < _MOST_WAITING_OF_ONE and self._waiting.total() < _MOST_WAITING
+    def enter(self, peer: str) -> Callable[[], None] | None:
+        """Count a connection in, and return what counts it out again; None where there is no room.
 
-    @contextmanager
-    def wait(self, peer: str) -> Iterator[Callable[[], None]]:
-        """Count a connection in, until it ends or until what is yielded is called: then somebody else counts it."""
+        That may be called more than once: when a run answers for the connection, and at its end.
+        """
+        if self._waiting[peer] >= _MOST_WAITING_OF_ONE or self._waiting.total() >= _MOST_WAITING:
+            return None
         self._waiting[peer] += 1
         is_counted = True
 
-        def through() -> None:
+        def leave() -> None:
             nonlocal is_counted
             if is_counted:
                 is_counted = False
@@ -114,7 +114,4 @@ class Doors:
                 if not self._waiting[peer]:
                     del self._waiting[peer]
 
-        try:
-            yield through
-        finally:
-            through()
+        return leave

@@ -115,32 +115,33 @@ class EgressProxy:
 
     def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         peer = writer.get_extra_info("peername")
-        if peer is None or not self._doors.has_room(peer[0]):
+        # Here and not in the task: all that wait at once are accepted before the first task begins.
+        if peer is None or (leave := self._doors.enter(peer[0])) is None:
             writer.transport.abort()
             return
-        task = asyncio.create_task(self._serve(reader, writer, peer[0]))
+        task = asyncio.create_task(self._serve(reader, writer, peer[0], leave))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, reader: StreamReader, writer: StreamWriter, peer: str) -> None:
+    async def _serve(self, reader: StreamReader, writer: StreamWriter, peer: str, leave: Callable[[], None]) -> None:
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=wire.MOST_HEAD_BYTES)
         client = Client(reader, writer, parser, peer)
         is_clean = False
         try:
-            with self._doors.wait(peer) as through:
-                try:
-                    await self._serve_one(client, through)
-                except Refused as refused:
-                    await client.say(refused.status, str(refused), refused.reason)
+            try:
+                await self._serve_one(client, leave)
+            except Refused as refused:
+                await client.say(refused.status, str(refused), refused.reason)
             is_clean = True
         except (*wire.BROKEN, h11.ProtocolError) as error:
             logger.debug("a connection from %s broke off: %r", peer, error)
         except Exception:
             logger.exception("a connection from %s failed", peer)
         finally:
+            leave()
             wire.hang_up(writer, is_clean=is_clean)
 
-    async def _serve_one(self, client: Client, through: Callable[[], None]) -> None:
+    async def _serve_one(self, client: Client, leave: Callable[[], None]) -> None:
         request = await wire.read_request(client.reader, client.parser)
         if request.target == b"/healthz":
             await client.say(200, "ok")
@@ -155,7 +156,7 @@ class EgressProxy:
             target, path = _asked(request)
             host, port = target.host, target.port
             with self._accounts.place(account):
-                through()
+                leave()
                 addresses = await self._find(target, account, self._rules[caller.egress])
                 upstream = await self._reach(target, addresses)
                 await self._pass(client, upstream, request, target, path, account)

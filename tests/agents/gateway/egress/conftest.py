@@ -19,7 +19,7 @@ def start_proxy(transactional_db: None, settings: Settings) -> Iterator[Callable
             for name, value in values.items():
                 setattr(settings, f"EKLAVYA_EGRESS_{name}", value)
             names, wires = Names(), Wires()
-            port = stack.enter_context(running(EgressProxy(resolve=names, connect=wires, every_s=0.1)))
-            return World(port, names, wires)
+            proxy = EgressProxy(resolve=names, connect=wires, every_s=0.1)
+            return World(proxy, stack.enter_context(running(proxy)), names, wires)
 
         yield start

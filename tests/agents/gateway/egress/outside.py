@@ -142,6 +142,7 @@ def outside(behave: Callable[[Host, socket.socket], None] = echo) -> Iterator[Ho
 class World:
     """A proxy with its surroundings."""
 
+    proxy: EgressProxy
     port: int
     names: Names
     wires: Wires
@@ -188,11 +189,6 @@ def read_all(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return data
-
-
-def has_hung_up(connection: socket.socket) -> bool:
-    """Whether the other side closes the connection. Fails when it stays open."""
-    return read_all(connection) is not None
 
 
 def working_run(role: str = "developer", **fields: Any) -> tuple[Run, str]:

@@ -1,0 +1,203 @@
+"""What one run may use, and when it ends."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import pytest
+
+from agents.egress import Address
+from agents.gateway.egress import wire
+from agents.gateway.egress.accounts import Accounts, Limits
+from agents.gateway.egress.policy import Refused
+from agents.gateway.egress.record import Account
+from agents.gateway.egress.tunnel import Streams
+from agents.models import EgressRecord, Run
+from projects.ids import new_id
+from tests.agents.gateway.egress.outside import (
+    Host,
+    World,
+    connect_request,
+    outside,
+    read_all,
+    read_head,
+    wait_for_record,
+    working_run,
+)
+from tests.agents.gateway.harness import wait_until
+from tests.factories import NOW
+
+StartProxy = Callable[..., World]
+
+
+def _end(run: Run) -> None:
+    Run.objects.filter(pk=run.pk).update(status="failed", reason="x", token_hash="", finished_at=NOW)
+
+
+def test_an_open_tunnel_is_cut_when_its_run_ends_and_the_token_is_dead(start_proxy: StartProxy) -> None:
+    run, token = working_run()
+    _, neighbours = working_run()
+    with outside() as host:
+        world = start_proxy({"packages": f"127.0.0.1:{host.port}"})
+        authority = f"127.0.0.1:{host.port}"
+        ours, head = world.tunnel(authority, token)
+        theirs, _ = world.tunnel(authority, neighbours)
+        assert b" 200 " in head
+
+        with ours, theirs:
+            _end(run)
+            assert read_all(ours) == b""
+            theirs.sendall(b"still here")
+            assert theirs.recv(100) == b"still here"
+
+        wait_until(lambda: world.send(connect_request(authority, token)).startswith(b"HTTP/1.1 407 "))
+
+
+def test_a_run_moves_its_bytes_and_no_more(start_proxy: StartProxy) -> None:
+    run, token = working_run()
+    with outside() as host:
+        allowed = {"packages": f"127.0.0.1:{host.port}"}
+        world = start_proxy(allowed, BYTES=1_000_000)
+        authority = f"127.0.0.1:{host.port}"
+
+        answer = world.send(connect_request(authority, token) + b"x" * 5_000_000)
+
+        assert len(answer) < 1_000_000
+        wait_for_record(run, ("127.0.0.1", host.port, "refused", "byte_limit"))
+        moved = EgressRecord.objects.get(run=run, decision="allowed")
+        # The chunk that reaches the limit is the last one, of each direction.
+        assert 1_000_000 <= moved.bytes_up + moved.bytes_down < 1_000_000 + 4 * wire.CHUNK_BYTES
+        assert len(host.received) < 1_000_000
+        assert b"x-egress-refused: byte_limit" in world.send(connect_request(authority, token)).lower()
+
+        again = start_proxy(allowed, BYTES=1_000_000)
+        assert b"x-egress-refused: byte_limit" in again.send(connect_request(authority, token)).lower()
+
+
+def test_a_run_holds_its_connections_and_no_more(start_proxy: StartProxy) -> None:
+    run, token = working_run()
+    _, neighbours = working_run()
+    with outside() as host:
+        world = start_proxy({"packages": f"127.0.0.1:{host.port}"}, CONNECTIONS=2)
+        authority = f"127.0.0.1:{host.port}"
+        first, _ = world.tunnel(authority, token)
+        second, _ = world.tunnel(authority, token)
+
+        with first, second:
+            assert world.send(connect_request(authority, token)).startswith(b"HTTP/1.1 429 ")
+            assert world.send(connect_request(authority, neighbours)).startswith(b"HTTP/1.1 200 ")
+            wait_for_record(run, ("127.0.0.1", host.port, "refused", "connection_limit"))
+
+        wait_until(lambda: world.send(connect_request(authority, token)).startswith(b"HTTP/1.1 200 "))
+
+
+async def test_a_run_sends_so_many_requests_a_minute() -> None:
+    now = [0.0]
+    limits = Limits(connections=10, bytes_moved=1, requests_a_minute=3)
+    accounts = Accounts(None, limits, clock=lambda: now[0])  # type: ignore[arg-type]
+    account = Account(new_id())
+
+    def ask() -> None:
+        with accounts.place(account):
+            pass
+
+    for _ in range(3):
+        ask()
+    with pytest.raises(Refused, match="3 requests a minute"):
+        ask()
+    now[0] = 60.0
+    ask()
+
+
+def test_who_does_not_read_makes_the_other_side_wait(start_proxy: StartProxy) -> None:
+    _, token = working_run()
+    sent = [0]
+
+    def pour(host: Host, connection: socket.socket) -> None:
+        while sent[0] < 500_000_000:
+            connection.sendall(b"x" * 65_536)
+            sent[0] += 65_536
+
+    with outside(pour) as host:
+        world = start_proxy({"packages": f"127.0.0.1:{host.port}"})
+        connection, head = world.tunnel(f"127.0.0.1:{host.port}", token)
+        with connection:
+            assert b" 200 " in head
+            seen = [-1]
+
+            def is_at_rest() -> bool:
+                before, seen[0] = seen[0], sent[0]
+                return connection.recv(1) == b"x" and 0 < before == sent[0]
+
+            wait_until(is_at_rest)
+
+    # What the kernel keeps of two connections is the most of it.
+    assert sent[0] < 50_000_000
+
+
+def test_a_host_that_does_not_answer_holds_up_nobody_else(start_proxy: StartProxy) -> None:
+    _, token = working_run()
+    with outside() as host:
+        world = start_proxy({"packages": f"127.0.0.1:{host.port},127.0.0.9:443"})
+        silent = _Silent(world.wires)
+        world.proxy._connect = silent
+        with world.open() as waiting:
+            waiting.sendall(connect_request("127.0.0.9:443", token))
+            wait_until(lambda: silent.asked)
+            assert world.send(connect_request(f"127.0.0.1:{host.port}", token)).startswith(b"HTTP/1.1 200 ")
+            silent.give_up.set_result(None)
+            assert read_head(waiting).startswith(b"HTTP/1.1 502 ")
+
+
+class _Silent:
+    """Connections to one address wait for the test's word."""
+
+    def __init__(self, others: Callable[..., object]) -> None:
+        self.others = others
+        self.asked = False
+        self.give_up: Future[None] = Future()
+
+    async def __call__(self, address: Address, port: int) -> Streams:
+        if str(address) != "127.0.0.9":
+            return await self.others(address, port)  # type: ignore[no-any-return, misc]
+        self.asked = True
+        await asyncio.wrap_future(self.give_up)
+        raise ConnectionRefusedError
+
+
+def test_a_head_that_never_ends_has_its_time(start_proxy: StartProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "HEAD_S", 0.3)
+    world = start_proxy({})
+
+    with world.open() as connection:
+        connection.sendall(b"CONNECT registry.test:443 HTTP/1.1\r\nHost: ")
+        assert read_head(connection).startswith(b"HTTP/1.1 408 ")
+
+
+def test_connections_that_ask_nothing_do_not_pile_up(start_proxy: StartProxy) -> None:
+    world = start_proxy({})
+    silent = [world.open() for _ in range(80)]
+    try:
+        # Those beyond the limit are hung up on at once; the others wait for a request.
+        for one in silent:
+            one.setblocking(False)
+
+        def hung_up() -> int:
+            return sum(_is_closed(one) for one in silent)
+
+        wait_until(lambda: hung_up() == 80 - 64)
+        silent.pop(0).close()
+        wait_until(lambda: world.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").endswith(b"ok\n"))
+    finally:
+        for one in silent:
+            one.close()
+
+
+def _is_closed(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
