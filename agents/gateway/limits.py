@@ -8,6 +8,8 @@ from uuid import UUID
 
 from agents.gateway.api_errors import ApiError
 
+_MOST_REMEMBERED = 1_000
+
 
 class Places:
     """How many requests of each run are under way in this process."""
@@ -30,22 +32,29 @@ class Places:
                 del self._taken[run_id]
 
 
-class Pace:
-    """How many requests of each run came in the present minute."""
+class Buckets:
+    """A bucket of tokens for each run: `burst` at once, and `a_minute` in the long run. Each request takes one."""
 
-    def __init__(self, most_a_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most_a_minute
+    def __init__(self, a_minute: int, *, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.a_minute = a_minute
+        self._burst = burst
         self._clock = clock
-        self._minute = 0
-        self._counts: Counter[UUID] = Counter()
+        self._levels: dict[UUID, tuple[float, float]] = {}
 
-    def count(self, run_id: UUID) -> None:
-        """Count a request. Raises ApiError when the run has had its share of this minute."""
+    def take(self, run_id: UUID) -> float:
+        """Take one; return 0, or for how many seconds the bucket is still empty (then nothing was taken)."""
         now = self._clock()
-        if self._minute != now // 60:
-            self._minute = int(now // 60)
-            self._counts.clear()
-        self._counts[run_id] += 1
-        if self._counts[run_id] > self._most:
-            wait = 60 - int(now % 60)
-            raise ApiError("rate_limit_error", f"At most {self._most} requests a minute.", retry_after_s=wait)
+        level, since = self._levels.get(run_id, (float(self._burst), now))
+        level = min(self._burst, level + (now - since) * self.a_minute / 60)
+        if level < 1:
+            self._levels[run_id] = (level, now)
+            return (1 - level) * 60 / self.a_minute
+        self._levels[run_id] = (level - 1, now)
+        self._forget_full(now)
+        return 0
+
+    def _forget_full(self, now: float) -> None:
+        """A run that was quiet for long has a full bucket, which is what a new one has too."""
+        if len(self._levels) > _MOST_REMEMBERED:
+            full_after = self._burst * 60 / self.a_minute
+            self._levels = {run: one for run, one in self._levels.items() if one[1] + full_after > now}

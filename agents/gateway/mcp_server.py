@@ -1,11 +1,16 @@
 """The verbs as an MCP server. Each request stands alone: the run token says who calls, nothing is kept between.
 
+What a request may be at all is decided in `mcp_requests`, before anything of the protocol's library sees it.
+
 Source: https://modelcontextprotocol.io/specification.
 """
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -23,9 +28,20 @@ from starlette.types import Receive, Scope, Send
 from agents import queries
 from agents.actions.verbs import actor_of
 from agents.errors import UnknownToken
+from agents.gateway.api_errors import ApiError
 from agents.gateway.callers import token_of
 from agents.gateway.database import Database
-from agents.gateway.limits import Pace, Places
+from agents.gateway.limits import Buckets, Places
+from agents.gateway.mcp_requests import (
+    LIMITED,
+    MAX_BODY_BYTES,
+    Json,
+    Refused,
+    check_body,
+    check_source,
+    read_message,
+    replay,
+)
 from agents.gateway.verbs import VERBS, Arguments, Verb, may_call, offered
 from agents.models import Run
 from projects import audit
@@ -34,13 +50,13 @@ from projects.errors import DomainError
 logger = logging.getLogger(__name__)
 
 NAME = "eklavya"
-# A plan of a thousand tasks, each as long as it may be, is refused before this matters.
-MAX_BODY_BYTES = 4 * 1024 * 1024
 # Far more than work needs: each call writes rows that are kept for ever.
 MOST_A_MINUTE = 300
+BURST = 100
 MOST_AT_ONCE = 8
 _TOKEN = "eklavya.run_token"  # key in the ASGI scope
 _MOST_PROBLEMS = 10
+_MOST_REMEMBERED = 10_000
 
 
 class McpEndpoint:
@@ -49,13 +65,14 @@ class McpEndpoint:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._places = Places(MOST_AT_ONCE)
-        self._pace = Pace(MOST_A_MINUTE)
+        self._buckets = Buckets(MOST_A_MINUTE, burst=BURST)
+        self._limited: dict[UUID, None] = {}
         server: Server[Any] = Server(NAME, on_list_tools=self._list_tools, on_call_tool=self._call_tool)
         self._manager = StreamableHTTPSessionManager(
             server,
             json_response=True,
             stateless=True,
-            # Sandboxes know the gateway by an address that varies; the token keeps everybody else out.
+            # Sandboxes know the gateway by an address that varies: `check_source` looks at it.
             security_settings=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             max_request_body_size=MAX_BODY_BYTES,
         )
@@ -68,15 +85,42 @@ class McpEndpoint:
             await JSONResponse({"error": "use POST"}, 405, {"allow": "POST"})(scope, receive, send)
             return
         try:
-            token = token_of(Request(scope).headers)
+            headers = Request(scope).headers
+            check_source(headers)
+            token = token_of(headers)
             run = await self._database.call(queries.run_by_token, token)
-            self._pace.count(run.pk)
-            with self._places.take(run.pk):
-                await self._manager.handle_request({**scope, _TOKEN: token}, receive, send)
+            check_body(headers)
+            with self._place(run):
+                message = await read_message(receive)
+                await self._take_turn(run, message)
+                await self._manager.handle_request(_with(scope, token), replay(message, receive), send)
+        except Refused as refused:
+            await refused.response()(scope, receive, send)
         except UnknownToken as error:
-            headers = {"www-authenticate": f'Bearer realm="{NAME}"'}
+            asked = {"www-authenticate": f'Bearer realm="{NAME}"'}
             refusal = {"error": "invalid_token", "error_description": str(error)}
-            await JSONResponse(refusal, 401, headers)(scope, receive, send)
+            await JSONResponse(refusal, 401, asked)(scope, receive, send)
+
+    @contextmanager
+    def _place(self, run: Run) -> Iterator[None]:
+        try:
+            with self._places.take(run.pk):
+                yield
+        except ApiError as error:  # the model's API has another shape
+            raise Refused(429, error.message, code=LIMITED, retry_after_s=1) from None
+
+    async def _take_turn(self, run: Run, message: Json) -> None:
+        """Raise Refused when the run asks too often. The first time goes into the audit log."""
+        wait_s = self._buckets.take(run.pk)
+        if not wait_s:
+            return
+        sentence = f"Too many requests: {MOST_A_MINUTE} a minute at most. Wait {ceil(wait_s)} seconds."
+        if run.pk not in self._limited:
+            self._limited[run.pk] = None
+            if len(self._limited) > _MOST_REMEMBERED:
+                del self._limited[next(iter(self._limited))]
+            await self._database.call(_note_limit, run, sentence, now=timezone.now())
+        raise Refused(429, sentence, code=LIMITED, request_id=message.get("id"), retry_after_s=ceil(wait_s))
 
     async def _list_tools(
         self, context: ServerRequestContext[Any, Request], params: types.PaginatedRequestParams | None
@@ -91,6 +135,17 @@ class McpEndpoint:
             call_verb, _token(context), params.name, arguments, now=timezone.now()
         )
         return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=is_error)
+
+
+def _with(scope: Scope, token: str) -> Scope:
+    """Return the scope for a message that was read and written anew."""
+    kept = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
+    return {**scope, "headers": kept, _TOKEN: token}
+
+
+def _note_limit(run: Run, sentence: str, *, now: datetime) -> None:
+    with audit.journal(by=actor_of(run), now=now) as journal:
+        journal.add("mcp.rate_limited", project_id=run.project_id, obj=run, details={"why": sentence})
 
 
 def _token(context: ServerRequestContext[Any, Request]) -> str:
@@ -152,9 +207,15 @@ def _refuse(run: Run, name: str, sentence: str, *, now: datetime) -> str:
     return sentence
 
 
+def _shown(part: int | str) -> str:
+    """A step of an argument's place. Names come from the agent too."""
+    text = str(part)[:60]
+    return text if text.isprintable() else ascii(text)
+
+
 def _problems(error: ValidationError) -> str:
     """Return what is wrong, and not the values: they may be long."""
     found = error.errors(include_url=False, include_input=False, include_context=False)
-    texts = [f"{'.'.join(str(part) for part in one['loc']) or 'arguments'}: {one['msg']}" for one in found]
+    texts = [f"{'.'.join(map(_shown, one['loc'])) or 'arguments'}: {one['msg']}" for one in found]
     more = len(texts) - _MOST_PROBLEMS
     return "; ".join(texts[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "") + "."

@@ -4,12 +4,13 @@ The limits here are about shape and size, so that nothing huge or odd gets furth
 `agents.actions.verbs`.
 """
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from agents.actions import verbs
 from agents.models import Run
@@ -18,11 +19,36 @@ from projects.actions.plans import MAX_REQUIREMENTS
 from projects.plans import MAX_TASKS
 from projects.states import TaskKind
 
-Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000)]
-OptionalText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=20_000)]
+# Marks that turn the direction of text, and the tag characters: people do not see them, models read them.
+_HIDDEN = frozenset(map(chr, [*range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xE0000, 0xE0080)]))
+
+
+def _check_plain(text: str, also: str = "\n\r\t") -> str:
+    """Refuse what steers a terminal, or says to a machine what no person sees; PostgreSQL takes no NUL and no
+    surrogate either."""
+    for character in text:
+        if character in _HIDDEN or (unicodedata.category(character) in ("Cc", "Cs") and character not in also):
+            raise ValueError(f"has the control character U+{ord(character):04X}; leave it out")
+    return text
+
+
+def _check_one_line(text: str) -> str:
+    if "\n" in text or "\r" in text:
+        raise ValueError("must be one line")
+    return _check_plain(text, "\t")
+
+
+PLAIN, ONE_LINE = AfterValidator(_check_plain), AfterValidator(_check_one_line)
+Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), ONE_LINE]
+OptionalLine = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500), ONE_LINE]
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255), ONE_LINE]
+OptionalTitle = Annotated[str, StringConstraints(strip_whitespace=True, max_length=255), ONE_LINE]
+RoleName = Annotated[str, StringConstraints(max_length=32), ONE_LINE]
+Key = Annotated[str, StringConstraints(max_length=64), ONE_LINE]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=20_000), PLAIN]
+OptionalText = Annotated[str, StringConstraints(strip_whitespace=True, max_length=20_000), PLAIN]
 Criteria = Annotated[
-    list[Annotated[str, StringConstraints(strip_whitespace=True, max_length=2_000)]], Field(max_length=50)
+    list[Annotated[str, StringConstraints(strip_whitespace=True, max_length=2_000), PLAIN]], Field(max_length=50)
 ]
 
 
@@ -84,9 +110,9 @@ class MentorReply(Arguments):
 class ClientQuestion(Arguments):
     """One question, with the answers to choose from and the one you advise."""
 
-    question: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000)]
+    question: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1_000), PLAIN]
     options: list[Line] = Field(default_factory=list, max_length=10)
-    recommended: Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)] = ""
+    recommended: OptionalLine = ""
 
 
 class ClientQuestions(Arguments):
@@ -98,7 +124,7 @@ class ClientQuestions(Arguments):
 class RequirementArgument(Arguments):
     """One requirement."""
 
-    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
+    title: Title
     body: OptionalText = ""
     acceptance_criteria: Criteria = Field(default_factory=list)
 
@@ -106,20 +132,18 @@ class RequirementArgument(Arguments):
 class Requirements(Arguments):
     """All requirements."""
 
-    project_name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=255)] = ""
+    project_name: OptionalTitle = ""
     requirements: list[RequirementArgument] = Field(min_length=1, max_length=MAX_REQUIREMENTS)
 
 
 class PlannedTaskArgument(Arguments):
     """A node of the plan."""
 
-    key: Annotated[str, StringConstraints(max_length=64)] = Field(description="Short and unique: a-z, 0-9, - and _.")
-    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
-    role: Annotated[str, StringConstraints(max_length=32)] = Field(description='Who does it, such as "developer".')
-    description: Annotated[str, StringConstraints(strip_whitespace=True, max_length=8_000)] = ""
-    depends_on: list[Annotated[str, StringConstraints(max_length=64)]] = Field(
-        default_factory=list, max_length=MAX_TASKS
-    )
+    key: Key = Field(description="Short and unique: a-z, 0-9, - and _.")
+    title: Title
+    role: RoleName = Field(description='Who does it, such as "developer".')
+    description: Annotated[str, StringConstraints(strip_whitespace=True, max_length=8_000), PLAIN] = ""
+    depends_on: list[Key] = Field(default_factory=list, max_length=MAX_TASKS)
     estimate_minutes: int = Field(default=0, ge=0, le=100_000)
     acceptance_criteria: Criteria = Field(default_factory=list)
 

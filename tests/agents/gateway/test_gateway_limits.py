@@ -1,7 +1,7 @@
 import pytest
 
 from agents.gateway.api_errors import ApiError
-from agents.gateway.limits import Pace, Places
+from agents.gateway.limits import Buckets, Places
 from projects.ids import new_id
 
 
@@ -22,15 +22,28 @@ def test_places_are_counted_for_each_run() -> None:
         assert (refused.value.status, refused.value.retry_after_s) == (429, 1)
 
 
-def test_pace_begins_anew_each_minute() -> None:
+def test_bucket_gives_a_burst_and_fills_again() -> None:
     now = 45.0
-    pace, run = Pace(2, clock=lambda: now), new_id()
-    pace.count(run)
-    pace.count(run)
-    pace.count(new_id())
+    buckets, run = Buckets(60, burst=3, clock=lambda: now), new_id()
+    assert [buckets.take(run) for _ in range(3)] == [0, 0, 0]
+    assert buckets.take(run) == 1
+    assert buckets.take(new_id()) == 0
 
-    with pytest.raises(ApiError) as refused:
-        pace.count(run)
-    assert refused.value.retry_after_s == 15
-    now = 60.0
-    pace.count(run)
+    now = 45.5
+    assert buckets.take(run) == 0.5
+    now = 46.0
+    assert buckets.take(run) == 0
+    assert buckets.take(run) > 0
+    now = 1_000.0
+    assert [buckets.take(run) == 0 for _ in range(4)] == [True, True, True, False]
+
+
+def test_buckets_of_the_quiet_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.gateway.limits._MOST_REMEMBERED", 5)
+    now = 0.0
+    buckets = Buckets(60, burst=3, clock=lambda: now)
+    for second in range(100):
+        now = float(second)
+        buckets.take(new_id())
+
+    assert len(buckets._levels) <= 6
