@@ -16,6 +16,7 @@ from django.conf import settings
 from agents.actions import checkpoints, money, outages, outcomes, runs
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
 from agents.actions.runs import Ending
+from agents.context import first_message
 from agents.errors import LeaseLost
 from agents.models import Run
 from agents.prompts import prompt_for
@@ -97,15 +98,32 @@ def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -
     place = workplace.prepare(run, token, runtime)
     options = workplace.options_for(place)
     _check(stop)
-    runs.begin_running(run, base_commit=place.base_commit, pid=None, working_dir=str(place.clone), now=clock())
     limits = _limits(run)
     give_back()
     kill = partial(runtime.kill, place.spec.name)
-    end = asyncio.run(drive(run, options, limits=limits, stop=stop, clock=clock, kill=kill))
+    end = asyncio.run(
+        drive(
+            run,
+            options,
+            opening=partial(_open, place, stop, clock=clock),
+            limits=limits,
+            stop=stop,
+            clock=clock,
+            kill=kill,
+        )
+    )
     # Whatever the conversation's end was, from here on nothing of the agent runs.
     kill()
     _check_lease(stop)
     patiently(lambda: _conclude(place, end, stop, clock=clock), is_futile=lambda: _is_lost(stop))
+
+
+def _open(place: Workplace, stop: Stop, *, clock: Clock) -> str:
+    """Finish the place while the CLI starts. Return what the agent is told first."""
+    place = workplace.fill(place)
+    _check(stop)
+    runs.begin_running(place.run, base_commit=place.base_commit, pid=None, working_dir=str(place.clone), now=clock())
+    return first_message(place.run)
 
 
 def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock) -> None:

@@ -13,7 +13,6 @@ from agents.prompts import prompt_for
 from agents.roles import limits_of, mounts_of, policy_of, tools_of
 from agents.runtimes.contract import Runtime, SandboxSpec
 from agents.sandboxes import make_private, network_name, repository, run_directory
-from agents.workspace import Repository
 from agents.workspace.errors import BadName, UnknownCheckpoint, UnknownRun
 from agents.workspace.values import Author
 from projects.roles import Role
@@ -30,12 +29,12 @@ MAX_LINE_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Workplace:
-    """A run's prepared place. `base_commit` is the commit of main that its clone started from."""
+    """A run's prepared place. `base_commit` is the commit of main that its clone started from, once it is filled."""
 
     run: Run
     runtime: Runtime
     spec: SandboxSpec
-    base_commit: str
+    base_commit: str = ""
 
     @property
     def clone(self) -> Path:
@@ -54,19 +53,18 @@ def author_of(run: Run) -> Author:
 
 
 def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
-    """Make the run's directories and clone. The directory must not exist: a run is prepared once.
+    """Make the run's directories. The directory must not exist: a run is prepared once.
 
-    With a checkpoint that names this run's task the clone starts from its snapshot instead of main.
+    Where mounts are made of what is in the clone, it is filled already; else `fill` does that while the CLI starts.
     """
     root = run_directory(run.pk)
     make_private(root.parent)
     runtime.make_directory(root, disk_mb=policy_of(run).limits.disk_mb)
     for name in ("home", "control"):
         (root / name).mkdir(mode=0o700)
-    repo = repository(run.project_id)
-    repo.create()
     clone = root / "workspace"
-    base = _check_out(run, repo, clone)
+    clone.mkdir(mode=0o755)
+    base = _check_out(run, clone) if runtime.isolated else ""
     gateway = f"http://{runtime.host_address(network_name(run.project_id))}:{settings.EKLAVYA_GATEWAY_PORT}"
     _write_mcp_config(root / "home" / _MCP_FILE, gateway, token)
     spec = SandboxSpec(
@@ -84,6 +82,8 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
 
 def _confine(spec: SandboxSpec, run: Run, runtime: Runtime) -> SandboxSpec:
     """Let the sandbox write only where the role may; where nothing is mounted, the merge alone refuses the rest."""
+    if not runtime.isolated:
+        return spec
     empty = spec.workspace.with_name("empty")
     empty.mkdir(mode=0o755)
     inside = runtime.workspace_path(spec)
@@ -91,7 +91,17 @@ def _confine(spec: SandboxSpec, run: Run, runtime: Runtime) -> SandboxSpec:
     return replace(spec, read_only_workspace=read_only, mounts=mounts)
 
 
-def _check_out(run: Run, repo: Repository, clone: Path) -> str:
+def fill(place: Workplace) -> Workplace:
+    """Make the clone unless it is made. The agent must not have been told anything yet: until then nothing of it runs.
+
+    With a checkpoint that names this run's task the clone starts from its snapshot instead of main.
+    """
+    return place if place.base_commit else replace(place, base_commit=_check_out(place.run, place.clone))
+
+
+def _check_out(run: Run, clone: Path) -> str:
+    repo = repository(run.project_id)
+    repo.create()
     author = author_of(run)
     if ref := run.task.context.get("checkpoint"):
         try:

@@ -39,7 +39,7 @@ def place_of(task: Task, files: dict[str, str]) -> Workplace:
         task=task,
         outcome={"verb": "task_complete", "args": {"summary": "done"}},
     )
-    place = workplace.prepare(run, "ekr_", runtime())
+    place = workplace.fill(workplace.prepare(run, "ekr_", runtime()))
     for path, text in files.items():
         (place.clone / path).parent.mkdir(parents=True, exist_ok=True)
         (place.clone / path).write_text(text)

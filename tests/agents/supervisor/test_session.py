@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from agents.actions import runs, verbs
+from agents.context import first_message
 from agents.models import Run
 from agents.sandboxes import runtime
 from agents.states import MessageType
@@ -18,6 +19,7 @@ from agents.supervisor import workplace
 from agents.supervisor.keeper import LEASE_LOST, LeaseKeeper, Stop
 from agents.supervisor.session import Limits, SessionEnd, drive, in_thread
 from agents.supervisor.workplace import sandbox_name
+from agents.workspace.errors import WorkspaceError
 from projects.ids import new_id
 from projects.roles import Role
 from projects.states import TaskKind
@@ -34,14 +36,20 @@ def begun(order: str) -> tuple[Run, Callable[..., SessionEnd]]:
     (queued,) = hand_out(task)
     run, token = runs.claim_run(queued.pk, owner="here", prompt_version_id=None, now=timezone.now())
     place = workplace.prepare(run, token, runtime())
-    runs.begin_running(run, base_commit=place.base_commit, pid=None, working_dir="", now=timezone.now())
 
-    def talk(stop: Stop | None = None, **limits: Any) -> SessionEnd:
+    def opening() -> str:
+        filled = workplace.fill(place)
+        runs.begin_running(run, base_commit=filled.base_commit, pid=None, working_dir="", now=timezone.now())
+        return first_message(run)
+
+    def talk(stop: Stop | None = None, first: Callable[[], str] | None = None, **limits: Any) -> SessionEnd:
         kill = partial(runtime().kill, sandbox_name(run))
         of = Limits(**{"wall_s": 60, "stall_s": 30, "turns": 60} | limits)
+        asked = stop or Stop()
         options = workplace.options_for(place)
+        talking = drive(run, options, opening=first or opening, limits=of, stop=asked, clock=timezone.now, kill=kill)
         try:
-            return asyncio.run(drive(run, options, limits=of, stop=stop or Stop(), clock=timezone.now, kill=kill))
+            return asyncio.run(talking)
         finally:
             assert processes_of(run) == []
             workplace.remove(run, runtime())
@@ -125,3 +133,27 @@ async def test_database_work_is_done_again_only_for_errors_of_the_connection() -
     with pytest.raises(ValueError, match="no"):
         await in_thread(fails)
     assert calls == [1]
+
+
+def test_what_goes_wrong_while_the_cli_starts_is_not_the_clis_fault(keeper: LeaseKeeper) -> None:
+    _, talk = begun("")
+
+    def opening() -> str:
+        raise WorkspaceError("no space left")
+
+    with pytest.raises(WorkspaceError, match="no space left"):
+        talk(first=opening)
+
+
+def test_directories_are_not_removed_while_they_are_filled(keeper: LeaseKeeper) -> None:
+    run, talk = begun("")
+    stop, filled = Stop(), threading.Event()
+
+    def opening() -> str:
+        stop.set("paused")
+        wait_until(lambda: not processes_of(run))
+        filled.set()
+        return ""
+
+    assert talk(stop, first=opening).reason == "paused"
+    assert filled.is_set()

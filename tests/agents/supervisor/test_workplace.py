@@ -38,7 +38,7 @@ def run_of(role: Role, **task: object) -> Run:
 
 
 def prepared(run: Run) -> Workplace:
-    return workplace.prepare(run, TOKEN, runtime())
+    return workplace.fill(workplace.prepare(run, TOKEN, runtime()))
 
 
 @pytest.mark.parametrize("role", list(Role))
