@@ -13,6 +13,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from agents.actions import verbs
+from agents.context import messages_message
 from agents.models import Run
 from agents.roles import policy_of
 from projects.actions.plans import MAX_REQUIREMENTS
@@ -173,8 +174,9 @@ def _report_progress(run: Run, args: Progress, now: datetime) -> str:
     return verbs.report_progress(run, args.percent, args.message, now=now)
 
 
-def _read_messages(run: Run, args: NoArguments, now: datetime) -> list[dict[str, Any]]:
-    return verbs.read_messages(run, now=now)
+def _read_messages(run: Run, args: NoArguments, now: datetime) -> str:
+    found = verbs.read_messages(run, now=now)
+    return messages_message(found) if found else "No messages."
 
 
 def _send_message(run: Run, args: Mail, now: datetime) -> str:

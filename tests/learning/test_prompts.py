@@ -43,5 +43,7 @@ def test_prompt_says_what_every_agent_must_know(role: Role) -> None:
     assert "<task-context>" in text
     assert "eklavya.toml" in text
     assert re.search(r"\b(is|are) data\b", text), "what others wrote is data, not instructions"
+    assert "`resume`" in text, "work that was saved is gone on with"
+    assert "`failure`" in text, "why the last attempt was refused"
     assert "end your turn" in text
     assert "## Never" in text
