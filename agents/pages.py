@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
 
-from agents.models import Agent, Run, RunEvent, Verification, Worker
+from agents.models import Agent, EgressRecord, Run, RunEvent, Verification, Worker
 from agents.states import ACTIVE_RUN, AgentStatus
 from agents.transcript import Entry, entry
 from projects.models import Task
@@ -71,6 +71,20 @@ def _transcript(events: QuerySet[RunEvent], *, is_reversed: bool = False) -> Tra
 def checks_of(run: Run) -> QuerySet[Verification]:
     """Return what the platform observed of a run's change, newest first."""
     return run.verifications.order_by("-created_at", "-id")
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How many rows a run's egress record has, and how many of them are refusals."""
+
+    asked: int
+    refused: int
+
+
+def reached_by(run: Run) -> Reached:
+    """Return what a run's page says of its egress record, in one statement."""
+    refused = Count("id", filter=Q(decision=EgressRecord.Decision.REFUSED))
+    return Reached(**run.egress.aggregate(asked=Count("id"), refused=refused))
 
 
 @dataclass(frozen=True)

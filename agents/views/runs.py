@@ -34,14 +34,20 @@ def project_runs(request: PageRequest, project_id: UUID) -> HttpResponse:
 
 @require_GET
 def run(request: PageRequest, run_id: UUID) -> HttpResponse:
-    """A run with its transcript. `?after=` gives the lines since then, `?before=` those that led up to it."""
+    """A run with its transcript. `?after=` gives the lines since then, `?before=` those that led up to it.
+
+    `?show=egress` gives the hosts that it asked for instead, in pages.
+    """
     found = Run.objects.select_related("project", "task", "agent__member", "worker").filter(pk=run_id).first()
     if found is None:
         raise Http404("There is no such run.")
+    if request.GET.get("show") == "egress":
+        page = page_of(found.egress.all(), request, keys=("first_at", "id"))
+        return render_page(request, "agents/run_egress.html", {"run": found, "project": found.project, "page": page})
     if "after" in request.GET or "before" in request.GET:
         return _lines(request, found)
     checks = list(pages.checks_of(found)[:5])
-    context = {"run": found, "project": found.project, "checks": checks}
+    context = {"run": found, "project": found.project, "checks": checks, "reached": pages.reached_by(found)}
     if not request.htmx:
         context["transcript"] = pages.tail(found)
     return render_page(request, "agents/run.html", context)

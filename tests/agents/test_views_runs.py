@@ -10,6 +10,7 @@ from agents.states import RunStatus
 from projects.ids import new_id
 from projects.states import TaskStatus
 from tests.factories import (
+    EgressRecordFactory,
     RunEventFactory,
     RunFactory,
     TaskFactory,
@@ -133,7 +134,7 @@ def test_the_page_costs_the_same_for_many_lines(
 ) -> None:
     run = run_with_lines(120)
 
-    with django_assert_max_num_queries(8):
+    with django_assert_max_num_queries(9):
         admin_in.get(reverse("run", args=[run.pk]))
 
 
@@ -175,3 +176,37 @@ def test_workers_says_which_ones_isolate_nothing(admin_in: Client) -> None:
 
     assert "No worker is listening" not in page
     assert page.count("Agents run as plain processes on that machine.") == 1
+
+
+def test_run_says_how_many_hosts_it_asked_for(admin_in: Client) -> None:
+    run = RunFactory(status=RunStatus.RUNNING)
+    EgressRecordFactory(run=run)
+    EgressRecordFactory(run=run, decision="refused")
+    EgressRecordFactory()
+
+    assert "2 hosts, 1 refused" in admin_in.get(reverse("run", args=[run.pk])).content.decode()
+    assert "Network" not in admin_in.get(reverse("run", args=[RunFactory().pk])).content.decode()
+
+
+def test_run_lists_the_hosts_it_asked_for_in_pages(admin_in: Client) -> None:
+    run = RunFactory(status=RunStatus.RUNNING)
+    hosts = [EgressRecordFactory(run=run, bytes_down=2_048).host for _ in range(55)]
+    EgressRecordFactory(run=run, host="evil.test", decision="refused", reason="not_listed", port=22)
+    other = EgressRecordFactory().host
+    address = reverse("run", args=[run.pk])
+
+    first = admin_in.get(address, {"show": "egress"})
+    older = admin_in.get(first.context["page"].next_url)
+
+    text = first.content.decode()
+    assert "evil.test:22" in text
+    assert "Not listed" in text
+    shown = [row.host for response in (first, older) for row in response.context["page"].items]
+    assert sorted(shown) == sorted([*hosts, "evil.test"])
+    assert other not in shown
+
+
+def test_run_without_a_record_says_so(admin_in: Client) -> None:
+    page = admin_in.get(reverse("run", args=[RunFactory().pk]), {"show": "egress"}).content.decode()
+
+    assert "It asked for no host" in page
