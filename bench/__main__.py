@@ -6,6 +6,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ALL = (
+    ("budget.py",),
+    ("gateway.py",),
     ("first_request.py", "--runtime", "local"),
     ("first_request.py", "--runtime", "docker"),
     ("line.py", "--runtime", "local"),

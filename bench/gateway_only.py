@@ -43,8 +43,10 @@ def gateway_only(var: Path, model_url: str, *, parts: tuple[str, ...] = PARTS) -
         stack.stop()
 
 
-def make_runs(count: int, *, limit: Decimal = Decimal(90_000)) -> list[str]:
-    """Make so many runs at work, ten to a project, with money, and return their tokens."""
+def make_runs(
+    count: int, *, limit: Decimal = Decimal(90_000), project_limit: Decimal | None = None, per_project: int = 10
+) -> list[str]:
+    """Make so many runs at work, with money, and return their tokens. Without `project_limit` it is as a run's."""
     from django.utils import timezone
 
     from agents.tokens import hash_token, new_token
@@ -54,8 +56,8 @@ def make_runs(count: int, *, limit: Decimal = Decimal(90_000)) -> list[str]:
 
     now, tokens = timezone.now(), []
     for number in range(count):
-        if number % 10 == 0:
-            project = ProjectFactory(status="planning", budget_limit=limit, name=f"bench {number}")
+        if number % per_project == 0:
+            project = ProjectFactory(status="planning", budget_limit=project_limit or limit, name=f"bench {number}")
         token = new_token()
         run = RunFactory(
             task=TaskFactory(project=project, role="pm", kind="requirements", status="in_progress", key=f"t{number}"),
@@ -63,7 +65,7 @@ def make_runs(count: int, *, limit: Decimal = Decimal(90_000)) -> list[str]:
             token_hash=hash_token(token),
             lease_until=now + timedelta(days=1),
         )
-        billing.open_budgets(project, run_id=run.pk, run_limit=limit, now=now)
+        billing.open_budgets(project, run_id=run.pk, agent_id=run.agent_id, run_limit=limit, now=now)
         tokens.append(token)
     SquadMember.objects.update(max_turns=1_000_000)
     return tokens

@@ -27,7 +27,7 @@ def free_ports(count: int) -> list[int]:
 @contextmanager
 def installation(runtime: str) -> Iterator[Path]:
     """Run `manage.py run` for the length of the `with`; inside, Django's models are those of this installation."""
-    web, gateway, rehearsal = free_ports(3)
+    web, gateway, rehearsal, egress = free_ports(4)
     with tempfile.TemporaryDirectory(prefix="eklavya-bench-") as var:
         os.environ.update(
             EKLAVYA_VAR=var,
@@ -35,19 +35,20 @@ def installation(runtime: str) -> Iterator[Path]:
             EKLAVYA_WEB_PORT=str(web),
             EKLAVYA_GATEWAY_PORT=str(gateway),
             EKLAVYA_REHEARSAL_PORT=str(rehearsal),
+            EKLAVYA_EGRESS_PORT=str(egress),
             DJANGO_SETTINGS_MODULE="eklavya.settings",
         )
         with open(Path(var) / "run.log", "w") as log:
             process = subprocess.Popen([sys.executable, "manage.py", "run"], cwd=ROOT, stdout=log, stderr=log)
             try:
-                _await(f"http://127.0.0.1:{web}/healthz", process)
+                _await(f"http://127.0.0.1:{web}/healthz", process, Path(log.name))
                 yield Path(var)
             finally:
                 process.send_signal(signal.SIGTERM)
                 process.wait(timeout=60)
 
 
-def _await(url: str, process: "subprocess.Popen[bytes]") -> None:
+def _await(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -56,4 +57,4 @@ def _await(url: str, process: "subprocess.Popen[bytes]") -> None:
             time.sleep(0.2)
         else:
             return
-    raise SystemExit("the installation did not start; see its run.log")
+    raise SystemExit("the installation did not start:\n" + "\n".join(log.read_text().splitlines()[-8:]))

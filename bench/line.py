@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def _rehearse(runtime: str, projects: int) -> list[dict[str, Any]]:
-    web, gateway, rehearsal = free_ports(3)
+    web, gateway, rehearsal, egress = free_ports(4)
     with tempfile.TemporaryDirectory(prefix="eklavya-bench-") as var:
         own = {
             "EKLAVYA_VAR": var,
@@ -41,6 +41,7 @@ def _rehearse(runtime: str, projects: int) -> list[dict[str, Any]]:
             "EKLAVYA_WEB_PORT": str(web),
             "EKLAVYA_GATEWAY_PORT": str(gateway),
             "EKLAVYA_REHEARSAL_PORT": str(rehearsal),
+            "EKLAVYA_EGRESS_PORT": str(egress),
         }
         command = [sys.executable, "manage.py", "rehearse", "--json", "--projects", str(projects)]
         done = subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, check=False)
