@@ -126,6 +126,10 @@ class Env(BaseSettings):
     EKLAVYA_SECRET_KEY: SecretStr | None = None
     """Django's secret key, 32 characters or more. Unset: made once and kept in <EKLAVYA_VAR>/secret_key."""
 
+    EKLAVYA_SECRET_KEYS: SecretStr | None = None
+    """Keys of the stored secrets, separated by commas, the newest first, 32 characters or more each.
+    Unset: one is made once and kept in <EKLAVYA_VAR>/secret_keys, a line each."""
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
@@ -171,6 +175,13 @@ class Env(BaseSettings):
         parse_rules(value)
         return value
 
+    @field_validator("EKLAVYA_SECRET_KEYS")
+    @classmethod
+    def _check_secret_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and any(len(key) < 32 for key in _keys(value.get_secret_value(), ",")):
+            raise ValueError("has a key shorter than 32 characters; unset it to have one made")
+        return value
+
     @field_validator("EKLAVYA_PUBLIC_URL", "ANTHROPIC_BASE_URL")
     @classmethod
     def _check_http_url(cls, value: str | None) -> str | None:
@@ -212,6 +223,11 @@ class Env(BaseSettings):
     def egress(self) -> dict[str, str]:
         """The allow-list of each egress class, as text."""
         return {name: getattr(self, variable) for name, variable in EGRESS_LISTS.items()}
+
+    @property
+    def keyed_model_url(self) -> str:
+        """Base address of the model for whoever has a key of their own, whether the house has one or not."""
+        return self.ANTHROPIC_BASE_URL or "https://api.anthropic.com"
 
     @property
     def allowed_hosts(self) -> list[str]:
@@ -269,6 +285,22 @@ class Env(BaseSettings):
         if self.EKLAVYA_SECRET_KEY:
             return self.EKLAVYA_SECRET_KEY.get_secret_value()
         return _kept_secret(self.EKLAVYA_VAR / "secret_key")
+
+    @cached_property
+    def secret_keys(self) -> list[str]:
+        """The keys of stored secrets, the newest first: those given, or those of ``secret_keys`` (mode 0600)."""
+        if self.EKLAVYA_SECRET_KEYS:
+            return _keys(self.EKLAVYA_SECRET_KEYS.get_secret_value(), ",")
+        path = self.EKLAVYA_VAR / "secret_keys"
+        keys = _keys(_kept_secret(path), "\n")
+        if any(len(key) < 32 for key in keys):
+            raise EnvError(f"eklavya: {path} has a key shorter than 32 characters: every line is one key")
+        return keys
+
+
+def _keys(text: str, separator: str) -> list[str]:
+    """Split keys; of nothing but separators there is one empty key, which is too short."""
+    return [key.strip() for key in text.split(separator) if key.strip()] or [""]
 
 
 def read_services(var: Path) -> Services:
