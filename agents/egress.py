@@ -105,3 +105,17 @@ def allow_list(egress_class: EgressClass, lists: Mapping[str, str] | None = None
         return ()
     texts: Mapping[str, str] = settings.EKLAVYA_EGRESS if lists is None else lists
     return parse_rules(texts[egress_class.value])
+
+
+def proxy_environment(egress_class: EgressClass, *, host: str, port: int, token: str) -> dict[str, str]:
+    """Return what tells programs in a sandbox of their way out: nothing for `internal`.
+
+    `host` is where they find the gateway and the proxy; that and their own machine they reach without it. In both
+    cases of letters: curl reads `http_proxy` only small, others read only capitals.
+    """
+    if egress_class is EgressClass.INTERNAL:
+        return {}
+    address = f"http://run:{token}@{host}:{port}"
+    direct = ",".join(dict.fromkeys([host, "localhost", "127.0.0.1", "::1"]))
+    values = {"HTTP_PROXY": address, "HTTPS_PROXY": address, "NO_PROXY": direct}
+    return values | {name.lower(): value for name, value in values.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from claude_agent_sdk import ClaudeAgentOptions
 from django.conf import settings
 
+from agents.egress import proxy_environment
 from agents.models import Run
 from agents.prompts import prompt_for
 from agents.roles import limits_of, mounts_of, policy_of, tools_of
@@ -65,7 +66,9 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
     clone = root / "workspace"
     clone.mkdir(mode=0o755)
     base = _check_out(run, clone) if runtime.isolated else ""
-    gateway = f"http://{runtime.host_address(network_name(run.project_id))}:{settings.EKLAVYA_GATEWAY_PORT}"
+    host = runtime.host_address(network_name(run.project_id))
+    gateway = f"http://{host}:{settings.EKLAVYA_GATEWAY_PORT}"
+    way_out = proxy_environment(policy_of(run).egress, host=host, port=settings.EKLAVYA_EGRESS_PORT, token=token)
     _write_mcp_config(root / "home" / _MCP_FILE, gateway, token)
     spec = SandboxSpec(
         name=sandbox_name(run),
@@ -73,7 +76,7 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
         workspace=clone,
         home=root / "home",
         control=root / "control",
-        env=_environment(gateway, token),
+        env=_environment(gateway, token) | way_out,
         limits=limits_of(policy_of(run)),
         labels={"run": str(run.pk)},
     )

@@ -4,11 +4,13 @@ import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from pytest_django import Settings
 
 from agents import sandboxes
+from agents.egress import EgressClass
 from agents.models import Run
 from agents.roles import ROLES, tools_of
 from agents.sandboxes import repository, run_directory, runtime
@@ -62,6 +64,20 @@ def test_the_token_is_in_files_of_the_owner_alone() -> None:
     assert config in holding
     assert all(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in holding)
     assert TOKEN not in str(options.cli_path) + str(options.extra_args) + str(options.mcp_servers)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_only_who_may_go_out_is_told_of_the_proxy(role: Role) -> None:
+    env = prepared(run_of(role)).spec.env
+
+    names = {name.upper() for name in env if name.lower().endswith("_proxy")}
+    if ROLES[role].egress is EgressClass.INTERNAL:
+        assert names == set()
+        return
+    assert names == {"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"}
+    assert env["HTTPS_PROXY"] == env["http_proxy"] == f"http://run:{TOKEN}@127.0.0.1:8003"
+    # What talks to the gateway must not go through the proxy, which would refuse it.
+    assert urlsplit(env["ANTHROPIC_BASE_URL"]).hostname in env["NO_PROXY"].split(",")
 
 
 def _text(path: Path) -> str:
