@@ -26,6 +26,8 @@ INSTALLED_APPS = [
     "axes",
     "channels",
     "csp",
+    "drf_spectacular",
+    "rest_framework",
     "django_celery_beat",
     "django_htmx",
     "pgtrigger",
@@ -190,6 +192,36 @@ CONTENT_SECURITY_POLICY = {
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_500_000
 
+# -- Programs (eklavya/api)
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.api.authentication.ApiKeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    # A view that names no scope lets nobody in: forgetting is safe.
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle"],
+    "DEFAULT_THROTTLE_RATES": {"user": "1200/min"},
+    "EXCEPTION_HANDLER": "eklavya.api.errors.handle",
+    "URL_FORMAT_OVERRIDE": None,  # no ?format=
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Eklavya",
+    "VERSION": "1",
+    "DESCRIPTION": "Send `Authorization: Bearer ek_live_…`. Errors are {error: {code, message, fields}}.",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "ProjectStatusEnum": "projects.states.ProjectStatus",
+        "TaskStatusEnum": "projects.states.TaskStatus",
+        "RunStatusEnum": "agents.states.RunStatus",
+        "ApprovalStatusEnum": "projects.states.ApprovalStatus",
+    },
+}
+
 LANGUAGE_CODE = "en-gb"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -217,7 +249,6 @@ EKLAVYA_EGRESS_CONNECTIONS = env.EKLAVYA_EGRESS_CONNECTIONS
 EKLAVYA_EGRESS_BYTES = env.EKLAVYA_EGRESS_MB * 2**20
 EKLAVYA_MODEL_URL = env.model_url
 EKLAVYA_MODEL_KEY = env.ANTHROPIC_API_KEY.get_secret_value() if env.ANTHROPIC_API_KEY else "rehearsal"
-EKLAVYA_KEYED_MODEL_URL = env.keyed_model_url
 EKLAVYA_SECRET_KEYS = env.secret_keys
 EKLAVYA_MODEL_MODE = "rehearsal" if env.rehearsal else "real"
 EKLAVYA_MAX_CONCURRENT_RUNS = env.EKLAVYA_MAX_CONCURRENT_RUNS

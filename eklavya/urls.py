@@ -11,6 +11,7 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("styleguide/", views.styleguide, name="styleguide"),
+    path("api/", include("eklavya.api.urls")),
     path("", include("accounts.urls")),
     path("", include("projects.urls")),
     path("", include("agents.urls")),

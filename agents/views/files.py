@@ -19,6 +19,8 @@ from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
+from accounts.scopes import Scope
+from accounts.web import key_required, session_or_key
 from agents import diffs
 from agents.sandboxes import repository
 from agents.workspace import Repository
@@ -109,6 +111,7 @@ def _crumbs(path: str) -> list[tuple[str, str]]:
     return [(part, "/".join(parts[: number + 1])) for number, part in enumerate(parts)]
 
 
+@session_or_key(Scope.REPOSITORY_READ)
 @require_GET
 def download(request: PageRequest, project_id: UUID) -> StreamingHttpResponse:
     """The delivered commit, or main while there is none, as a zip."""
@@ -147,9 +150,12 @@ def _cloned(token: str) -> Repository:
 @require_GET
 def git_refs(request: HttpRequest, token: str, name: str) -> HttpResponse | StreamingHttpResponse:
     """The first request of a clone or fetch. Nothing can be pushed."""
+    return _advertise(request, _cloned(token))
+
+
+def _advertise(request: HttpRequest, store: Repository) -> HttpResponse | StreamingHttpResponse:
     if request.GET.get("service") != "git-upload-pack":
         return HttpResponse("This repository is read-only.\n", status=403, content_type="text/plain")
-    store = _cloned(token)
     protocol = request.headers.get("Git-Protocol", "")
     return _git(partial(store.upload_pack_advertise, protocol), ADVERTISEMENT_TYPE)
 
@@ -159,11 +165,32 @@ def git_refs(request: HttpRequest, token: str, name: str) -> HttpResponse | Stre
 @require_POST
 def git_pack(request: HttpRequest, token: str, name: str) -> HttpResponse | StreamingHttpResponse:
     """The second request of a clone or fetch: gives the objects."""
-    store = _cloned(token)
+    return _give(request, _cloned(token))
+
+
+def _give(request: HttpRequest, store: Repository) -> HttpResponse | StreamingHttpResponse:
     if request.content_type != REQUEST_TYPE:
         return HttpResponse("This is for Git clients.\n", status=415, content_type="text/plain")
     gzipped = request.headers.get("Content-Encoding") == "gzip"
     return _git(partial(store.upload_pack, iter([request.body]), gzipped=gzipped), RESULT_TYPE)
+
+
+# The same by API key, as Git sends a password: git clone https://git:<key>@host/git/<project>.git
+
+
+@require_GET
+@key_required(Scope.REPOSITORY_READ)
+def git_refs_by_key(request: HttpRequest, project_id: UUID) -> HttpResponse | StreamingHttpResponse:
+    """The first request of a clone or fetch."""
+    return _advertise(request, repository(get_project(project_id).pk))
+
+
+@csrf_exempt  # a key, which no browser sends by itself
+@require_POST
+@key_required(Scope.REPOSITORY_READ)
+def git_pack_by_key(request: HttpRequest, project_id: UUID) -> HttpResponse | StreamingHttpResponse:
+    """The second request of a clone or fetch."""
+    return _give(request, repository(get_project(project_id).pk))
 
 
 def _git(serve: Callable[[], Iterator[bytes]], content_type: str) -> HttpResponse | StreamingHttpResponse:

@@ -1,18 +1,22 @@
 """A project's repository: looked at, downloaded, given to Git."""
 
 import zipfile
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from io import BytesIO
+from uuid import UUID
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from agents.sandboxes import repository
 from agents.views.files import clone_url, slug
 from projects.ids import new_id
 from projects.models import Project
+from tests.accounts.making import key_of
 from tests.demos.repositories import commit_files
 from tests.factories import ProjectFactory, RunFactory, UserFactory
 
@@ -169,3 +173,50 @@ def test_a_project_without_repository_has_no_changes(admin_in: Client) -> None:
 @pytest.mark.parametrize("path", ["../../etc/passwd", "a/../../b", "x\0y"])
 def test_a_path_outside_is_not_found(admin_in: Client, project: Project, path: str) -> None:
     assert admin_in.get(reverse("project_files", args=[project.pk]), {"path": path}).status_code == 404
+
+
+# -- by API key
+
+
+def by_key(*scopes: str, project_id: UUID | None = None, username: str = "ci") -> tuple[str, dict[str, str]]:
+    """The text of a key, and the header that Git makes of it when it is the password in an address."""
+    _, text = key_of(UserFactory(username=username), *scopes, project_id=project_id, now=timezone.now())
+    return text, {"authorization": "Basic " + b64encode(f"git:{text}".encode()).decode()}
+
+
+def test_git_is_asked_for_a_key(client: Client, project: Project) -> None:
+    answer = client.get(f"/git/{project.pk}.git/info/refs?service=git-upload-pack")
+
+    assert answer.status_code == 401
+    assert answer["WWW-Authenticate"].startswith("Basic realm=")
+
+
+@pytest.mark.parametrize(("scope", "bound", "status"), [("projects:read", "", 403), ("repository:read", "other", 403)])
+def test_key_that_may_not_read_the_repository_is_refused(
+    client: Client, project: Project, scope: str, bound: str, status: int
+) -> None:
+    _, headers = by_key(scope, project_id=new_id() if bound else None)
+
+    for path in (f"/git/{project.pk}.git/info/refs?service=git-upload-pack", f"/projects/{project.pk}/download/"):
+        assert client.get(path, headers=headers).status_code == status
+    assert client.post(f"/git/{project.pk}.git/git-upload-pack", headers=headers).status_code == status
+
+
+def test_download_takes_a_key_instead_of_a_session(client: Client, project: Project) -> None:
+    text, _ = by_key("repository:read")
+    path = reverse("project_download", args=[project.pk])
+
+    with_key = client.get(path, headers={"authorization": f"Bearer {text}"})
+    without = client.get(path)
+
+    assert with_key["Content-Type"] == "application/zip"
+    assert without["Location"].startswith("/login/")
+    assert "_auth_user_id" not in client.session
+
+
+def test_nothing_is_pushed_with_a_key(client: Client, project: Project) -> None:
+    _, headers = by_key("repository:read")
+
+    answer = client.get(f"/git/{project.pk}.git/info/refs?service=git-receive-pack", headers=headers)
+
+    assert answer.status_code == 403
