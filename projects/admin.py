@@ -5,13 +5,18 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.forms import CharField, ModelForm, PasswordInput
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from pydantic import SecretStr
 
 from projects import models
 from projects.actions import approvals, projects, tasks
 from projects.actions.approvals import Decision
+from projects.actions.secrets import MAX_CHARS, set_secret
 from projects.actors import Actor
-from projects.admin_tools import SettingsAdmin, ShownAdmin, ShownInline
+from projects.admin_tools import SettingsAdmin, ShownAdmin, ShownInline, actor_of
 from projects.briefs import clean_name
 from projects.errors import DomainError, IllegalTransition
 from projects.states import OPEN_APPROVAL, ApprovalKind
@@ -95,6 +100,60 @@ class ClientAdmin(ShownAdmin):
     ordering = ("name",)
     text_fields = ("name",)
     search_help_text = "Name or id"
+
+
+class SecretAddForm(ModelForm):  # type: ignore[type-arg]  # not generic at run time
+    """A secret to keep; the value is typed and never sent back."""
+
+    plain = CharField(label="Value", max_length=MAX_CHARS, widget=PasswordInput(attrs={"autocomplete": "off"}))
+
+    class Meta:
+        model = models.Secret
+        fields = ("project", "name")
+
+
+@admin.register(models.Secret)
+class SecretAdmin(SettingsAdmin):
+    """A secret goes in and does not come out: it is set anew under its name, or removed in the portal."""
+
+    form = SecretAddForm
+    list_display = ("name", "project", "last_four", "changed_at", "changed_by")
+    list_filter = ("name",)
+    list_select_related = ("project", "changed_by")
+    date_hierarchy = "changed_at"
+    ordering = ("name",)
+    text_fields = ("name", "project__name")
+    uuid_fields = ("project_id",)
+    search_help_text = "Name, project or id"
+    hidden = ("value",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Secret]:
+        return super().get_queryset(request).defer("value")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super(ShownAdmin, self).has_add_permission(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        # The page of one that is there has nothing to type.
+        return super().get_form(request, obj, change, **({"form": ModelForm} if obj else {}) | kwargs)
+
+    def columns(self, obj: Any) -> list[str]:
+        return ["project", "name", "plain"] if obj is None else super().columns(obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [] if obj is None else self.columns(obj)
+
+    @sensitive_variables()
+    def save_model(self, request: HttpRequest, obj: models.Secret, form: "ModelForm[Any]", change: bool) -> None:
+        value = SecretStr(form.cleaned_data["plain"])
+        kept = set_secret(obj.project, obj.name, value, by=actor_of(request), now=timezone.now())
+        obj.pk = kept.pk
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        return sensitive_post_parameters("plain")(super().changeform_view)(request, *args, **kwargs)
 
 
 def _said(by: Actor) -> str:

@@ -46,5 +46,13 @@ class InvalidDecision(DomainError):
     """This decision is not one of those that can be taken here."""
 
 
+class InvalidSecret(DomainError):
+    """This cannot be kept as a secret."""
+
+
+class SecretUnreadable(DomainError):
+    """No key of EKLAVYA_SECRET_KEYS opens this secret. Add the key it was written with, or set it anew."""
+
+
 class ProjectNotActive(DomainError):
     """The project is not active."""

@@ -74,3 +74,15 @@ class DecisionForm(forms.Form):
             (data[f"other_{number}"] or data[f"answer_{number}"]).strip()
             for number in range(len(self.approval.questions))
         )
+
+
+class SecretForm(forms.Form):
+    """A secret to keep. What was typed is never sent back."""
+
+    name = forms.CharField(max_length=64, label="Name", help_text="ANTHROPIC_API_KEY is the key of the model.")
+    value = forms.CharField(
+        label="Value",
+        max_length=8_000,
+        widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text="It is encrypted, and never shown again.",
+    )

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from projects.views import approvals, audit, home, project
+from projects.views import approvals, audit, home, project, secrets
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -18,6 +18,11 @@ urlpatterns = [
     path("projects/<uuid:project_id>/board/", project.board, name="project_board"),
     path("projects/<uuid:project_id>/plan/", project.plan, name="project_plan"),
     path("projects/<uuid:project_id>/audit/", audit.project_audit, name="project_audit"),
+    path("projects/<uuid:project_id>/secrets/", secrets.project_secrets, name="project_secrets"),
+    path("projects/<uuid:project_id>/secrets/set/", secrets.project_secret_set, name="project_secret_set"),
+    path("secrets/", secrets.secrets, name="secrets"),
+    path("secrets/set/", secrets.secret_set, name="secret_set"),
+    path("secrets/<uuid:secret_id>/remove/", secrets.secret_remove, name="secret_remove"),
     path("approvals/", approvals.approvals, name="approvals"),
     path("approvals/<uuid:approval_id>/", approvals.approval, name="approval"),
     path("audit/", audit.audit, name="audit"),

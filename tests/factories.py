@@ -19,6 +19,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Max
 from factory.django import DjangoModelFactory
+from pydantic import SecretStr
 
 from agents.models import Agent, Checkpoint, EgressRecord, Message, Run, RunEvent, Verification, Worker
 from agents.states import ACTIVE_RUN, LEASED_RUN, AgentStatus, MessageType, RunStatus, WorkerStatus
@@ -30,6 +31,7 @@ from learning.models import Outcome, PromptVersion
 from learning.states import PromptStatus
 from projects import audit
 from projects.actions.projects import DEFAULT_SQUAD
+from projects.actions.secrets import set_secret
 from projects.actors import Actor
 from projects.ids import new_id
 from projects.models import (
@@ -43,6 +45,7 @@ from projects.models import (
     Plan,
     Project,
     Requirement,
+    Secret,
     Squad,
     SquadMember,
     Task,
@@ -165,6 +168,21 @@ class ClientFactory(DjangoModelFactory[Client]):
 
     name = factory.Sequence("Client {}".format)
     created_at = NOW
+
+
+class SecretFactory(DjangoModelFactory[Secret]):
+    """A secret of the account; `text` is its value."""
+
+    class Meta:
+        model = Secret
+
+    name = factory.Sequence("KEY_{}".format)
+    text = "the value of a test"
+
+    @classmethod
+    def _create(cls, model_class: type[Secret], *args: Any, **kwargs: Any) -> Secret:
+        value = SecretStr(kwargs.pop("text"))
+        return set_secret(kwargs.get("project"), kwargs["name"], value, by=TESTER, now=NOW)
 
 
 class RequirementFactory(DjangoModelFactory[Requirement]):

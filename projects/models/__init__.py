@@ -6,6 +6,7 @@ from .chat import ChatMessage, Notification
 from .client import Client
 from .plan import Plan, Task, TaskDependency
 from .project import Project, Requirement, Squad, SquadMember
+from .secret import Secret
 
 __all__ = [
     "Approval",
@@ -18,6 +19,7 @@ __all__ = [
     "Plan",
     "Project",
     "Requirement",
+    "Secret",
     "Squad",
     "SquadMember",
     "Task",

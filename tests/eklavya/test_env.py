@@ -159,3 +159,25 @@ def test_exported_environment_means_the_same(monkeypatch: pytest.MonkeyPatch, tm
 def test_example_names_every_variable() -> None:
     example = (BASE_DIR / ".env.example").read_text(encoding="utf-8")
     assert set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) == set(Env.model_fields)
+
+
+def test_keys_of_secrets_are_made_once_and_kept_private(tmp_path: Path) -> None:
+    first = Env(EKLAVYA_VAR=tmp_path).secret_keys
+    path = tmp_path / "secret_keys"
+    assert Env(EKLAVYA_VAR=tmp_path).secret_keys == first
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("n" * 32 + "\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert Env(EKLAVYA_VAR=tmp_path).secret_keys == ["n" * 32, *first]
+    path.write_text("n" * 32 + "\nshort\n", encoding="utf-8")
+    with pytest.raises(EnvError, match="every line is one key"):
+        _ = Env(EKLAVYA_VAR=tmp_path).secret_keys
+
+
+def test_keys_of_secrets_come_from_the_environment_newest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EKLAVYA_SECRET_KEYS", f"{'a' * 32}, {'b' * 40},")
+    assert Env().secret_keys == ["a" * 32, "b" * 40]
+    for bad in ("brief", f"{'a' * 32},brief", ","):
+        monkeypatch.setenv("EKLAVYA_SECRET_KEYS", bad)
+        with pytest.raises(EnvError, match="EKLAVYA_SECRET_KEYS has a key shorter") as refused:
+            Env()
+        assert "brief" not in str(refused.value)
