@@ -76,7 +76,7 @@ def _first_reservation(task: "Task", *, runs: int) -> float:
 
     deadline = time.monotonic() + LONGEST_S
     while time.monotonic() < deadline:
-        latest = task.runs.order_by("-number").first() if task.runs.count() == runs else None
+        latest = task.runs.order_by("-created_at").first() if task.runs.count() == runs else None
         first = LedgerEntry.objects.filter(run_id=latest.pk).order_by("created_at").first() if latest else None
         if first is not None:
             task.refresh_from_db()
