@@ -120,6 +120,7 @@ def sweep() -> None:
     workers.notice_silent(now=now)
     recovery.end_lost_runs(now=now)
     recovery.stop_unwanted(now=now)
+    recovery.cancel_leftovers(now=now)
     _send(recovery.requeue(now=now))
     recovery.escalate_unanswered(now=now)
     _send(dispatch_ready(now=now))

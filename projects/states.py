@@ -25,6 +25,7 @@ class ProjectStatus(models.TextChoices):
 
 
 ACTIVE_PROJECT = frozenset({ProjectStatus.PLANNING, ProjectStatus.DEMO, ProjectStatus.BUILDING})
+GIVEN_UP_PROJECT = frozenset({ProjectStatus.CANCELLED, ProjectStatus.ARCHIVED})
 
 PROJECT_TRANSITIONS: Transitions[ProjectStatus] = {
     ProjectStatus.PLANNING: frozenset({ProjectStatus.DEMO, ProjectStatus.PAUSED, ProjectStatus.CANCELLED}),

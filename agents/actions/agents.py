@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from agents.models import Agent, Run
-from agents.states import AGENT_TRANSITIONS, AgentStatus
+from agents.states import AGENT_TRANSITIONS, AgentStatus, RunStatus
 from projects import audit
 from projects.actors import Actor
 from projects.events import AGENT_BLOCKED, AGENT_COMPLETED, AGENT_SPAWNED, AGENT_WORKING, Event
@@ -16,6 +16,8 @@ from projects.transitions import step
 
 # An agent whose question is being answered may take other work meanwhile.
 FREE = frozenset({AgentStatus.READY, AgentStatus.BLOCKED})
+# Runs that ended without anybody's fault.
+_STOPPED = frozenset({RunStatus.CANCELLED, RunStatus.OVER_BUDGET})
 
 
 def spawn_agents(projects: Iterable[UUID], *, by: Actor, now: datetime) -> None:
@@ -82,11 +84,18 @@ def end_work(run: Run, result: str, *, by: Actor, now: datetime) -> None:
 
 
 def end_badly(run: Run, reason: str, *, by: Actor, now: datetime) -> None:
-    """Set an agent free after a run that led to nothing."""
-    agent = run.agent
+    """Set an agent free after a run that led to nothing. Whose run was only stopped did not fail."""
+    agent, is_stopped = run.agent, run.status in _STOPPED
     with audit.journal(by=by, now=now) as journal:
-        step(agent, AgentStatus.FAILED, table=AGENT_TRANSITIONS, pid=None, working_dir="")
-        _record(journal, "agent.failed", agent, run.task, None, {"reason": reason})
+        step(
+            agent,
+            AgentStatus.PAUSED if is_stopped else AgentStatus.FAILED,
+            table=AGENT_TRANSITIONS,
+            pid=None,
+            working_dir="",
+        )
+        action = "agent.stopped" if is_stopped else "agent.failed"
+        _record(journal, action, agent, run.task, None, {"reason": reason})
         step(agent, AgentStatus.READY, table=AGENT_TRANSITIONS)
 
 

@@ -21,7 +21,7 @@ from projects.actions.tasks import Setback
 from projects.actors import Actor
 from projects.errors import DomainError, StaleState
 from projects.models import Project, Task
-from projects.states import ACTIVE_PROJECT, ProjectStatus, TaskKind, TaskStatus
+from projects.states import ACTIVE_PROJECT, GIVEN_UP_PROJECT, OPEN_TASK, ProjectStatus, TaskKind, TaskStatus
 
 logger = logging.getLogger(__name__)
 SWEEP = Actor.system("sweep")
@@ -112,6 +112,16 @@ def stop_unwanted(*, now: datetime) -> int:
         reason = "paused" if project.status == ProjectStatus.PAUSED else "cancelled"
         runs.ask_to_stop(project, reason=reason, by=SWEEP, now=now)
     return len(projects)
+
+
+def cancel_leftovers(*, now: datetime) -> int:
+    """Cancel the tasks that were made in the moment in which their project was given up, and return how many."""
+    left = Task.objects.filter(status__in=OPEN_TASK, project__status__in=GIVEN_UP_PROJECT)
+    projects = list(Project.objects.filter(pk__in=left.values("project")))
+    reasons = {ProjectStatus.CANCELLED: "project_cancelled", ProjectStatus.ARCHIVED: "project_archived"}
+    return sum(
+        tasks.cancel_open_tasks(one, reason=reasons[ProjectStatus(one.status)], by=SWEEP, now=now) for one in projects
+    )
 
 
 def undelivered(*, now: datetime) -> list[UUID]:

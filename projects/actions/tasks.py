@@ -16,13 +16,14 @@ from django.db.models import F, Q
 from projects import audit
 from projects.actions import approvals
 from projects.actors import Actor
-from projects.errors import IllegalTransition, StaleState
+from projects.errors import IllegalTransition, ProjectNotActive, StaleState
 from projects.events import TASK_STATUS, Event
 from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
 from projects.models import Approval, Project, Task, TaskDependency
 from projects.roles import Role
 from projects.states import (
+    GIVEN_UP_PROJECT,
     OPEN_APPROVAL,
     OPEN_TASK,
     RUNNING_TASK,
@@ -65,8 +66,15 @@ def create_task(
     by: Actor,
     now: datetime,
 ) -> Task:
-    """Make a task of the platform's own (not of a plan), ready at once."""
+    """Make a task of the platform's own (not of a plan), ready at once.
+
+    Raises ProjectNotActive in a project that was given up or put away meanwhile.
+    """
     with audit.journal(by=by, now=now) as journal:
+        # Not under a lock: callers hold tasks, and who cancels takes the project first. `cancel_open_tasks` looks
+        # again for what it missed.
+        if Project.objects.filter(pk=project.pk, status__in=GIVEN_UP_PROJECT).exists():
+            raise ProjectNotActive(f"{project.name} takes no more work.")
         task = Task.objects.create(
             id=new_id(),
             project=project,
@@ -270,15 +278,18 @@ def fail_task(task: Task, *, reason: str, detail: str, by: Actor, now: datetime)
 
 def cancel_open_tasks(project: Project, *, reason: str, by: Actor, now: datetime) -> int:
     """Cancel all that is not finished, and withdraw its open questions. Return how many."""
+    count = 0
     with audit.journal(by=by, now=now) as journal:
         unfinished = project.tasks.select_for_update().filter(status__in=OPEN_TASK | {TaskStatus.FAILED})
-        tasks = list(unfinished.order_by("pk"))
-        for task in tasks:
-            step(task, TaskStatus.CANCELLED, table=TASK_TRANSITIONS, reason=reason, agent_id=None)
-            _record(journal, "task.cancelled", task, {"reason": reason})
-        open_approvals = Approval.objects.filter(project=project, status__in=OPEN_APPROVAL)
-        approvals.withdraw(list(open_approvals), reason=reason, by=by, now=now)
-    return len(tasks)
+        # Again until there is none: whoever held one of the locks that were waited for may have made another task.
+        while tasks := list(unfinished.order_by("pk")):
+            for task in tasks:
+                step(task, TaskStatus.CANCELLED, table=TASK_TRANSITIONS, reason=reason, agent_id=None)
+                _record(journal, "task.cancelled", task, {"reason": reason})
+            open_approvals = Approval.objects.filter(project=project, status__in=OPEN_APPROVAL)
+            approvals.withdraw(list(open_approvals), reason=reason, by=by, now=now)
+            count += len(tasks)
+    return count
 
 
 def ask_questions(

@@ -8,7 +8,7 @@ import pytest
 
 from projects.actions import tasks
 from projects.actions.tasks import BACKOFF_BASE, BACKOFF_MAX, Setback
-from projects.errors import IllegalTransition, StaleState
+from projects.errors import IllegalTransition, ProjectNotActive, StaleState
 from projects.ids import new_id
 from projects.models import Approval, AuditLog, Task
 from projects.plans import PlannedTask
@@ -94,6 +94,14 @@ def test_created_task_is_ready_and_safe_to_store() -> None:
     task.refresh_from_db()
     assert (task.status, task.ready_at, task.priority, len(task.title)) == ("ready", NOW, 100, 255)
     assert task.context == {"a": "\N{REPLACEMENT CHARACTER}"}
+
+
+@pytest.mark.parametrize("status", ["cancelled", "archived"])
+def test_no_task_is_made_in_a_project_that_was_given_up(status: str) -> None:
+    project = ProjectFactory(status=status)
+    with pytest.raises(ProjectNotActive, match="takes no more work"):
+        tasks.create_task(project, TaskKind.DEMO, key="d", role=Role.QA, title="D", by=TESTER, now=NOW)
+    assert not Task.objects.exists()
 
 
 def test_allocated_task_belongs_to_its_agent_and_begins_anew() -> None:

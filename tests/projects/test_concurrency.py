@@ -10,6 +10,8 @@ from django.db import connection, transaction
 from projects.actions import approvals, plans, projects, tasks
 from projects.models import Approval, AuditLog, Plan, Project, Task
 from projects.plans import PlannedTask
+from projects.roles import Role
+from projects.states import TaskKind
 from tests.factories import COMMIT, NOW, TESTER, AgentFactory, DemoFactory, PlanFactory, ProjectFactory, TaskFactory
 from tests.projects import lives
 from tests.projects.conftest import Together
@@ -48,6 +50,26 @@ def test_of_two_deciders_one_wins(together: Together, options: tuple[str, str]) 
     assert AuditLog.objects.filter(action="approval.decided").count() == 1
     assert Plan.objects.get().status in {"active", "amended", "rejected"}
     lives.check_invariants(approval.project)
+
+
+def test_a_task_made_while_its_project_is_cancelled_is_cancelled_too(together: Together) -> None:
+    """As when an agent asks the mentor: its task is held, cancelling waits for it, and another task is made."""
+    task = TaskFactory(status="in_progress", project=ProjectFactory(status="building"))
+    started = threading.Event()
+
+    def ask() -> None:
+        with transaction.atomic():
+            tasks.block_task(task, tasks.Setback("awaiting_mentor", "How?"), ask_person=False, **WHO)
+            started.set()
+            until_somebody_waits()
+            tasks.create_task(task.project, TaskKind.MENTOR, key="mentor-1", role=Role.MENTOR, title="Advise", **WHO)
+
+    def cancel() -> None:
+        started.wait(10)
+        projects.cancel_project(Project.objects.get(pk=task.project_id), reason="", **WHO)
+
+    assert outcomes(together(ask, cancel)) == ["", ""]
+    assert set(Task.objects.values_list("key", "status")) == {(task.key, "cancelled"), ("mentor-1", "cancelled")}
 
 
 def test_second_decider_waits_for_the_first(together: Together) -> None:

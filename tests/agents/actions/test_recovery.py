@@ -179,3 +179,19 @@ def test_a_project_that_is_built_and_not_delivered_is_found() -> None:
 
     assert recovery.undelivered(now=NOW + timedelta(seconds=29)) == []
     assert recovery.undelivered(now=NOW + timedelta(seconds=31)) == [built.pk]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [("cancelled", "project_cancelled"), ("archived", "project_archived"), ("paused", "")]
+)
+def test_what_is_open_in_a_project_that_was_given_up_is_cancelled(status: str, reason: str) -> None:
+    task = TaskFactory(status="ready", project=ProjectFactory(status=status))
+    other = TaskFactory(status="ready")
+
+    assert recovery.cancel_leftovers(now=NOW) == (1 if reason else 0)
+    assert recovery.cancel_leftovers(now=NOW) == 0
+
+    task.refresh_from_db()
+    other.refresh_from_db()
+    assert (task.status, task.reason) == (("cancelled", reason) if reason else ("ready", task.reason))
+    assert other.status == "ready"

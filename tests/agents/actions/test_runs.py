@@ -92,6 +92,26 @@ def test_fail_sets_the_task_back_with_what_went_wrong() -> None:
     assert task.next_attempt_at > NOW
 
 
+@pytest.mark.parametrize(
+    ("status", "action"),
+    [
+        (RunStatus.FAILED, "agent.failed"),
+        (RunStatus.LOST, "agent.failed"),
+        (RunStatus.CANCELLED, "agent.stopped"),
+        (RunStatus.OVER_BUDGET, "agent.stopped"),
+    ],
+)
+def test_an_agent_whose_run_was_only_stopped_did_not_fail(status: RunStatus, action: str) -> None:
+    run = RunFactory(status="running")
+
+    runs.fail(run, Ending(status, "paused", "", counts=False), now=NOW)
+
+    row = AuditLog.objects.get(action__in=["agent.failed", "agent.stopped"])
+    assert (row.action, row.agent_id, row.details["reason"]) == (action, run.agent_id, "paused")
+    run.agent.refresh_from_db()
+    assert run.agent.status == AgentStatus.READY
+
+
 def test_fail_that_does_not_count_uses_no_attempt() -> None:
     run = RunFactory(status="running")
 
