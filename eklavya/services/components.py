@@ -37,18 +37,21 @@ def runtime_choice(env: Env) -> Choice:
 
 def ports(env: Env, *, isolated: bool) -> dict[str, Port]:
     """What the programs listen on, by their name. Isolated sandboxes come from networks of their own."""
-    gateway_host = ANY_ADDRESS if isolated else LOOPBACK
+    for_sandboxes = ANY_ADDRESS if isolated else LOOPBACK
     return {
         "rehearsal": Port(LOOPBACK, env.EKLAVYA_REHEARSAL_PORT, "EKLAVYA_REHEARSAL_PORT"),
-        "gateway": Port(gateway_host, env.EKLAVYA_GATEWAY_PORT, "EKLAVYA_GATEWAY_PORT"),
+        "gateway": Port(for_sandboxes, env.EKLAVYA_GATEWAY_PORT, "EKLAVYA_GATEWAY_PORT"),
+        "egress": Port(for_sandboxes, env.EKLAVYA_EGRESS_PORT, "EKLAVYA_EGRESS_PORT"),
         "web": Port(LOOPBACK, env.EKLAVYA_WEB_PORT, "EKLAVYA_WEB_PORT"),
     }
 
 
 def program_specs(env: Env, *, isolated: bool) -> dict[str, Spec]:
     """All programs, by their name."""
+    listening = ports(env, isolated=isolated)
     return {
-        **{name: _server(env, name, port=port) for name, port in ports(env, isolated=isolated).items()},
+        **{name: _server(env, name, port=listening[name]) for name in _SERVERS},
+        "egress": _egress(env, port=listening["egress"]),
         "worker": _worker(env),
         "beat": _beat(env),
     }
@@ -99,6 +102,17 @@ def _server(env: Env, name: str, *, port: Port) -> Spec:
         name=name,
         title=title,
         command=[sys.executable, "-m", "uvicorn", application, *options],
+        cwd=BASE_DIR,
+        environment=_environment(env),
+        ready=lambda: http_answers(port.number),
+    )
+
+
+def _egress(env: Env, *, port: Port) -> Spec:
+    return Spec(
+        name="egress",
+        title="Egress proxy",
+        command=[sys.executable, "manage.py", "egress", "--host", port.host, "--port", str(port.number)],
         cwd=BASE_DIR,
         environment=_environment(env),
         ready=lambda: http_answers(port.number),

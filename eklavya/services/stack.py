@@ -28,11 +28,11 @@ from eklavya.services.valkey import prepare_valkey, valkey_spec
 
 SERVERS = ("postgres", "valkey")
 COMMANDS = ("migrations", "setup")
-PROGRAMS = ("rehearsal", "gateway", "web", "worker", "beat")
+PROGRAMS = ("rehearsal", "gateway", "egress", "web", "worker", "beat")
 ALL = (*SERVERS, *COMMANDS, *PROGRAMS)
 
 # Who needs whom: agents talk to the gateway until the worker has let them go; all write to the servers.
-_STOP_ORDER = (("beat", "web"), ("worker",), ("gateway", "rehearsal"), ("valkey",), ("postgres",))
+_STOP_ORDER = (("beat", "web"), ("worker",), ("gateway", "egress", "rehearsal"), ("valkey",), ("postgres",))
 
 _NEEDED_BYTES = 300_000_000
 _MAX_RESTARTS = 6

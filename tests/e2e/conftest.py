@@ -134,13 +134,14 @@ class Rehearsed:
 
 def installation_in(directory: Path, runtime: str) -> Installation:
     """Return an installation below `directory`, on ports that are free now."""
-    web, gateway, rehearsal = free_ports(3)
+    web, gateway, rehearsal, egress = free_ports(4)
     own = {
         "EKLAVYA_VAR": str(directory / "var"),
         "EKLAVYA_RUNTIME": runtime,
         "EKLAVYA_WEB_PORT": str(web),
         "EKLAVYA_GATEWAY_PORT": str(gateway),
         "EKLAVYA_REHEARSAL_PORT": str(rehearsal),
+        "EKLAVYA_EGRESS_PORT": str(egress),
         "EKLAVYA_ENV_FILE": "",
         "DJANGO_SETTINGS_MODULE": "eklavya.settings",
     }

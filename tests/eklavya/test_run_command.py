@@ -55,7 +55,7 @@ class Started:
 
 
 def start(var: Path, out: Path, *, ports: list[int], **variables: str) -> Started:
-    names = ("EKLAVYA_WEB_PORT", "EKLAVYA_GATEWAY_PORT", "EKLAVYA_REHEARSAL_PORT")
+    names = [f"EKLAVYA_{name}_PORT" for name in ("WEB", "GATEWAY", "REHEARSAL", "EGRESS")]
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("EKLAVYA_", "DATABASE_", "DJANGO_"))
     } | {"EKLAVYA_VAR": str(var), "EKLAVYA_ENV_FILE": "", **dict(zip(names, map(str, ports), strict=True)), **variables}
@@ -65,8 +65,7 @@ def start(var: Path, out: Path, *, ports: list[int], **variables: str) -> Starte
         )
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DATABASE_URL", raising=False)
-        web, gateway, rehearsal = ports
-        env = Env(EKLAVYA_VAR=var, EKLAVYA_WEB_PORT=web, EKLAVYA_GATEWAY_PORT=gateway, EKLAVYA_REHEARSAL_PORT=rehearsal)
+        env = Env(EKLAVYA_VAR=var, **dict(zip(names, ports, strict=True)))
     return Started(process, env, environment, out)
 
 
@@ -82,7 +81,7 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="module")
 def started() -> Iterator[Started]:
     directory = Path(tempfile.mkdtemp(dir=os.environ["EKLAVYA_TEST_BASE"]))
-    one = start(directory / "var", directory / "out", ports=free_ports(3))
+    one = start(directory / "var", directory / "out", ports=free_ports(4))
     try:
         one.wait_for(r"^  Stop ")
         yield one
@@ -108,7 +107,7 @@ class TestRunning:
         found = running(started.env)
         assert found
         assert found.state == "running"
-        parts = {"postgres", "valkey", "rehearsal", "gateway", "web", "worker", "beat"}
+        parts = {"postgres", "valkey", "rehearsal", "gateway", "egress", "web", "worker", "beat"}
         assert found.healthy == dict.fromkeys(parts, True)
 
     def test_data_is_private(self, started: Started) -> None:
@@ -132,7 +131,7 @@ class TestRunning:
 
 @pytest.mark.e2e
 def test_stop_is_orderly_and_keeps_the_data(fresh_var: Path) -> None:
-    one = start(fresh_var, fresh_var.with_name("out"), ports=free_ports(3))
+    one = start(fresh_var, fresh_var.with_name("out"), ports=free_ports(4))
     one.wait_for(r"^  Stop ")
     record = read_record(fresh_var)
     assert record
@@ -159,7 +158,7 @@ def test_stop_is_orderly_and_keeps_the_data(fresh_var: Path) -> None:
     ],
 )
 def test_problem_is_one_line(variables: dict[str, str], sentence: str, fresh_var: Path) -> None:
-    one = start(fresh_var, fresh_var.with_name("out"), ports=free_ports(3), **variables)
+    one = start(fresh_var, fresh_var.with_name("out"), ports=free_ports(4), **variables)
     assert one.process.wait(timeout=60) == 1
     text = one.out.read_text(encoding="utf-8")
     problems = [line for line in text.splitlines() if line.startswith("eklavya: ")]
@@ -171,7 +170,7 @@ def test_problem_is_one_line(variables: dict[str, str], sentence: str, fresh_var
 def test_taken_port_is_one_line(fresh_var: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
-        one = start(fresh_var, fresh_var.with_name("out"), ports=[*free_ports(2), taken])
+        one = start(fresh_var, fresh_var.with_name("out"), ports=[*free_ports(2), taken, *free_ports(1)])
         assert one.process.wait(timeout=60) == 1
     text = one.out.read_text(encoding="utf-8")
     assert f"eklavya: port {taken} is in use by " in text
@@ -179,7 +178,7 @@ def test_taken_port_is_one_line(fresh_var: Path) -> None:
 
 
 def test_stop_while_starting(fresh_var: Path) -> None:
-    one = start(fresh_var, fresh_var.with_name("out"), ports=free_ports(3))
+    one = start(fresh_var, fresh_var.with_name("out"), ports=free_ports(4))
     one.wait_for(r"PostgreSQL 18")
     one.process.send_signal(signal.SIGTERM)
     assert one.process.wait(timeout=60) == 0

@@ -72,7 +72,7 @@ def run(stack: Stack, screen: Screen) -> None:
 
 def overview(env: Env) -> list[Fact]:
     """What a person needs to know about a running Eklavya."""
-    runtime, reason = runtime_choice(env)
+    runtime, reason, *_ = runtime_choice(env)
     isolation = "" if runtime.isolated else ", NOT ISOLATED"
     model = "REHEARSAL: no ANTHROPIC_API_KEY, so a scripted model plays every role"
     return [
