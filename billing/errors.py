@@ -14,6 +14,10 @@ class InvalidPrices(DomainError):
     """This table of prices cannot be used."""
 
 
+class InvalidExport(DomainError):
+    """This is no export of a provider's usage that can be read."""
+
+
 class NoBudget(DomainError):
     """No budget was opened for this run."""
 

@@ -13,9 +13,7 @@ from projects.actors import Actor
 
 
 class Command(BaseCommand):
-    help = (
-        "Add the prices of a table that the database does not have. Ends with 1 when some differ."
-    )
+    help = "Add the prices of a table that the database does not have. Ends with 1 when some differ."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", nargs="?", type=Path, default=price_table.SHIPPED, help="TOML; the shipped one")
