@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 from django.core import serializers
+from pydantic import SecretStr
 from pytest_django import Settings
 
 from agents import sandboxes
@@ -14,10 +15,11 @@ from agents.keys import keys_in_force
 from agents.models import Run
 from agents.sandboxes import repository
 from agents.states import RunStatus
+from projects.actions.secrets import set_secret
 from projects.models import AuditLog
 from tests.agents.supervisor.line import seed
 from tests.agents.supervisor.test_evaluate import NOTES, judge, place_of, task_at_work
-from tests.factories import RunFactory
+from tests.factories import NOW, TESTER, ProjectFactory, RunFactory
 
 pytestmark = pytest.mark.django_db
 GITHUB = "ghp_" + "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"
@@ -115,6 +117,22 @@ def test_a_change_that_cannot_be_looked_through_is_refused(monkeypatch: pytest.M
 
     assert (run.status, run.reason) == (RunStatus.FAILED, "paths_refused")
     assert refused_by(run) == [{"rule": "unscanned", "path": ""}]
+
+
+def test_the_secrets_of_all_projects_are_in_force(settings: Settings) -> None:
+    task = task_at_work()
+    main = seed(task.project)
+    theirs = "the-key-of-another-client-of-ours"
+    set_secret(ProjectFactory(), "ANTHROPIC_API_KEY", SecretStr(theirs), by=TESTER, now=NOW)
+    kept = settings.EKLAVYA_SECRET_KEYS
+    settings.EKLAVYA_SECRET_KEYS = ["of-another-installation-entirely-and-long"]
+    set_secret(None, "ANTHROPIC_API_KEY", SecretStr("unreadable here"), by=TESTER, now=NOW)
+    settings.EKLAVYA_SECRET_KEYS = kept
+
+    run = judge(place_of(task, NOTES | {"app/client.py": f'TOKEN = "{theirs}"\n'}))
+
+    assert (run.reason, repository(run.project_id).head()) == ("secrets_refused", main)
+    assert theirs not in run.detail + every_row()
 
 
 def test_the_keys_in_force_are_found_by_the_names_of_settings(settings: Settings) -> None:
