@@ -3,9 +3,7 @@
 import os
 
 import django
-from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eklavya.settings")
@@ -13,11 +11,12 @@ django.setup()
 
 from demos.proxy import close_connections, is_preview_host, preview_app  # noqa: E402
 from eklavya.routing import websocket_urlpatterns  # noqa: E402
+from eklavya.sockets import SessionOrKey  # noqa: E402
 
 _portal = ProtocolTypeRouter(
     {
         "http": get_asgi_application(),
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+        "websocket": SessionOrKey(URLRouter(websocket_urlpatterns)),
     }
 )
 

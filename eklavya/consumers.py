@@ -1,17 +1,22 @@
 """The live events of a page: one WebSocket each, of all projects or of one.
 
 Nothing is decided here. An event is a hint; the page that gets it asks the server for what it may see.
+A program's API key needs the scope projects:read; one for a project hears of that project alone.
 Close codes: 4401 not signed in (any more), 4404 no such project.
 """
 
 import time
 from typing import Any
+from uuid import UUID
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import User
 from django.db.models import QuerySet
+from django.utils import timezone
 
+from accounts.queries import live_keys
+from accounts.scopes import Scope
 from projects.live import ALL_GROUP, project_group
 from projects.models import Project
 
@@ -53,13 +58,19 @@ class Events(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channels has 
             await self.close(NOT_SIGNED_IN)
 
     async def _find_group(self) -> bool:
-        return True
+        return self._may_hear_of(None)
+
+    def _may_hear_of(self, project_id: UUID | None) -> bool:
+        key = self.scope.get("api_key")
+        return key is None or key.may(Scope.PROJECTS_READ, project_id)
 
     async def _may_watch(self) -> bool:
         if time.monotonic() - self.checked_at < RECHECK_S and self.checked_at:
             return True
-        user = self.scope["user"]
+        user, key = self.scope["user"], self.scope.get("api_key")
         if not user.is_authenticated or not await _exists(User.objects.filter(pk=user.pk, is_active=True)):
+            return False
+        if key is not None and not await _exists(live_keys(timezone.now()).filter(pk=key.pk)):
             return False
         self.checked_at = time.monotonic()
         return True
@@ -71,7 +82,7 @@ class ProjectEvents(Events):
     async def _find_group(self) -> bool:
         project_id = self.scope["url_route"]["kwargs"]["project_id"]
         self.group = project_group(project_id)
-        return await _exists(Project.objects.filter(pk=project_id))
+        return self._may_hear_of(project_id) and await _exists(Project.objects.filter(pk=project_id))
 
 
 async def _exists(rows: QuerySet[Any]) -> bool:

@@ -22,6 +22,9 @@ _SECTIONS = {
     "budget": "budget",
     "audit": "audit",
     "workers": "workers",
+    "mfa_index": "settings",
+    "people": "settings",
+    "api_keys": "settings",
 }
 
 
