@@ -54,10 +54,11 @@ class Wires:
 
 
 @contextmanager
-def running(proxy: EgressProxy) -> Iterator[int]:
+def running(proxy: EgressProxy, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """Run a proxy in a thread and yield its port."""
     opened: Future[int] = Future()
     loop = asyncio.new_event_loop()
-    serving = loop.create_task(proxy.serve("127.0.0.1", 0, ready=opened.set_result))
+    serving = loop.create_task(proxy.serve(host, port, ready=opened.set_result))
     thread = threading.Thread(target=lambda: loop.run_until_complete(asyncio.wait({serving})), daemon=True)
     thread.start()
     try:
