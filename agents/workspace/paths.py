@@ -13,6 +13,7 @@ lfs         a pointer instead of a file           size        a file that is too
 Executable files are no reason: the bit gives nothing that `sh file` does not.
 """
 
+import contextlib
 import itertools
 import re
 import unicodedata
@@ -21,10 +22,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from agents.workspace import names
+from agents.workspace.errors import OutputTooLarge
 from agents.workspace.git import Git
 from agents.workspace.values import Violation
 
 _ZERO = "0" * 40
+_RAW = ("-r", "-z", "--raw", "--no-abbrev", "--no-renames")
 _SYMLINK = "120000"
 _GITLINK = "160000"
 _MAX_ATTRIBUTES_BYTES = 1_000_000
@@ -75,22 +78,59 @@ class _Change(NamedTuple):
     def is_deletion(self) -> bool:
         return self.sha == _ZERO
 
+    @property
+    def is_attributes(self) -> bool:
+        return self.mode != _SYMLINK and _of_git(self.path.rpartition("/")[2]) == ".gitattributes"
+
+    @property
+    def max_telling_bytes(self) -> int:
+        """Up to which size its content says what it is."""
+        if self.mode == _SYMLINK:
+            return _MAX_TARGET_BYTES
+        return _MAX_ATTRIBUTES_BYTES if self.is_attributes else _MAX_POINTER_BYTES
+
 
 def check_paths(git: Git, base: str, commit: str, *, policy: PathPolicy) -> list[Violation]:
     """Every reason why the change from base to commit may not be merged; empty when there is none.
 
-    A path that is deleted counts as changed. Content is looked at only where a path's meaning lies in it: links
-    and attributes.
+    A path that is deleted counts as changed. Content is looked at only where a file's meaning lies in it: links,
+    attributes, pointers. What the commits between held and the last one has no more is looked at too, since it stays
+    in the history; only what a role may change, and collisions, are questions of the end.
     """
-    listed = git.run("diff-tree", "-r", "-z", "--raw", "--no-abbrev", "--no-renames", base, commit).stdout
-    changes = list(_parse(listed))
+    try:
+        changes = list(_parse(git.run("diff-tree", *_RAW, base, commit).stdout))
+        passed = set(_parse(_between(git, base, commit)))
+    except OutputTooLarge:
+        return [Violation("", "too-large", "The commits of this change have too many files together.")]
     kept = [change for change in changes if not change.is_deletion]
     violations = [violation for change in changes for violation in _outside(change, policy)]
-    violations += [violation for change in kept for violation in _check_name(change)]
-    violations += [violation for change in kept for violation in _check_content(git, change)]
-    violations += _check_sizes(git, kept, policy.max_file_bytes)
+    violations += _check_entries(git, kept, policy.max_file_bytes)
     violations += _check_collisions(git, commit, kept)
-    return violations
+    told = {(violation.path, violation.rule) for violation in violations}
+    earlier = sorted(change for change in passed.difference(kept) if not change.is_deletion)
+    found = _check_entries(git, earlier, policy.max_file_bytes)
+    return violations + [_of_earlier(one) for one in found if (one.path, one.rule) not in told]
+
+
+def _between(git: Git, base: str, commit: str) -> bytes:
+    """What each commit between the two changed, of merges against each parent."""
+    commits = git.run("rev-list", commit, f"^{base}").stdout
+    return git.run("diff-tree", "--stdin", "--root", "-m", "--no-commit-id", *_RAW, stdin=commits).stdout
+
+
+def _of_earlier(one: Violation) -> Violation:
+    sentence = f"{one.sentence} An earlier commit of this change has it, and would stay in the history."
+    return Violation(one.path, one.rule, sentence)
+
+
+def _check_entries(git: Git, changes: list[_Change], max_file_bytes: int) -> Iterator[Violation]:
+    """All that can be wrong with one entry of a tree by itself."""
+    for change in changes:
+        yield from _check_name(change)
+        if change.mode == _GITLINK:
+            sentence = f"{change.path} is a submodule (a repository within the repository); add its files instead."
+            yield Violation(change.path, "submodule", sentence)
+    yield from _check_contents(git, changes, max_file_bytes)
 
 
 def _parse(raw: bytes) -> Iterator[_Change]:
@@ -155,17 +195,40 @@ def _is_portable(part: str) -> bool:
     return not (set(part) & {"\\", ":"} or part[-1] in ". " or _DEVICE.fullmatch(part.lower()))
 
 
-def _check_content(git: Git, change: _Change) -> Iterator[Violation]:
-    if change.mode == _GITLINK:
-        sentence = f"{change.path} is a submodule (a repository within the repository); add its files instead."
-        yield Violation(change.path, "submodule", sentence)
-    elif change.mode == _SYMLINK:
-        yield from _check_link(change, git.head("cat-file", "blob", change.sha, max_bytes=_MAX_TARGET_BYTES)[0])
-    elif _of_git(change.path.rpartition("/")[2]) == ".gitattributes":
-        content, is_cut = git.head("cat-file", "blob", change.sha, max_bytes=_MAX_ATTRIBUTES_BYTES)
+def _check_contents(git: Git, changes: list[_Change], max_file_bytes: int) -> Iterator[Violation]:
+    """Sizes of all files; of those few that say what others are, what is in them. Two commands, however many."""
+    files = [change for change in changes if change.mode != _GITLINK]
+    asked = "".join(f"{change.sha}\n" for change in files).encode()
+    sizes = git.run("cat-file", "--batch-check=%(objectsize)", stdin=asked).stdout.split() if files else []
+    telling = []
+    for change, size in zip(files, map(int, sizes), strict=True):
+        if size > max_file_bytes:
+            sentence = f"{change.path} has {size:,} bytes; at most {max_file_bytes:,} are allowed."
+            yield Violation(change.path, "size", sentence)
+        elif size > change.max_telling_bytes:
+            yield from _check_telling_size(change)
+        else:
+            telling.append(change)
+    with contextlib.closing(git.objects([change.sha for change in telling])) as contents:
+        for change, (_, _, content) in zip(telling, contents, strict=True):
+            yield from _check_content(change, content)
+
+
+def _check_telling_size(change: _Change) -> Iterator[Violation]:
+    if change.mode == _SYMLINK:
+        yield Violation(change.path, "symlink", f"The link {change.path} leads further than any path.")
+    elif change.is_attributes:
+        yield Violation(change.path, "attribute", f"{change.path} is too long for a file of attributes.")
+
+
+def _check_content(change: _Change, content: bytes) -> Iterator[Violation]:
+    if change.mode == _SYMLINK:
+        yield from _check_link(change, content)
+    elif change.is_attributes:
         yield from _check_attributes(change.path, content)
-        if is_cut:
-            yield Violation(change.path, "attribute", f"{change.path} is too long for a file of attributes.")
+    elif content.startswith(_POINTER):
+        sentence = f"{change.path} is a pointer of Git LFS, which is not used here; add the file itself."
+        yield Violation(change.path, "lfs", sentence)
 
 
 def _check_attributes(path: str, content: bytes) -> Iterator[Violation]:
@@ -207,28 +270,6 @@ def _leads_out(path: str, parts: list[str]) -> bool:
     leads, if it is a link itself."""
     up = len(list(itertools.takewhile(lambda part: part == "..", parts)))
     return parts[0] == "" or ":" in parts[0] or up > path.count("/") or ".." in parts[up:]
-
-
-def _check_sizes(git: Git, changes: list[_Change], max_file_bytes: int) -> Iterator[Violation]:
-    files = [change for change in changes if change.mode != _GITLINK]
-    asked = "".join(f"{change.sha}\n" for change in files).encode()
-    sizes = git.run("cat-file", "--batch-check=%(objectsize)", stdin=asked).stdout.split() if files else []
-    small = []
-    for change, size in zip(files, map(int, sizes), strict=True):
-        if size > max_file_bytes:
-            sentence = f"{change.path} has {size:,} bytes; at most {max_file_bytes:,} are allowed."
-            yield Violation(change.path, "size", sentence)
-        if len(_POINTER) < size <= _MAX_POINTER_BYTES:
-            small.append(change)
-    yield from _check_pointers(git, small)
-
-
-def _check_pointers(git: Git, changes: list[_Change]) -> Iterator[Violation]:
-    """Files that only say where a file would be."""
-    for change, (_, _, content) in zip(changes, git.objects([change.sha for change in changes]), strict=True):
-        if content.startswith(_POINTER):
-            sentence = f"{change.path} is a pointer of Git LFS, which is not used here; add the file itself."
-            yield Violation(change.path, "lfs", sentence)
 
 
 def _check_collisions(git: Git, commit: str, changes: list[_Change]) -> Iterator[Violation]:

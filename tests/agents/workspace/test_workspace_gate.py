@@ -11,6 +11,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from agents.workspace import git
 from agents.workspace.errors import CloneDamaged, CloneTooLarge, WrongBranch
 from agents.workspace.paths import PathPolicy
 
@@ -132,6 +133,64 @@ def test_links_that_lead_out_or_to_git_are_refused(repository, clone, author):
     }
 
 
+def test_what_an_earlier_commit_had_is_refused_too(repository, clone, author):
+    """It stays in the history, for whoever checks that commit out."""
+    clone.write("docs/NUL", "gone by the end\n")
+    (clone.path / "out").symlink_to("/etc/passwd")
+    clone.write("model.bin", POINTER)
+    clone.write("app/left.py")
+    clone.commit()
+    for name in ("docs/NUL", "out", "model.bin"):
+        (clone.path / name).unlink()
+    clone.commit()
+    collected = repository.collect("run-1", clone.path, author=author)
+    assert collected.changed == ("app/left.py",)
+
+    violations = violations_of(repository, collected)
+
+    assert {(v.path, v.rule) for v in violations} == {
+        ("docs/NUL", "portable"),
+        ("out", "symlink"),
+        ("model.bin", "lfs"),
+    }
+    assert all("An earlier commit of this change has it" in violation.sentence for violation in violations)
+
+
+def test_a_detour_through_a_file_of_others_is_no_matter(repository, clone, author):
+    clone.write("tests/test_a.py")
+    clone.write("app.py")
+    clone.commit()
+    (clone.path / "app.py").unlink()
+    clone.commit()
+    collected = repository.collect("run-1", clone.path, author=author)
+    assert violations_of(repository, collected, PathPolicy(("tests/**",))) == []
+
+
+def test_what_a_merged_branch_had_is_refused_too(repository, clone, author):
+    clone.git("checkout", "-qb", "side")
+    (clone.path / "out").symlink_to("/etc/passwd")
+    clone.commit()
+    clone.git("rm", "-q", "out")
+    clone.commit()
+    clone.git("checkout", "-q", "run/run-1")
+    clone.write("a.txt")
+    clone.commit()
+    clone.git("merge", "-q", "-m", "Merge", "side")
+    violations = violations_of(repository, repository.collect("run-1", clone.path, author=author))
+    assert [(v.path, v.rule) for v in violations] == [("out", "symlink")]
+
+
+def test_ten_thousand_links_take_two_commands(repository, clone, author, monkeypatch):
+    for number in range(10_000):
+        (clone.path / str(number)).symlink_to("README.md")
+    collected = repository.collect("run-1", clone.path, author=author)
+    started = []
+    enter = git._Process.__enter__
+    monkeypatch.setattr(git._Process, "__enter__", lambda process: started.append(process.command) or enter(process))
+    assert violations_of(repository, collected) == []
+    assert len(started) < 20, started
+
+
 def test_two_links_that_lead_out_together_are_refused(repository, clone, author, tmp_path):
     (clone.path / "a/b").mkdir(parents=True)
     (clone.path / "a/b/top").symlink_to("../..")
@@ -158,6 +217,7 @@ def test_a_repository_within_the_repository_is_refused(repository, clone, author
     collected = repository.collect("run-1", clone.path, author=author)
     assert collected.changed == ("inner/a.txt",)
     assert {entry.kind for entry in repository.tree(collected.commit)} == {"file", "directory"}
+    assert [(v.path, v.rule) for v in violations_of(repository, collected)] == [("gone", "submodule")]
 
 
 @pytest.mark.parametrize("name", [b"git~1", b".git ", b".Git", ".g\u200cit".encode(), b".git::$INDEX_ALLOCATION"])
