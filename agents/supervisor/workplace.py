@@ -11,8 +11,8 @@ from django.conf import settings
 from agents.egress import proxy_environment
 from agents.models import Run
 from agents.prompts import prompt_for
-from agents.roles import limits_of, mounts_of, policy_of, tools_of
-from agents.runtimes.contract import Runtime, SandboxSpec
+from agents.roles import BROWSER_SERVER, limits_of, mounts_of, policy_of, tools_of
+from agents.runtimes.contract import Mount, Runtime, SandboxSpec
 from agents.sandboxes import make_private, network_name, repository, run_directory
 from agents.workspace.errors import BadName, UnknownCheckpoint, UnknownRun
 from agents.workspace.values import Author
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 MCP_SERVER = "eklavya"
 _MCP_FILE = "mcp.json"
+_BROWSER = Mount(Path(settings.BASE_DIR) / "agents" / "browser" / "server.py", "/opt/eklavya/browser.py")
 # The model rarely needs more in one answer, and each request reserves this much money at the output price.
 MAX_OUTPUT_TOKENS = 16_000
 # One line of the CLI holds a whole tool result, such as a picture that was read. The SDK's own limit is 1 MiB.
@@ -69,7 +70,6 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
     host = runtime.host_address(network_name(run.project_id))
     gateway = f"http://{host}:{settings.EKLAVYA_GATEWAY_PORT}"
     way_out = proxy_environment(policy_of(run).egress, host=host, port=settings.EKLAVYA_EGRESS_PORT, token=token)
-    _write_mcp_config(root / "home" / _MCP_FILE, gateway, token)
     spec = SandboxSpec(
         name=sandbox_name(run),
         project=network_name(run.project_id),
@@ -80,7 +80,14 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
         limits=limits_of(policy_of(run)),
         labels={"run": str(run.pk)},
     )
-    return Workplace(run, runtime, _confine(spec, run, runtime), base)
+    spec = _confine(spec, run, runtime)
+    _write_mcp_config(root / "home" / _MCP_FILE, gateway, token, browser=_browser(spec, run, runtime))
+    return Workplace(run, runtime, spec, base)
+
+
+def _browser(spec: SandboxSpec, run: Run, runtime: Runtime) -> str:
+    """Return where processes inside find the browser's program; empty for a role without one."""
+    return runtime.mount_path(_BROWSER) if policy_of(run).browser else ""
 
 
 def _confine(spec: SandboxSpec, run: Run, runtime: Runtime) -> SandboxSpec:
@@ -91,6 +98,8 @@ def _confine(spec: SandboxSpec, run: Run, runtime: Runtime) -> SandboxSpec:
     empty.mkdir(mode=0o755)
     inside = runtime.workspace_path(spec)
     read_only, mounts = mounts_of(policy_of(run), spec.workspace, inside=inside, empty=empty)
+    if policy_of(run).browser:
+        mounts = (*mounts, _BROWSER)
     return replace(spec, read_only_workspace=read_only, mounts=mounts)
 
 
@@ -123,14 +132,18 @@ def remove(run: Run, runtime: Runtime) -> None:
 def options_for(place: Workplace) -> ClaudeAgentOptions:
     """Return how the CLI is started: only the role's tools, only our MCP server, no settings from the checkout."""
     run = place.run
-    tools = tools_of(policy_of(run))
+    policy = policy_of(run)
+    tools = tools_of(policy)
+    servers = [MCP_SERVER, BROWSER_SERVER] if policy.browser else [MCP_SERVER]
     return ClaudeAgentOptions(
         cli_path=place.runtime.launcher(place.spec),
         cwd=place.clone,
         model=run.model,
         system_prompt=prompt_for(Role(run.task.role), run.prompt_version_id).text,
         tools=list(tools.offered),
-        allowed_tools=[*tools.allowed, f"mcp__{MCP_SERVER}"],
+        allowed_tools=[*tools.allowed, *(f"mcp__{name}" for name in servers)],
+        # The CLI asks for what leads out of the checkout; /tmp is the sandbox's own.
+        add_dirs=["/tmp"] if place.runtime.isolated else [],
         permission_mode="dontAsk",
         mcp_servers=f"{place.runtime.home_path(place.spec)}/{_MCP_FILE}",
         strict_mcp_config=True,
@@ -160,8 +173,11 @@ def _environment(gateway: str, token: str) -> dict[str, str]:
     }
 
 
-def _write_mcp_config(path: Path, gateway: str, token: str) -> None:
+def _write_mcp_config(path: Path, gateway: str, token: str, *, browser: str) -> None:
     """Hand the token over in a file: arguments of a process can be read by every user of the machine."""
-    server = {"type": "http", "url": f"{gateway}/mcp", "headers": {"Authorization": f"Bearer {token}"}}
+    headers = {"Authorization": f"Bearer {token}"}
+    servers: dict[str, object] = {MCP_SERVER: {"type": "http", "url": f"{gateway}/mcp", "headers": headers}}
+    if browser:
+        servers[BROWSER_SERVER] = {"type": "stdio", "command": "python3", "args": ["-I", browser]}
     path.touch(mode=0o600)
-    path.write_text(json.dumps({"mcpServers": {MCP_SERVER: server}}), encoding="utf-8")
+    path.write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")

@@ -21,14 +21,15 @@ Call = tuple[str, dict[str, Any]]
 class ScriptedModel:
     """Answers like the Messages API. `script_for` is given the first message's text: it says whose run this is.
 
-    Each step of a script is the calls of one turn; after the last one the model ends its turn.
+    Each step of a script is the calls of one turn; after the last one the model ends its turn. Who has no script, such
+    as a subagent, is told that all is done.
     """
 
     script_for: Callable[[str], list[list[Call]]]
     results: dict[str, str] = field(default_factory=dict)
-    """What each call led to, by its id: `<prefix of the script>-<step>-<number>`."""
+    """What each call led to, by its id: `toolu_<step>_<number>`."""
     offered: set[str] = field(default_factory=set)
-    """The tools of the last request."""
+    """The tools of the last request that had a script."""
 
     def app(self) -> Starlette:
         """Return the server's application."""
@@ -64,10 +65,11 @@ class ScriptedModel:
     def _answer(self, body: dict[str, Any]) -> wire.Answer:
         if not body.get("tools"):
             return wire.Answer("Nothing to say.")
-        self.offered = {str(tool["name"]) for tool in body["tools"]}
-        self._keep(body["messages"])
         done = sum(message["role"] == "assistant" for message in body["messages"])
         script = self.script_for(_text(body["messages"]))
+        if script:
+            self.offered = {str(tool["name"]) for tool in body["tools"]}
+            self._keep(body["messages"])
         if done >= len(script):
             return wire.Answer("Done.")
         uses = [

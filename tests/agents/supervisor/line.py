@@ -67,15 +67,16 @@ def start_servers(var: Path) -> Iterator[Servers]:
     """Run both until the `with` ends."""
     with socket.create_server(("127.0.0.1", 0)) as model, socket.create_server(("127.0.0.1", 0)) as gateway:
         ports = model.getsockname()[1], gateway.getsockname()[1]
-        env = _environment(var, *ports)
+        env = environment(var, *ports)
         with (
-            _serve("agents.rehearsal.server:app", model, env=env, log=var / "model.log"),
-            _serve("eklavya.gateway_asgi:application", gateway, env=env, log=var / "gateway.log"),
+            serve("agents.rehearsal.server:app", model, env=env, log=var / "model.log"),
+            serve("eklavya.gateway_asgi:application", gateway, env=env, log=var / "gateway.log"),
         ):
             yield Servers(var, ports[1])
 
 
-def _environment(var: Path, model_port: int, gateway_port: int) -> dict[str, str]:
+def environment(var: Path, model_port: int, gateway_port: int) -> dict[str, str]:
+    """Return the environment of a server behind the agents of a test."""
     of = connection.settings_dict
     return os.environ | {
         "DJANGO_SETTINGS_MODULE": "eklavya.settings",
@@ -89,7 +90,8 @@ def _environment(var: Path, model_port: int, gateway_port: int) -> dict[str, str
 
 
 @contextmanager
-def _serve(app: str, listener: socket.socket, *, env: dict[str, str], log: Path) -> Iterator[None]:
+def serve(app: str, listener: socket.socket, *, env: dict[str, str], log: Path) -> Iterator[None]:
+    """Run a server at a socket that listens already, until the `with` ends."""
     fd = listener.fileno()
     command = [sys.executable, "-m", "uvicorn", app, "--fd", str(fd), "--log-level", "warning", "--ws", "none"]
     with log.open("wb") as out:

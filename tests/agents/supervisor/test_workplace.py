@@ -48,7 +48,8 @@ def test_the_cli_gets_the_roles_tools_and_our_server_alone(role: Role) -> None:
     options = workplace.options_for(prepared(run_of(role)))
 
     assert options.tools == list(tools_of(ROLES[role]).offered)
-    assert options.allowed_tools == [*tools_of(ROLES[role]).allowed, "mcp__eklavya"]
+    servers = ["mcp__eklavya", "mcp__browser"] if ROLES[role].browser else ["mcp__eklavya"]
+    assert options.allowed_tools == [*tools_of(ROLES[role]).allowed, *servers]
     assert (options.permission_mode, options.strict_mcp_config, options.setting_sources) == ("dontAsk", True, [])
     assert options.env == {}
 
