@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from .fields import EntitySpec, FieldSpec, add_field, field_of, fields_in
 from .lexicon import (
     CALENDAR_WORDS,
     FIELD_KINDS,
@@ -20,18 +20,16 @@ from .lexicon import (
     OUT_OF_SCOPE,
     REPORT_WORDS,
     STOPWORDS,
-    SYNONYMS,
     TRADES,
     VERBS,
 )
-from .names import RESERVED_FIELDS, RESERVED_PATHS, identifier, plural_of, singular_of, unique
-from .nouns import NOUNS
+from .listed import CONTAINERS, Listed, fill_listed, lists_in, without_lists
+from .names import RESERVED_PATHS, identifier, plural_of, singular_of, unique
+from .nouns import NOUNS, known_noun
+from .texts import clean, one_line
 
-MAX_ANALYSED = 20_000
 MAX_ENTITIES = 5
-MAX_FIELDS = 10
 MAX_NAME = 40
-_DIRECTIVE = re.compile(r"\[\[\s*rehearsal:[^\[\]]{0,200}\]\]", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
 _KEEP = re.compile(
     r"\b(?:manag(?:e|es|ing)|(?:keep(?:s|ing)? )?track(?:s|ing)?(?: of)?|lists? of|catalog(?:ue)?(?: of)?|records? of"
@@ -44,9 +42,10 @@ _HAVE = re.compile(
 )
 _NAMED = re.compile(r"\b(?:called|named)\s+[\"“'‘«]?([^\W_][^\"”'’»\n.,;:!?<>]{1,39})", re.IGNORECASE)
 _FOR = re.compile(
-    r"(?:\b(?:for|run|runs|have|own)\s(?:a|an|our|my|the|your)|^(?:a|an|our))\s(?:(?:small|little|new|local)\s)?"
+    r"(?:\b(?:for|run|runs|have|own)\s(?:a|an|our|my|the|your)|^(?:a|an|our|the))\s(?:(?:small|little|new|local)\s)?"
     r"([^\W\d_][\w'’-]{0,30}(?:\s[^\W\d_][\w'’-]{0,30}){0,3}?)"
-    r"(?=\s(?:that|who|where|which|with|to|and|in|so|at|on|wants?|needs?)\b|[,.;:\n]|$)",
+    r"(?=\s(?:that|who|where|which|with|to|and|in|so|at|on|for|wants?|needs?|takes?|books?|lends?|keeps?|sells?|has)\b"
+    r"|[,.;:\n]|$)",
     re.IGNORECASE,
 )
 _SPLIT = re.compile(r",|;|/|&|\+|\band\b|\bor\b|\bplus\b|\bas well as\b", re.IGNORECASE)
@@ -56,31 +55,6 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _NO_FIELD = (STOPWORDS - {"name", "time", "place"}) | REPORT_WORDS | CALENDAR_WORDS
-
-
-@dataclass
-class FieldSpec:
-    """A field to generate; `kind` and the rest mean what they mean in the generated application."""
-
-    key: str
-    label: str
-    kind: str = "text"
-    required: bool = False
-    choices: tuple[str, ...] = ()
-    target: str = ""
-
-
-@dataclass
-class EntitySpec:
-    """An entity to generate. `noun` is its entry in the lexicon, if it has one."""
-
-    key: str
-    path: str
-    singular: str
-    plural: str
-    noun: str | None
-    sort: str
-    fields: list[FieldSpec] = field(default_factory=list)
 
 
 @dataclass
@@ -98,27 +72,6 @@ class AppSpec:
     changes: list[str] = field(default_factory=list)
 
 
-def clean(text: str, *, limit: int = MAX_ANALYSED) -> str:
-    """The text without directives to the rehearsal model, control characters and lone surrogates; shortened.
-
-    White space is collapsed to single blanks and line breaks, which keeps the patterns above fast on any text.
-    """
-    text = _DIRECTIVE.sub(" ", text[: limit * 2])
-    kept = "".join(
-        character if character == "\n" or unicodedata.category(character)[0] != "C" else " " for character in text
-    )
-    lines = (" ".join(line.split()) for line in unicodedata.normalize("NFC", kept).splitlines())
-    return "\n".join(line for line in lines if line)[:limit].strip()
-
-
-def one_line(text: str, limit: int) -> str:
-    """Cleaned text on one line, cut at a word when it is too long."""
-    text = " ".join(clean(text).split())
-    if len(text) <= limit:
-        return text
-    return text[: limit - 1].rsplit(" ", 1)[0][: limit - 1] + "…"
-
-
 def is_clear(text: str) -> bool:
     """Whether the brief says enough to start: six words, and at least one thing that can be kept."""
     text = clean(text)
@@ -130,8 +83,10 @@ def parse(brief: str) -> AppSpec:
     """What to build for this brief."""
     text = clean(brief)
     words = [word.casefold() for word in _WORD.findall(text)]
-    entities = _entities(text, words)
-    _add_stated_fields(text, entities)
+    lists = lists_in(text)
+    entities = _entities(text, words, lists)
+    fill_listed(entities, lists)
+    _add_stated_fields(without_lists(text, lists), entities)
     _relate(entities)
     vocabulary = set(words)
     has_dates = any(item.kind == "date" for entity in entities for item in entity.fields)
@@ -147,11 +102,12 @@ def parse(brief: str) -> AppSpec:
     )
 
 
-def _entities(text: str, words: list[str]) -> list[EntitySpec]:
-    nouns = _named_nouns(text)
+def _entities(text: str, words: list[str], lists: list[Listed]) -> list[EntitySpec]:
+    owners = [listed.owner for listed in lists if listed.owner]
+    nouns = _without_repeats([*owners, *_named_nouns(without_lists(text, lists))])
     trade = _trade(words)
     for noun in TRADES[trade][1] if trade else ():
-        if len(nouns) < 2 and noun not in [_known(name) for name in nouns]:
+        if len(nouns) < 2 and noun not in [known_noun(name) for name in nouns]:
             nouns.append(noun)
     nouns += [event for event in _events(words) if event not in nouns]
     if not nouns:
@@ -159,13 +115,6 @@ def _entities(text: str, words: list[str]) -> list[EntitySpec]:
     taken: set[str] = set()
     paths = set(RESERVED_PATHS)
     return [_entity(noun, taken, paths) for noun in nouns[:MAX_ENTITIES]]
-
-
-def _known(name: str) -> str | None:
-    """The lexicon's noun for the last word of a name, singular or plural."""
-    last = singular_of(name.casefold().split()[-1]) if name.split() else ""
-    last = SYNONYMS.get(last, last)
-    return last if last in NOUNS else None
 
 
 def _named_nouns(text: str) -> list[str]:
@@ -182,12 +131,25 @@ def _named_nouns(text: str) -> list[str]:
     }
     for match in _WORD.finditer(text):
         word = match[0].casefold()
-        known = _known(word)
+        known = known_noun(word)
         inside = any(start <= match.start() < end for start, end in have)
+        if _is_verb(text, match) or (word in CONTAINERS and _holds(text, match)):
+            continue
         if known and word not in FIELD_KINDS and not (word in verbs or (inside and _is_field(known))):
             found.setdefault(singular_of(word), match.start())
     ordered = sorted(found, key=lambda name: found[name])
     return _without_repeats(ordered)
+
+
+def _is_verb(text: str, match: re.Match[str]) -> bool:
+    """Whether a noun is a verb here: a clinic books appointments."""
+    after = _WORD.match(text, match.end() + 1)
+    return singular_of(match[0].casefold()) in VERBS and after is not None and known_noun(after[0]) is not None
+
+
+def _holds(text: str, match: re.Match[str]) -> bool:
+    """Whether a word means the application itself: a tool for, an app to."""
+    return re.match(r"\s(?:for|to|that|where|which|so)\b", text[match.end() : match.end() + 8]) is not None
 
 
 def _is_field(noun: str) -> bool:
@@ -198,7 +160,7 @@ def _without_repeats(names: Iterable[str]) -> list[str]:
     """One name per noun: "power tool" and "tool" are the same thing, and so are "bike" and "bicycle"."""
     kept: dict[str, str] = {}
     for name in names:
-        kept.setdefault(_known(name) or name.split()[-1], name)
+        kept.setdefault(known_noun(name) or name.split()[-1], name)
     return list(kept.values())
 
 
@@ -213,7 +175,7 @@ def _as_name(part: str) -> str | None:
         return None
     if pieces[-1] in STOPWORDS or pieces[-1] in FIELD_KINDS or "'" in pieces[-1]:
         return None
-    if _known(pieces[-1]) is None and not pieces[-1].endswith("s"):
+    if known_noun(pieces[-1]) is None and not pieces[-1].endswith("s"):
         return None
     pieces[-1] = singular_of(pieces[-1])
     return " ".join(word for word in pieces if word not in STOPWORDS and word.isascii() and len(word) < 20)
@@ -230,7 +192,7 @@ def _events(words: list[str]) -> list[str]:
     found = []
     for before, word, after in zip(words, words[1:], words[2:], strict=False):
         event = VERBS.get(word) or VERBS.get(word.removesuffix("s")) or VERBS.get(word.removesuffix("ed"))
-        follows = before in {"can", "to", "who", "they", "we", "people"} or _known(before) is not None
+        follows = before in {"can", "to", "who", "they", "we", "people"} or known_noun(before) is not None
         if event and follows and (after not in FIELD_KINDS) and event not in found:
             found.append(event)
     return found
@@ -245,7 +207,7 @@ def _frequent(words: list[str]) -> list[str]:
 
 
 def _entity(name: str, taken: set[str], paths: set[str]) -> EntitySpec:
-    noun = _known(name)
+    noun = known_noun(name)
     key = unique(identifier(name, "item"), taken)
     label = one_line(name, 30).capitalize() or "Item"
     several = plural_of(label)
@@ -257,51 +219,10 @@ def _entity(name: str, taken: set[str], paths: set[str]) -> EntitySpec:
         noun=noun,
         sort=NOUNS[noun].sort if noun else "thing",
     )
-    entity.fields = _fields(
+    entity.fields = fields_in(
         NOUNS[noun].fields if noun else "!name category date:date status=new|active|done notes:long"
     )
     return entity
-
-
-def _fields(text: str) -> list[FieldSpec]:
-    """Fields in the lexicon's notation."""
-    fields = []
-    for part in text.split():
-        name, _, choices = part.lstrip("!").partition("=")
-        name, _, kind = name.partition(":")
-        options = tuple(choices.replace("_", " ").split("|")) if choices else ()
-        fields.append(FieldSpec(name, _label(name), "choice" if options else kind or "text", part[0] == "!", options))
-    return fields
-
-
-def _label(key: str) -> str:
-    return key.replace("_", " ").capitalize()
-
-
-def field_of(name: str) -> FieldSpec:
-    """A field from what a person calls it: "due date" is a date, "price per day" money."""
-    label = one_line(name, 30)
-    words = [word.casefold() for word in re.findall(r"[\w-]+", label)]
-    guesses = [
-        FIELD_KINDS[word] for word in [*reversed(words), *(singular_of(word) for word in words)] if word in FIELD_KINDS
-    ]
-    kind = guesses[0] if guesses else "text"
-    choices = tuple(kind[1:].split("|")) if kind.startswith("=") else ()
-    key = identifier(label, "field")
-    return FieldSpec(key, label[:1].upper() + label[1:], "choice" if choices else kind, choices=choices)
-
-
-def add_field(entity: EntitySpec, wanted: FieldSpec, *, first: bool = False) -> bool:
-    """Add a field, right after the title if `first`, unless the entity is full or has it already."""
-    present = {item.key for item in entity.fields}
-    if wanted.key in RESERVED_FIELDS:
-        wanted.key = f"{wanted.key}_value"
-    if wanted.key in present or wanted.label.casefold() in {item.label.casefold() for item in entity.fields}:
-        return False
-    if len(entity.fields) >= MAX_FIELDS:
-        return False
-    entity.fields.insert(1 if first else len(entity.fields), wanted)
-    return True
 
 
 def _add_stated_fields(text: str, entities: list[EntitySpec]) -> None:
@@ -352,9 +273,13 @@ def _name(text: str, entities: list[EntitySpec]) -> str:
         words.pop(0)
     while words and words[-1].casefold() in STOPWORDS:
         words.pop()
-    if words:
+    if words and words[-1].casefold() not in CONTAINERS:
         return one_line(" ".join(word[:1].upper() + word[1:] for word in words), MAX_NAME)
-    return f"{entities[0].singular} desk".title()
+    event = next((entity for entity in entities if entity.sort == "event"), None)
+    thing = next((entity for entity in entities if entity.sort == "thing"), None)
+    if event and thing:
+        return one_line(f"{thing.singular} {event.plural}".title(), MAX_NAME)
+    return one_line(f"{entities[0].singular} desk".title(), MAX_NAME)
 
 
 def _tagline(text: str, entities: list[EntitySpec]) -> str:

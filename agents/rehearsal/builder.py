@@ -14,9 +14,11 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from .brief import AppSpec, EntitySpec, FieldSpec, one_line, parse
+from .brief import AppSpec, parse
 from .feedback import apply
+from .fields import EntitySpec, FieldSpec
 from .nouns import NOUNS, PEOPLE
+from .texts import one_line
 
 Files = dict[str, str]
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-from .brief import MAX_NAME, AppSpec, EntitySpec, FieldSpec, add_field, clean, field_of, one_line
+from .brief import MAX_NAME, AppSpec
+from .fields import EntitySpec, FieldSpec, add_field, field_of
 from .lexicon import HUES, REPORT_WORDS, STOPWORDS
+from .texts import clean, one_line
 
 MAX_CHANGE = 160
 _RENAME = re.compile(

@@ -7,6 +7,9 @@ to a person and a thing.
 
 from typing import NamedTuple
 
+from .lexicon import SYNONYMS
+from .names import singular_of
+
 
 class Noun(NamedTuple):
     """A kind of record: how it relates to others, its fields in the notation above, and titles for examples."""
@@ -192,3 +195,10 @@ NOUNS: dict[str, Noun] = {
     "trip": Noun("event", "!destination starts:date ends:date cost:money", ("Lisbon", "Oslo", "Lake Como")),
     "wish": Noun("event", "!title price:money link fulfilled:flag", ("Bicycle", "Headphones", "Atlas")),
 }
+
+
+def known_noun(name: str) -> str | None:
+    """The lexicon's noun for the last word of a name, singular or plural."""
+    last = singular_of(name.casefold().split()[-1]) if name.split() else ""
+    last = SYNONYMS.get(last, last)
+    return last if last in NOUNS else None

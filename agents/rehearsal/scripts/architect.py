@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from ..brief import AppSpec, clean, one_line, parse
+from ..brief import AppSpec, parse
 from ..builder import markdown
 from ..context import Context
 from ..names import identifier, unique
+from ..texts import clean, one_line
 from ..wire import JSON
 from .engine import Script, attempt, finish, progress, read, spec_text, write
 

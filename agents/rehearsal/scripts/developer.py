@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from .. import builder
-from ..brief import one_line, parse
+from ..brief import parse
 from ..builder import Files
 from ..context import Context
 from ..misbehaviour import conduct
 from ..names import identifier
+from ..texts import one_line
 from .engine import (
     Results,
     Script,

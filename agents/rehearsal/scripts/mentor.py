@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..brief import one_line
 from ..context import Context
+from ..texts import one_line
 from .engine import Call, Script, attempt, finish, read
 
 _ADVICE = {

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ..brief import one_line, parse
+from ..brief import parse
 from ..builder import markdown
 from ..context import Context
 from ..names import identifier
+from ..texts import one_line
 from .developer import tested
 from .engine import Script, attempt, bash, check_app, commit, finish, progress, read, spec_text, verb, write_all
 

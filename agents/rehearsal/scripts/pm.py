@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ..brief import AppSpec, EntitySpec, clean, is_clear, parse
+from ..brief import AppSpec, is_clear, parse
 from ..builder import markdown, readme_source
 from ..context import Context
 from ..feedback import apply
+from ..fields import EntitySpec
+from ..texts import clean
 from ..wire import JSON
 from .engine import CLARIFICATIONS, Script, Step, attempt, finish, progress, read, spec_text, write, write_all
 

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.rehearsal.brief import FieldSpec, add_field, clean, is_clear, parse
+from agents.rehearsal.brief import is_clear, parse
 from agents.rehearsal.builder import build_app, literal
 from agents.rehearsal.feedback import apply
+from agents.rehearsal.fields import FieldSpec, add_field
 from agents.rehearsal.names import identifier, plural_of, singular_of
+from agents.rehearsal.texts import clean
 from tests.agents.rehearsal.rehearsal_support import TOOL_LIBRARY
 
 PLAIN = "members borrow tools with a price and track orders class for our called invoices import id select"
@@ -57,6 +59,40 @@ def test_things_are_found_in_ordinary_briefs(brief: str, expected: set[str]) -> 
 
 
 @pytest.mark.parametrize(
+    ("brief", "key", "fields"),
+    [
+        (
+            "A bakery takes orders for cakes: customer, cake, pick-up date, paid or not.",
+            "order",
+            {"number": "text", "customer": "ref", "cake": "text", "pick_up_date": "date", "paid": "flag"},
+        ),
+        (
+            "A gallery wants a catalogue of its works: artist, title, year and price, sold or not",
+            "work",
+            {"title": "text", "artist": "text", "year": "number", "price": "money", "sold": "flag"},
+        ),
+        (
+            "Our brewery needs a tap list: beer, style, strength, price.",
+            "beer",
+            {"name": "text", "style": "text", "strength": "text", "price": "money"},
+        ),
+        (
+            "A clinic books appointments: patient, doctor, date and time, reason.",
+            "appointment",
+            {"reason": "text", "patient": "ref", "doctor": "ref", "date": "date", "time": "time"},
+        ),
+        (
+            "Inventory for a museum shop: name, supplier, stock, price.",
+            "product",
+            {"name": "text", "supplier": "ref", "stock": "number", "price": "money"},
+        ),
+    ],
+)
+def test_what_is_listed_after_a_colon_is_what_is_kept(brief: str, key: str, fields: dict[str, str]) -> None:
+    assert kinds(brief)[key] == fields
+
+
+@pytest.mark.parametrize(
     ("brief", "name"),
     [
         ('We need something called "Paws & Co" for a shelter', "Paws & Co"),
@@ -64,6 +100,9 @@ def test_things_are_found_in_ordinary_briefs(brief: str, expected: set[str]) -> 
         ("Track invoices", "Invoice Desk"),
         ("We need an overview for a patio furniture shop, with prices", "Patio Furniture Shop"),
         ("A small bike rental shop wants to manage bikes", "Bike Rental Shop"),
+        ("A bakery takes orders for cakes: customer, cake, paid or not", "Bakery"),
+        ("Members borrow tools and bring them back.", "Tool Loans"),
+        ("An internal tool for HR to manage vacation requests", "Vacation Request Desk"),
     ],
 )
 def test_the_name_comes_from_the_client(brief: str, name: str) -> None:
@@ -105,6 +144,7 @@ def test_a_huge_brief_is_read_quickly_and_like_its_beginning() -> None:
 SLOW = {
     "for a " + "x" * 99_999: 1, "for a ": 20_000, "add " + " " * 99_999: 1, "add a ": 9_999, "with ": 20_000,
     "[[ ": 40_000, "a,b and ": 10_000, "track ": 20_000, "\n \t": 40_000, "called ": 20_000, "-'": 40_000,
+    "a: b, c, ": 20_000, "a: ": 30_000, "x " * 60 + ": ": 500,
 }  # fmt: skip
 
 
