@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from agents.gateway.database import Database
-from agents.gateway.egress.callers import Caller
+from agents.gateway.egress.callers import PATIENCE_S, Caller
 from agents.gateway.egress.policy import Reason, Refused
 from agents.gateway.egress.record import Account, load
 
@@ -40,10 +40,14 @@ class Accounts:
         self._open: dict[UUID, Account] = {}
 
     async def of(self, caller: Caller) -> Account:
-        """Return the run's account, with what an earlier process recorded of it."""
+        """Return the run's account, with what an earlier process recorded of it.
+
+        Raises DATABASE_AWAY or TimeoutError when that cannot be read.
+        """
         account = self._open.get(caller.run_id)
         if account is None:
-            loaded = await self._database.call(load, caller.run_id)
+            async with asyncio.timeout(PATIENCE_S):
+                loaded = await asyncio.shield(self._database.call(load, caller.run_id))
             account = self._open.setdefault(caller.run_id, loaded)
         account.seen_at = self._clock()
         return account

@@ -20,6 +20,7 @@ DATABASE_AWAY = (DatabaseError, InterfaceError)
 # For so long a run may be over without its token being refused. Its open connections are cut as soon.
 REMEMBERED_S = 1.0
 _MOST_REMEMBERED = 4_096
+PATIENCE_S = 10.0
 # While these last the agent's processes may be alive; later ones are the platform's own.
 _WORKING = (RunStatus.STARTING, RunStatus.RUNNING)
 
@@ -46,9 +47,10 @@ class Callers:
         if lookup is None or until < time.monotonic():
             lookup = self._remember(key)
         try:
-            # Others wait for the same answer: one of them going away must not end it.
-            caller = await asyncio.shield(lookup)
-        except DATABASE_AWAY:
+            async with asyncio.timeout(PATIENCE_S):
+                # Others wait for the same answer: one of them going away must not end it.
+                caller = await asyncio.shield(lookup)
+        except (*DATABASE_AWAY, TimeoutError):
             self._known.pop(key, None)
             raise Refused(503, Reason.UNKNOWN_TOKEN, "The token cannot be checked right now: try again.") from None
         if caller is None:
@@ -66,7 +68,8 @@ class Callers:
 
     async def still_working(self, run_ids: Collection[UUID]) -> set[UUID]:
         """Return those of the runs that have not ended. Raises DATABASE_AWAY when that cannot be known."""
-        return await self._database.call(_still_working, list(run_ids))
+        # Shielded: a call that is cancelled would be waited for to its end.
+        return await asyncio.shield(self._database.call(_still_working, list(run_ids)))
 
 
 def _caller(token_hash: str) -> Caller | None:

@@ -6,6 +6,7 @@ import time
 from asyncio import StreamReader, StreamWriter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from uuid import UUID
 
 import h11
 from django.conf import settings
@@ -41,7 +42,7 @@ _CONNECT_S = 5.0
 _MOST_TRIES = 3
 _OWN_ADDRESSES_S = 5.0
 # Open connections outlive a silent database for so long; afterwards nobody could say whether their run has ended.
-_BLIND_S = 10.0
+BLIND_S = 10.0
 
 
 async def connect(address: Address, port: int) -> Streams:
@@ -75,7 +76,7 @@ class EgressProxy:
         ready(server.sockets[0].getsockname()[1])
         try:
             async with server:
-                await self._keep()
+                await asyncio.gather(self._write(), self._watch())
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -85,26 +86,36 @@ class EgressProxy:
                 self._system_resolver.close()
             self._database.close()
 
-    async def _keep(self) -> None:
-        """Once in a while: write the record, and cut the connections of runs that have ended."""
+    async def _write(self) -> None:
+        """Write the record, again and again."""
+        while True:
+            await asyncio.sleep(self._every_s)
+            await self._recorder.flush()
+            self._accounts.forget_idle()
+
+    async def _watch(self) -> None:
+        """Cut the connections of runs that have ended; and all, when that cannot be known for too long."""
         sure_at = time.monotonic()
         while True:
             await asyncio.sleep(self._every_s)
-            try:
-                await self._recorder.flush()
-                await self._cut_ended()
-                self._accounts.forget_idle()
+            busy = self._accounts.busy
+            working = await self._still_working(busy)
+            if working is not None:
+                self._cut([account for account in busy if account.run_id not in working])
                 sure_at = time.monotonic()
-            except DATABASE_AWAY as error:
-                logger.warning("whether runs have ended cannot be known now: %s", error)
-                if time.monotonic() - sure_at > _BLIND_S:
-                    self._cut(self._accounts.busy)
+            elif time.monotonic() - sure_at > BLIND_S:
+                self._cut(self._accounts.busy)
 
-    async def _cut_ended(self) -> None:
-        busy = self._accounts.busy
-        if busy:
-            working = await self._callers.still_working([account.run_id for account in busy])
-            self._cut([account for account in busy if account.run_id not in working])
+    async def _still_working(self, accounts: list[Account]) -> set[UUID] | None:
+        """Return which of these runs have not ended; None when the database does not say."""
+        if not accounts:
+            return set()
+        try:
+            async with asyncio.timeout(BLIND_S):
+                return await self._callers.still_working([account.run_id for account in accounts])
+        except (*DATABASE_AWAY, TimeoutError) as error:
+            logger.warning("whether runs have ended cannot be known now: %r", error)
+            return None
 
     def _cut(self, accounts: list[Account]) -> None:
         for account in accounts:
@@ -149,7 +160,7 @@ class EgressProxy:
         caller = await self._who(request, client.peer)
         try:
             account = await self._accounts.of(caller)
-        except DATABASE_AWAY:
+        except (*DATABASE_AWAY, TimeoutError):
             raise Refused(503, Reason.UNREACHABLE, "The run's record cannot be read right now: try again.") from None
         host, port = _named(request), 0
         try:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 import pytest
+from django.db import connection, transaction
 
 from agents.egress import Address
-from agents.gateway.egress import wire
+from agents.gateway.egress import callers, server, wire
 from agents.gateway.egress.accounts import Accounts, Limits
 from agents.gateway.egress.policy import Refused
 from agents.gateway.egress.record import Account
@@ -52,6 +53,27 @@ def test_an_open_tunnel_is_cut_when_its_run_ends_and_the_token_is_dead(start_pro
             assert theirs.recv(100) == b"still here"
 
         wait_until(lambda: world.send(connect_request(authority, token)).startswith(b"HTTP/1.1 407 "))
+
+
+def test_when_the_database_is_silent_nothing_stays_open(
+    start_proxy: StartProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "BLIND_S", 0.3)
+    monkeypatch.setattr(callers, "PATIENCE_S", 0.3)
+    _, token = working_run()
+    with outside() as host:
+        world = start_proxy({"packages": f"127.0.0.1:{host.port}"})
+        authority = f"127.0.0.1:{host.port}"
+        tunnel, head = world.tunnel(authority, token)
+        assert b" 200 " in head
+
+        with tunnel, transaction.atomic(), connection.cursor() as cursor:
+            # Whoever reads runs waits for the end of this block.
+            cursor.execute("LOCK TABLE agents_run IN ACCESS EXCLUSIVE MODE")
+            assert read_all(tunnel) == b""
+            assert world.send(connect_request(authority, "ekr_other")).startswith(b"HTTP/1.1 503 ")
+
+        wait_until(lambda: world.send(connect_request(authority, token)).startswith(b"HTTP/1.1 200 "))
 
 
 def test_a_run_moves_its_bytes_and_no_more(start_proxy: StartProxy) -> None:
