@@ -23,29 +23,35 @@ from billing.prices import Usage
 from billing.statements import ACCOUNT_ID, COLUMNS, LOCK_ORDER, LockedBudget
 from projects.ids import new_id
 
-# Parameters: projects, agents, runs (of what is to be held), budgets (of what is to be closed).
+# Statements take their parameters as text ($1, $2, …): arrays as `as_array` writes them, records as JSON.
+# The budgets of projects ($1), agents ($2) and runs ($3) in which money is to be held, and others by their id ($4).
 LOCK = f"""
 WITH wanted (id) AS (
-    SELECT unnest(%(budget_ids)s::uuid[])
+    SELECT unnest($4::uuid[])
     UNION SELECT id FROM billing_budget WHERE scope = 'account' AND scope_id = '{ACCOUNT_ID}'
-    UNION SELECT id FROM billing_budget WHERE scope = 'project' AND scope_id = ANY(%(project_ids)s)
-    UNION SELECT id FROM billing_budget WHERE scope = 'agent' AND scope_id = ANY(%(agent_ids)s)
-    UNION SELECT id FROM billing_budget WHERE scope = 'run' AND scope_id = ANY(%(run_ids)s)
+    UNION SELECT id FROM billing_budget WHERE scope = 'project' AND scope_id = ANY($1::uuid[])
+    UNION SELECT id FROM billing_budget WHERE scope = 'agent' AND scope_id = ANY($2::uuid[])
+    UNION SELECT id FROM billing_budget WHERE scope = 'run' AND scope_id = ANY($3::uuid[])
     UNION SELECT id FROM billing_budget WHERE scope = 'client'
-        AND scope_id IN (SELECT client_id FROM projects_project WHERE id = ANY(%(project_ids)s))
+        AND scope_id IN (SELECT client_id FROM projects_project WHERE id = ANY($1::uuid[]))
 )
 SELECT {COLUMNS} FROM billing_budget WHERE id IN (SELECT id FROM wanted) ORDER BY {LOCK_ORDER} FOR UPDATE
 """
 STORE = """
 UPDATE billing_budget b SET reserved = v.reserved, settled = v.settled
-FROM json_to_recordset(%s::json) AS v (id uuid, reserved numeric, settled numeric) WHERE b.id = v.id
+FROM json_to_recordset($1::json) AS v (id uuid, reserved numeric, settled numeric) WHERE b.id = v.id
 """
-# Returns those that are open; the others were settled or released before.
-CLAIM = "SELECT id FROM billing_reservation WHERE id = ANY(%s) AND status = 'open' FOR UPDATE"
+# Returns those that are open; the others were closed before, or expired.
+CLAIM = "SELECT id FROM billing_reservation WHERE id = ANY($1::uuid[]) AND status = 'open' FOR UPDATE"
 CLOSE = """
 UPDATE billing_reservation r SET status = v.status
-FROM json_to_recordset(%s::json) AS v (id uuid, status text) WHERE r.id = v.id
+FROM json_to_recordset($1::json) AS v (id uuid, status text) WHERE r.id = v.id
 """
+
+
+def as_array(ids: Iterable[UUID]) -> str:
+    """Return ids as an array for PostgreSQL."""
+    return "{" + ",".join(str(one) for one in ids) + "}"
 
 
 @cache
@@ -54,7 +60,7 @@ def insertion(model: type[models.Model]) -> str:
     columns = [(field.column, field.db_type(connection)) for field in model._meta.concrete_fields]
     names = ", ".join(f'"{name}"' for name, _ in columns)
     types = ", ".join(f'"{name}" {kind}' for name, kind in columns)
-    rows = f"json_to_recordset(%s::json) AS v ({types})"
+    rows = f"json_to_recordset($1::json) AS v ({types})"
     return f"INSERT INTO {model._meta.db_table} ({names}) SELECT {names} FROM {rows}"
 
 
@@ -73,8 +79,8 @@ def as_json(rows: Iterable[dict[str, Any]]) -> str:
 class Books:
     """The budgets of one transaction, as they will be after it. `rows` are those of LOCK; STORE writes `changes`."""
 
-    def __init__(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        self._budgets = {budget.id: budget for budget in (LockedBudget(*row) for row in rows)}
+    def __init__(self, rows: Iterable[Sequence[str | None]]) -> None:
+        self._budgets = {budget.id: budget for budget in map(_budget, rows)}
         self._by_level = {(budget.scope, budget.scope_id): budget.id for budget in self._budgets.values()}
         self._changed: set[UUID] = set()
 
@@ -111,6 +117,21 @@ class Books:
     def _change(self, budget_id: UUID, **fields: Decimal) -> None:
         self._budgets[budget_id] = replace(self._budgets[budget_id], **fields)  # type: ignore[arg-type]
         self._changed.add(budget_id)
+
+
+def _budget(row: Sequence[str | None]) -> LockedBudget:
+    """Read a row of COLUMNS."""
+    budget_id, scope, scope_id, project_id, limit, settled, reserved, warned_percent = row
+    return LockedBudget(
+        id=UUID(str(budget_id)),
+        scope=str(scope),
+        scope_id=UUID(str(scope_id)),
+        project_id=UUID(project_id) if project_id else None,
+        limit=None if limit is None else Decimal(limit),
+        settled=Decimal(str(settled)),
+        reserved=Decimal(str(reserved)),
+        warned_percent=int(str(warned_percent)),
+    )
 
 
 def levels_of(reservation: Reservation) -> list[tuple[str, UUID | None]]:

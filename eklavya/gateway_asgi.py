@@ -1,5 +1,6 @@
 """The agent gateway: `uvicorn eklavya.gateway_asgi:application`. The only port that sandboxes reach."""
 
+import gc
 import os
 
 import django
@@ -11,3 +12,6 @@ django.setup()
 from agents.gateway.app import build  # noqa: E402
 
 application = build()
+# What was loaded so far stays: a collection that looks through all of it would stop every stream for a moment.
+gc.collect()
+gc.freeze()

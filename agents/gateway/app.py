@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agents.errors import UnknownToken
 from agents.gateway import accounts
@@ -23,9 +24,10 @@ from agents.gateway.relay import MOST_AT_ONCE, Relay, Services
 from agents.gateway.upstream import Upstream
 
 _MODELS = "/models/anthropic"
+RELAYED = ("/v1/messages", "/v1/messages/count_tokens")
 
 
-def build() -> Starlette:
+def build() -> ASGIApp:
     """Return a gateway as an ASGI application that owns its lifespan. It can be started once."""
     database = Database()
     callers = Callers(database)
@@ -40,9 +42,6 @@ def build() -> Starlette:
         places=Places(MOST_AT_ONCE),
     )
 
-    def relay(path: str) -> Route:
-        return Route(f"{_MODELS}{path}", Relay(path, services), methods=["POST"])
-
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with mcp.run():
@@ -55,8 +54,7 @@ def build() -> Starlette:
         routes=[
             Route("/healthz", _health, methods=["GET"]),
             Route("/mcp", mcp),
-            relay("/v1/messages"),
-            relay("/v1/messages/count_tokens"),
+            *(Route(f"{_MODELS}{path}", _not_this_way, methods=["POST"]) for path in RELAYED),
             Route(f"{_MODELS}/v1/models", _models, methods=["GET"]),
             Route(f"{_MODELS}/v1/models/{{model}}", _model, methods=["GET"]),
         ],
@@ -69,7 +67,25 @@ def build() -> Starlette:
         lifespan=lifespan,
     )
     app.state.callers = callers
-    return app
+    return _Gateway(app, {path: Relay(path, services) for path in RELAYED})
+
+
+class _Gateway:
+    """The application, with a shorter way for the requests whose streams are long: each piece passes every layer."""
+
+    def __init__(self, app: Starlette, relays: dict[str, Relay]) -> None:
+        self._app = app
+        self._relays = {_MODELS + path: relay for path, relay in relays.items()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or live through the lifespan."""
+        relay = self._relays.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        await (relay or self._app)(scope, receive, send)
+
+
+async def _not_this_way(_: Request) -> JSONResponse:
+    """Stand for the requests of `_Gateway`'s own, so that other methods on their paths are told which one is right."""
+    raise AssertionError("these are relayed before the routes are looked at")
 
 
 async def _health(_: Request) -> JSONResponse:

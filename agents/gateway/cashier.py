@@ -17,12 +17,13 @@ from uuid import UUID
 
 import psycopg
 from django.db import InterfaceError, OperationalError
-from django.db import connection as django_connection
 
 from agents.gateway.callers import Caller
+from agents.gateway.lane import Lane, Row, Step
 from agents.states import RunStatus
 from billing import batches
 from billing.batches import Books
+from billing.errors import OverBudget
 from billing.models import LedgerEntry, Price, Reservation
 from billing.prices import Usage, cost
 from projects.errors import DomainError
@@ -30,17 +31,16 @@ from projects.errors import DomainError
 logger = logging.getLogger(__name__)
 
 _MOST_AT_ONCE = 64
-# Longer than any other transaction holds a budget; then the request fails and the CLI asks again.
-_SESSION = "SET lock_timeout = '10s'; SET statement_timeout = '20s'; SET timezone = 'UTC'"
+_CLOSES_WAIT_S = 0.03
 _RUNS = """
 SELECT r.id, r.status, r.turns, r.stop_requested, m.max_turns, p.client_id
 FROM agents_run r JOIN projects_project p ON p.id = r.project_id
 JOIN agents_agent a ON a.id = r.agent_id LEFT JOIN projects_squadmember m ON m.id = a.member_id
-WHERE r.id = ANY(%s)
+WHERE r.id = ANY($1::uuid[])
 """
 _USED = """
 WITH v AS (
-    SELECT * FROM json_to_recordset(%s::json) AS v (run_id uuid, turns int, tokens bigint, cost numeric, at timestamptz)
+    SELECT * FROM json_to_recordset($1::json) AS v (run_id uuid, turns int, tokens bigint, cost numeric, at timestamptz)
 ), run AS (
     UPDATE agents_run r SET turns = r.turns + v.turns, tokens_used = r.tokens_used + v.tokens, cost = r.cost + v.cost,
         first_request_at = COALESCE(r.first_request_at, v.at), model_silent_since = NULL
@@ -72,6 +72,7 @@ class _Hold:
     caller: Caller
     reservation: Reservation
     in_flight: int
+    was_refused: bool = False
     done: asyncio.Future[Decimal] = field(default_factory=asyncio.Future)
 
 
@@ -91,9 +92,12 @@ class Cashier:
     """The till of one event loop. Whoever is cancelled while waiting for it leaves the work to be done."""
 
     def __init__(self) -> None:
-        self._waiting: list[_Item] = []
+        self._holds: list[_Hold] = []
+        self._closes: list[_Close] = []
+        self._hold_came = asyncio.Event()
+        self._is_stopping = False
         self._working: asyncio.Task[None] | None = None
-        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._lane = Lane()
 
     async def hold(
         self, caller: Caller, *, model: str, amount: Decimal, price: Price, in_flight: int, now: datetime
@@ -111,7 +115,10 @@ class Cashier:
             price=price,
             now=now,
         )
-        await self._do(_Hold(caller, reservation, in_flight))
+        item = _Hold(caller, reservation, in_flight)
+        self._holds.append(item)
+        self._hold_came.set()
+        await self._done(item)
         return reservation
 
     async def close(self, caller: Caller, reservation: Reservation, usage: Usage | None, *, now: datetime) -> Decimal:
@@ -119,16 +126,19 @@ class Cashier:
 
         Raises Unusual with nothing done when it is one for `accounts.close`.
         """
-        return await self._do(_Close(caller, reservation, usage, now))
+        item = _Close(caller, reservation, usage, now)
+        self._closes.append(item)
+        return await self._done(item)
 
     async def stop(self) -> None:
         """Finish what waits, and hang up."""
+        self._is_stopping = True
+        self._hold_came.set()
         while self._working is not None:
             await asyncio.wait({self._working})
-        await self._hang_up()
+        await self._lane.hang_up()
 
-    async def _do(self, item: _Item) -> Decimal:
-        self._waiting.append(item)
+    async def _done(self, item: _Item) -> Decimal:
         if self._working is None:
             self._working = asyncio.create_task(self._work())
         # Not cancelled with the one who waits: its money may be held already.
@@ -136,17 +146,29 @@ class Cashier:
 
     async def _work(self) -> None:
         try:
-            while self._waiting:
-                items, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
+            while items := await self._next():
                 await self._together(items)
         finally:
             self._working = None
+
+    async def _next(self) -> list[_Item]:
+        """Return what is to be done now. Whoever asks for money is waited for by an agent, whoever brings it by nobody:
+        those come together, a little later, or when there is not enough money without them."""
+        if self._closes and not self._holds and not self._is_stopping:
+            self._hold_came.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hold_came.wait(), _CLOSES_WAIT_S)
+        holds, self._holds = self._holds[:_MOST_AT_ONCE], self._holds[_MOST_AT_ONCE:]
+        if holds and len(self._closes) < _MOST_AT_ONCE and not any(hold.was_refused for hold in holds):
+            return [*holds]
+        closes, self._closes = self._closes[:_MOST_AT_ONCE], self._closes[_MOST_AT_ONCE:]
+        return [*closes, *holds]
 
     async def _together(self, items: Sequence[_Item]) -> None:
         try:
             results = await self._transact(items)
         except BaseException as error:
-            await self._hang_up()
+            await self._lane.hang_up()
             away = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | OSError)
             if len(items) > 1 and isinstance(error, psycopg.Error) and not away:
                 # One of them is broken: it must not take the others along.
@@ -160,67 +182,47 @@ class Cashier:
                 raise
             return
         for item, result in zip(items, results, strict=True):
-            _finish(item, result)
+            if isinstance(item, _Hold) and isinstance(result, OverBudget) and self._closes and not item.was_refused:
+                item.was_refused = True
+                self._holds.append(item)
+            else:
+                _finish(item, result)
 
     async def _transact(self, items: Sequence[_Item]) -> list[Decimal | Exception]:
-        connection = await self._connected()
         holds = [item for item in items if isinstance(item, _Hold)]
         closes = [item for item in items if isinstance(item, _Close)]
-        wanted = {
-            "project_ids": list({item.caller.project_id for item in holds}),
-            "agent_ids": list({item.caller.agent_id for item in holds}),
-            "run_ids": list({item.caller.run_id for item in holds}),
-            "budget_ids": list({budget for item in closes for budget in item.reservation.budget_ids}),
-        }
-        async with connection.pipeline():
-            await connection.execute("BEGIN")
-            claimed = await connection.execute(batches.CLAIM, [[item.reservation.pk for item in closes]])
-            runs = await connection.execute(_RUNS, [wanted["run_ids"]])
-            budgets = await connection.execute(batches.LOCK, wanted)
-            batch = _Batch(
-                books=Books(await budgets.fetchall()),
-                runs={row[0]: row[1:] for row in await runs.fetchall()},
-                claimed={row[0] for row in await claimed.fetchall()},
-            )
+        runs = batches.as_array({item.caller.run_id for item in holds})
+        levels = [
+            batches.as_array({item.caller.project_id for item in holds}),
+            batches.as_array({item.caller.agent_id for item in holds}),
+            runs,
+            batches.as_array({budget for item in closes for budget in item.reservation.budget_ids}),
+        ]
+        looking = [
+            ("BEGIN", []),
+            (batches.CLAIM, [batches.as_array(item.reservation.pk for item in closes)]),
+            (_RUNS, [runs]),
+            (batches.LOCK, levels),
+        ]
+        claimed, found, budgets = await self._lane.run(looking)
+        batch = _Batch(Books(budgets), found, claimed)
         # What is given back makes room for what is asked for.
         results: dict[int, Decimal | Exception] = {}
         for close in closes:
             results[id(close)] = batch.take(close)
         for hold in holds:
             results[id(hold)] = batch.take(hold)
-        async with connection.pipeline():
-            for statement, parameter in batch.statements():
-                await connection.execute(statement, [parameter])
-            await connection.execute("COMMIT")
+        await self._lane.run([*batch.statements(), ("COMMIT", [])])
         return [results[id(item)] for item in items]
-
-    async def _connected(self) -> psycopg.AsyncConnection[Any]:
-        if self._connection is None or self._connection.closed:
-            # As Django would connect; what is of Django's own cursors stays away.
-            given = django_connection.get_connection_params()
-            kept = {name: value for name, value in given.items() if name not in _DJANGOS_OWN}
-            self._connection = await psycopg.AsyncConnection.connect(**kept, autocommit=True, prepare_threshold=1)
-            await self._connection.execute(_SESSION, prepare=False)
-        return self._connection
-
-    async def _hang_up(self) -> None:
-        """Close the connection; an open transaction goes with it."""
-        if self._connection is not None:
-            with suppress(psycopg.Error, OSError):
-                await self._connection.close()
-            self._connection = None
-
-
-_DJANGOS_OWN = {"context", "cursor_factory", "prepare_threshold", "pool", "server_side_binding", "autocommit"}
 
 
 class _Batch:
     """What one transaction looked at, and what it is going to write."""
 
-    def __init__(self, books: Books, runs: dict[UUID, tuple[Any, ...]], claimed: set[UUID]) -> None:
+    def __init__(self, books: Books, runs: list[Row], claimed: list[Row]) -> None:
         self._books = books
-        self._runs = runs
-        self._claimed = claimed
+        self._runs = {row[0]: row[1:] for row in runs}
+        self._claimed = {row[0] for row in claimed}
         self._closed: list[dict[str, Any]] = []
         self._reservations: list[Reservation] = []
         self._lines: list[LedgerEntry] = []
@@ -234,16 +236,16 @@ class _Batch:
             return error
 
     def _hold(self, item: _Hold) -> Decimal:
-        run = self._runs.get(item.caller.run_id)
+        run = self._runs.get(str(item.caller.run_id))
         if run is None or run[0] not in _WORKING:
             raise RunOver
         _, turns, stop_requested, max_turns, client_id = run
         if stop_requested:
             raise RunStopping(stop_requested)
-        if max_turns is not None and turns + item.in_flight > max_turns:
-            raise TurnsUsed(str(max_turns))
+        if max_turns is not None and int(turns or 0) + item.in_flight > int(max_turns):
+            raise TurnsUsed(max_turns)
         reservation = item.reservation
-        reservation.client_id = client_id
+        reservation.client_id = UUID(client_id) if client_id else None
         reservation.budget_ids = self._books.hold(batches.levels_of(reservation), reservation.amount)
         self._reservations.append(reservation)
         kind = LedgerEntry.Kind.RESERVE
@@ -252,7 +254,7 @@ class _Batch:
 
     def _close(self, item: _Close) -> Decimal:
         reservation, usage = item.reservation, item.usage
-        if reservation.pk not in self._claimed:
+        if str(reservation.pk) not in self._claimed:
             raise Unusual  # it expired, or was closed by a commit whose answer was lost
         spent = cost(reservation.price, usage) if usage else Decimal(0)
         if self._books.is_unusual(reservation.budget_ids, reservation.amount, spent):
@@ -273,7 +275,7 @@ class _Batch:
         used["tokens"] += usage.total
         used["cost"] += spent
 
-    def statements(self) -> list[tuple[str, str]]:
+    def statements(self) -> list[Step]:
         """Return what is to be written."""
         parts = [
             (batches.CLOSE, batches.as_json(self._closed) if self._closed else ""),
@@ -282,7 +284,7 @@ class _Batch:
             (batches.insertion(LedgerEntry), batches.written(self._lines) if self._lines else ""),
             (_USED, batches.as_json(self._used.values()) if self._used else ""),
         ]
-        return [(statement, parameter) for statement, parameter in parts if parameter]
+        return [(statement, [parameter]) for statement, parameter in parts if parameter]
 
 
 def _status(usage: Usage | None) -> str:

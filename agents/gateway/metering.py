@@ -16,6 +16,9 @@ from billing.prices import Usage
 # English has about four bytes a token, code and JSON three.
 _BYTES_PER_TOKEN = 3
 _MOST_TOKENS = 10**9
+_DELTA = b'"content_block_delta"'
+_NEAR_THE_START = 64
+_KEPT_BYTES = 256 * 1024
 _LONGEST_LINE_BYTES = 16 * 1024 * 1024
 _MOST_SEARCHES = 1_000
 _TEXT_OF_DELTA = ("text", "partial_json", "thinking", "signature", "data")
@@ -87,6 +90,8 @@ class StreamMeter:
     def __init__(self, *, input_estimate: int) -> None:
         self._counts = _Counts(input_estimate)
         self._rest = bytearray()
+        self._deltas: list[bytes] = []
+        self._delta_bytes = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes; they may end anywhere."""
@@ -98,8 +103,21 @@ class StreamMeter:
         *lines, rest = bytes(self._rest).split(b"\n")
         self._rest = bytearray(rest)
         for line in lines:
-            if line.startswith(b"data:"):
+            if not line.startswith(b"data:"):
+                continue
+            if _DELTA in line[:_NEAR_THE_START]:
+                self._deltas.append(line)
+                self._delta_bytes += len(line)
+                if self._delta_bytes > _KEPT_BYTES:
+                    self._read_deltas()
+            else:
                 self._take_event(line[5:])
+
+    def _read_deltas(self) -> None:
+        """Look into the pieces of text, nearly all that a stream is made of: only a stream without an end needs it."""
+        deltas, self._deltas, self._delta_bytes = self._deltas, [], 0
+        for line in deltas:
+            self._take_event(line[5:])
 
     def _take_event(self, data: bytes) -> None:
         try:
@@ -119,6 +137,8 @@ class StreamMeter:
 
     def usage(self) -> Usage | None:
         """Return what was used so far."""
+        if not self._counts.has_final:
+            self._read_deltas()
         return self._counts.usage()
 
 

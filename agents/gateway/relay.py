@@ -81,6 +81,10 @@ class Relay:
             await error.response()(scope, receive, send)
         except ClientDisconnect:
             return
+        except Exception:
+            logger.exception("a model request failed on the platform's side")
+            # In the middle of an answer nothing more can be said; the server cuts it.
+            await ApiError("api_error", "Internal server error").response()(scope, receive, send)
 
     async def ask(self, asked: ModelRequest, send: Callable[[], Awaitable[Answer]]) -> tuple[Answer | Refusal, int]:
         """Have the request sent until it is answered; see `Attempts.ask`."""
