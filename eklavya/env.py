@@ -88,6 +88,15 @@ class Env(BaseSettings):
     EKLAVYA_MAX_CONCURRENT_RUNS: Annotated[int, Field(ge=1, le=1000)] = 16
     """Most agents at work at a time, over all projects of this machine."""
 
+    EKLAVYA_MAX_FILE_MB: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Largest file that a change may bring into a project's repository."""
+
+    EKLAVYA_MAX_CHANGE_MB: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """Most that one run may bring altogether, unpacked."""
+
+    EKLAVYA_MAX_FILES: Annotated[int, Field(ge=100, le=1_000_000)] = 50_000
+    """Most files of a project's repository."""
+
     EKLAVYA_BUDGET_LIMIT: Annotated[Decimal, Field(gt=0)] = Decimal(25)
     """Default limit of spending, in US dollars."""
 

@@ -1,6 +1,9 @@
 """The Git gate: whether all that a run's change would bring into main may come in."""
 
+from dataclasses import replace
 from typing import Any
+
+from django.conf import settings
 
 from agents.keys import keys_in_force
 from agents.sandboxes import repository
@@ -16,6 +19,7 @@ SECRET = "secret"
 def violations_of(project_id: Any, collected: Collected, *, policy: PathPolicy) -> list[Violation]:
     """Return every reason why a collected change may not be merged. Keys that it brings are not shown."""
     repo = repository(project_id)
+    policy = replace(policy, max_file_bytes=settings.EKLAVYA_MAX_FILE_MB * 1_000_000)
     found = repo.check_paths(collected.base, collected.commit, policy=policy)
     try:
         secrets = repo.find_secrets(collected.base, collected.commit, known=keys_in_force())

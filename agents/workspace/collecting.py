@@ -76,6 +76,8 @@ def _take(git: Git, quarantine: Quarantine, *, clone: RunClone, run_id: str, bas
         quarantine.check_size(tip, base)
     quarantine.see_objects_of(git.git_dir)
     tree = quarantine.write_files(clone, tip or base)
+    # Of what was not committed nothing was counted yet.
+    quarantine.check_files(tree)
     return _Work(tip or base, tree, replaced=tip is None)
 
 

@@ -101,7 +101,7 @@ class Quarantine:
             limit=("max_objects", limits.max_objects),
         )
         self._check_objects(objects)
-        self._check_files(commit)
+        self.check_files(commit)
 
     def _check_objects(self, objects: bytes) -> None:
         with _damage("the clone's objects cannot be read"):
@@ -114,9 +114,10 @@ class Quarantine:
         if sum(size for _, size in sizes) > self._limits.max_change_bytes:
             raise CloneTooLarge("max_change_bytes", self._limits.max_change_bytes)
 
-    def _check_files(self, commit: str) -> None:
+    def check_files(self, tree: str) -> None:
+        """Raise CloneTooLarge when a commit or a tree has too many files."""
         limit = ("max_files", self._limits.max_files)
-        listing = ("ls-tree", "-r", "--object-only", commit)
+        listing = ("ls-tree", "-r", "--object-only", tree)
         self._listed(listing, max_bytes=self._limits.max_files * _SHA_LINE_BYTES, limit=limit)
 
     def _listed(self, args: tuple[str, ...], *, max_bytes: int, limit: tuple[str, int]) -> bytes:

@@ -108,6 +108,29 @@ def test_a_clone_that_cannot_be_read_is_told_in_the_same_terms() -> None:
     assert refused_by(run) == [{"rule": "clone-unsafe", "path": ""}]
 
 
+def test_the_largest_file_is_a_setting(settings: Settings) -> None:
+    settings.EKLAVYA_MAX_FILE_MB = 1
+    task = task_at_work()
+    seed(task.project)
+
+    run = judge(place_of(task, {"data.txt": "x" * 1_000_001, "more.txt": "x" * 1_000_000}))
+
+    assert refused_by(run) == [{"rule": "size", "path": "data.txt"}]
+    assert "data.txt has 1,000,001 bytes; at most 1,000,000 are allowed." in run.detail
+
+
+def test_the_number_of_files_is_a_setting(settings: Settings) -> None:
+    task = task_at_work()
+    seed(task.project)
+    settings.EKLAVYA_MAX_FILES = 10
+
+    run = judge(place_of(task, {f"{number}.txt": "x" for number in range(10)}))
+
+    assert run.reason == "clone_refused"
+    assert refused_by(run) == [{"rule": "too-large", "path": ""}]
+    assert "max_files = 10" in run.detail
+
+
 def test_a_change_that_cannot_be_looked_through_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agents.workspace.secrets._MAX_PLACES", 3)
     task = task_at_work()

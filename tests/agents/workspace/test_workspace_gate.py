@@ -267,6 +267,13 @@ def test_a_huge_change_is_refused_and_says_which_limit(small, clone, author, lim
     assert (refused.value.code, {refused.value.limit: refused.value.allowed}) == ("too-large", limits)
 
 
+def test_files_that_were_not_committed_are_counted_too(small, clone, author):
+    for number in range(25):
+        clone.write(f"{number}.txt")
+    with pytest.raises(CloneTooLarge, match="max_files = 20"):
+        small(max_files=20).collect("run-1", clone.path, author=author)
+
+
 def test_a_tree_that_unfolds_to_billions_is_refused_before_it_is_walked(repository, clone, author):
     blob = clone.git("hash-object", "-w", "README.md")
     made = _tree(clone, b"".join(b"100644 %d\0" % n + bytes.fromhex(blob) for n in range(10)))
