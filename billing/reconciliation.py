@@ -70,7 +70,7 @@ def _numbers_of(export: Export) -> dict[tuple[date, str, str], Decimal]:
 def _booked(first: date, last: date, names: list[str]) -> dict[tuple[date, str, str], Decimal]:
     columns = {f"sum_{name}": Sum("amount" if name == COST else name) for name in names}
     lines: QuerySet[LedgerEntry] = LedgerEntry.objects.filter(kind__in=SPENT)
-    rows: Iterable[dict[str, Any]] = (
+    rows: Iterable[Any] = (
         lines.filter(created_at__date__gte=first, created_at__date__lte=last)
         .annotate(day=TruncDate("created_at"))
         .values("day", "model")

@@ -10,7 +10,9 @@ from uuid import UUID
 from celery import signals
 
 from agents import prompts
+from agents.models import Agent
 from agents.tasks import announce_worker, deliver, nudge, retire_worker, stop_runs
+from billing import levels
 from demos.tasks import open_demo_for
 from eklavya import account_log
 from eklavya.tasks import after_run
@@ -29,6 +31,7 @@ def connect() -> None:
     """Register everything. Idempotent."""
     account_log.connect()
     prompts.register(_prompt)
+    levels.register_agent_names(_agent_names)
     events.subscribe(_tell_browsers)
     events.subscribe(_react)
     # Celery's own signals: its only way to tell a program that a worker begins and ends.
@@ -46,6 +49,10 @@ def _end_worker(**_: object) -> None:
 
 def _prompt(role: Role, version_id: UUID | None) -> prompts.Prompt:
     return prompts.Prompt(*learning.active_prompt(role, pinned=version_id))
+
+
+def _agent_names(ids: Sequence[UUID]) -> dict[UUID, str]:
+    return dict(Agent.objects.filter(pk__in=ids).values_list("pk", "name"))
 
 
 def _tell_browsers(rows: Sequence[Published]) -> None:

@@ -31,6 +31,6 @@ def warn(journal: audit.Journal, budget: LockedBudget, spent: Decimal) -> None:
         "billing.threshold_reached",
         project_id=budget.project_id,
         obj=warned,
-        details=facts,
+        details=facts | {"scope_id": budget.scope_id},
         event=Event(BUDGET_WARNING, {"projectId": budget.project_id} | facts),
     )
