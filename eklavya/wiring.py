@@ -5,9 +5,11 @@ The only module that knows all apps. `connect` runs once per process, when Djang
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from threading import Lock, Thread
 from uuid import UUID
 
 from celery import signals
+from django.db import connections
 
 from agents import prompts
 from agents.models import Agent
@@ -25,6 +27,9 @@ from projects.roles import Role
 from projects.states import TaskKind
 
 Reaction = Callable[[Published], object]
+
+# Taken by the first signal that ends this process's worker, for good.
+_retiring = Lock()
 
 
 def connect() -> None:
@@ -44,7 +49,17 @@ def _begin_worker(**_: object) -> None:
 
 
 def _end_worker(**_: object) -> None:
-    retire_worker()
+    """Retire in a thread of its own, once. Celery calls this in a signal handler, and again at a second signal: there
+    a lock or a connection that the interrupted main thread holds would never be let go."""
+    if _retiring.acquire(blocking=False):
+        Thread(target=_retire, name="retirement").start()
+
+
+def _retire() -> None:
+    try:
+        retire_worker()
+    finally:
+        connections.close_all()
 
 
 def _prompt(role: Role, version_id: UUID | None) -> prompts.Prompt:

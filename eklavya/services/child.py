@@ -59,6 +59,7 @@ class Child:
         self.log = logs / f"{spec.name}.log"
         self.started_at = 0.0
         self._process: subprocess.Popen[bytes] | None = None
+        self._was_asked = False
 
     @property
     def pid(self) -> int | None:
@@ -77,6 +78,7 @@ class Child:
             self.spec.before()
         rotate(self.log)
         self.started_at = time.monotonic()
+        self._was_asked = False
         shim = [sys.executable, "-I", "-S", _EXEC_CHILD]
         identity = [str(os.getpid()), str(int(self.spec.death_signal)), self.spec.user or "-"]
         with self.log.open("ab") as log:
@@ -108,8 +110,9 @@ class Child:
         return f"{last_line(self.log)} (log: {self.log})"
 
     def signal_stop(self) -> None:
-        """Ask the process to stop, if it is there."""
-        if self._process and self._process.poll() is None:
+        """Ask the process to stop, if it is there. Once: to many programs a second signal means to stop less well."""
+        if self._process and self._process.poll() is None and not self._was_asked:
+            self._was_asked = True
             self._process.send_signal(self.spec.stop_signal)
 
     def kill(self) -> None:

@@ -142,6 +142,10 @@ def test_stop_is_orderly_and_keeps_the_data(fresh_var: Path) -> None:
     assert one.out.read_text(encoding="utf-8").endswith(f"stopped; the data is kept in {fresh_var}\n")
     assert (fresh_var / "postgres" / "PG_VERSION").exists()
     assert running(one.env) is None
+    # told twice it used to hang, and was killed after its time
+    log = (fresh_var / "logs" / "worker.log").read_text(encoding="utf-8")
+    assert (log.count("Warm shutdown"), log.count("runs handed back")) == (1, 1)
+    assert "Worker stopped in 30 s" not in one.out.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,21 @@ def test_stops_by_its_signal(make: Callable[..., Child]) -> None:
     assert (child.pid, child.exit_code) == (None, -signal.SIGTERM)
 
 
+def test_is_asked_once(make: Callable[..., Child], tmp_path: Path) -> None:
+    count = "trap 'echo asked; sleep 0.3; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    child = make(["/bin/sh", "-c", count])
+    log = tmp_path / "one.log"
+    for _ in range(2):
+        log.unlink(missing_ok=True)
+        child.start()
+        wait_for(lambda: "up" in log.read_text(encoding="utf-8"))
+        child.signal_stop()
+        wait_for(lambda: "asked" in log.read_text(encoding="utf-8"))
+        child.stop()
+        assert log.read_text(encoding="utf-8").split() == ["up", "asked"]
+        assert child.exit_code == 0
+
+
 def test_is_killed_when_it_does_not_stop_in_time(make: Callable[..., Child], tmp_path: Path) -> None:
     child = make(DEAF, stop_timeout_s=0.2)
     child.start()
