@@ -23,6 +23,7 @@ def record_usage(run_id: UUID, *, tokens: int, cost: Decimal, now: datetime) -> 
         tokens_used=F("tokens_used") + tokens,
         cost=F("cost") + cost,
         first_request_at=Coalesce("first_request_at", now),
+        model_silent_since=None,
     )
     Agent.objects.filter(pk__in=run.values("agent_id")).update(tokens_used=F("tokens_used") + tokens)
 

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 _PASSING = frozenset({408, 429, 500, 502, 503, 504, 529})
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 8.0
+_SHORTEST_PAUSE_S = 0.1  # whatever the API asks for
 _LARGEST_REFUSAL_BYTES = 1024 * 1024
 _FAILURES_TO_OPEN = 5
 _FIRST_OPEN_S = 5.0
@@ -167,7 +168,7 @@ def _pause_s(number: int, refusal: Refusal | None) -> float:
         return float("inf")
     asked = _seconds(headers.get(b"retry-after-ms"), 1_000) or _seconds(headers.get(b"retry-after"), 1)
     if asked is not None:
-        return asked
+        return max(asked, _SHORTEST_PAUSE_S)
     longest = min(_FIRST_PAUSE_S * 2 ** min(number, 10), _LONGEST_PAUSE_S)
     return float(longest * random.uniform(0.5, 1))
 

@@ -189,6 +189,10 @@ def _check_option(approval: Approval, decision: Decision) -> Option:
         raise InvalidDecision(f"“{decision.option}” is not offered here. Choose one of: {', '.join(offered)}.")
     if option.needs_comment and not decision.comment.strip():
         raise InvalidDecision(f"“{option.label}” needs a comment: say what should be different.")
+    # Whoever rejects need not answer, and a new limit may be said in a comment instead.
+    is_said = approval.kind == ApprovalKind.BUDGET and decision.comment.strip()
+    if option.status == ApprovalStatus.REJECTED or is_said:
+        return option
     given = [bool(answer.strip()) for answer in decision.answers]
     if approval.questions and not (all(given) and len(given) == len(approval.questions)):
         raise InvalidDecision("Answer every question.")

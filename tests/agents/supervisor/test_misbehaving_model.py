@@ -75,9 +75,20 @@ def test_what_does_not_pass_ends_within_the_time(
     assert_failed(task, keeper, "wall_clock", "did not finish within")
 
 
-@pytest.mark.parametrize(("order", "sentence"), [("429 for=600", "rate limit"), ("garbage times=1000", "API Error")])
-def test_what_the_cli_does_not_wait_for_ends_at_once(keeper: LeaseKeeper, order: str, sentence: str) -> None:
-    assert_failed(quick(order), keeper, "model_error", sentence)
+def test_a_model_that_stays_away_costs_no_attempt(keeper: LeaseKeeper) -> None:
+    task = quick("429 for=600")
+
+    run = attempt(task, keeper)
+
+    assert (run.status, run.reason) == (RunStatus.FAILED, "model_outage"), run.detail
+    assert "has not answered since" in run.detail
+    assert "rate limit" in run.detail
+    assert is_ready_again(task, attempts=0)
+    assert_nothing_is_left(run)
+
+
+def test_garbage_ends_at_once(keeper: LeaseKeeper) -> None:
+    assert_failed(quick("garbage times=1000"), keeper, "model_error", "API Error")
 
 
 def test_endless_tool_calls_are_ended_by_the_gateway(keeper: LeaseKeeper) -> None:
