@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 
 import pytest
 from django.db import connection, transaction
@@ -11,7 +12,7 @@ from django.db import connection, transaction
 from agents.egress import Address
 from agents.gateway.egress import callers, server, wire
 from agents.gateway.egress.accounts import Accounts, Limits
-from agents.gateway.egress.policy import Refused
+from agents.gateway.egress.policy import Reason, Refused
 from agents.gateway.egress.record import Account
 from agents.gateway.egress.tunnel import Streams
 from agents.models import EgressRecord, Run
@@ -170,6 +171,40 @@ def test_a_host_that_does_not_answer_holds_up_nobody_else(start_proxy: StartProx
             assert world.send(connect_request(f"127.0.0.1:{host.port}", token)).startswith(b"HTTP/1.1 200 ")
             silent.give_up.set_result(None)
             assert read_head(waiting).startswith(b"HTTP/1.1 502 ")
+
+
+def test_a_run_waits_for_few_names_at_a_time(start_proxy: StartProxy) -> None:
+    _, token = working_run()
+    _, neighbours = working_run()
+    world = start_proxy({"packages": "*.test:443"})
+    names = _Slow()
+    world.proxy._resolve = names
+
+    with ExitStack() as stack:
+        ours = [stack.enter_context(world.open()) for _ in range(6)]
+        for number, one in enumerate(ours):
+            one.sendall(connect_request(f"host{number}.test:443", token))
+        wait_until(lambda: len(names.asked) == 4)
+        theirs = stack.enter_context(world.open())
+        theirs.sendall(connect_request("theirs.test:443", neighbours))
+        wait_until(lambda: "theirs.test" in names.asked)
+        assert len(names.asked) == 5
+        names.go_on.set_result(None)
+        assert all(read_head(one).startswith(b"HTTP/1.1 502 ") for one in [*ours, theirs])
+    assert len(names.asked) == 7
+
+
+class _Slow:
+    """Name servers that answer at the test's word."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.go_on: Future[None] = Future()
+
+    async def __call__(self, name: str) -> list[Address]:
+        self.asked.append(name)
+        await asyncio.wrap_future(self.go_on)
+        raise Refused(502, Reason.UNRESOLVED, "no address")
 
 
 class _Silent:
