@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from .fields import EntitySpec, FieldSpec, add_field, field_of, fields_in
+from .fields import EntitySpec, FieldSpec, fields_in
 from .lexicon import (
     CALENDAR_WORDS,
     FIELD_KINDS,
@@ -37,9 +37,11 @@ _KEEP = re.compile(
     r"\s+([^.;:\n!?]{3,160})",
     re.IGNORECASE,
 )
-_HAVE = re.compile(
-    r"\b(?:with|has|have|having|including|includes?|such as|consists? of|fields?:?)\s+([^.;\n!?]{2,200})", re.IGNORECASE
+_EXAMPLES = re.compile(
+    r"\s(?:such as|for example|e\.g\.)\s[\w-]{1,20}(?:,\s[\w-]{1,20}){0,4}(?:\s(?:and|or)\s[\w-]{1,20})?"
 )
+_ACTS = re.compile(r"\s(?:can |may )?(?:adds?|sees?|records?|registers?|enters?|manages?|approves?|checks?|edits?)\b")
+_OBJECT = re.compile(r"\b(\w{1,20})\s(?:(?:our|their|the|all|any)\s)?([a-z]{3,20}s)\b")
 _NAMED = re.compile(r"\b(?:called|named)\s+[\"“'‘«]?([^\W_][^\"”'’»\n.,;:!?<>]{1,39})", re.IGNORECASE)
 _FOR = re.compile(
     r"(?:\b(?:for|run|runs|have|own)\s(?:a|an|our|my|the|your)|^(?:a|an|our|the))\s(?:(?:small|little|new|local)\s)?"
@@ -81,12 +83,11 @@ def is_clear(text: str) -> bool:
 
 def parse(brief: str) -> AppSpec:
     """What to build for this brief."""
-    text = clean(brief)
+    text = _EXAMPLES.sub(" ", clean(brief))
     words = [word.casefold() for word in _WORD.findall(text)]
     lists = lists_in(text)
     entities = _entities(text, words, lists)
     fill_listed(entities, lists)
-    _add_stated_fields(without_lists(text, lists), entities)
     _relate(entities)
     vocabulary = set(words)
     has_dates = any(item.kind == "date" for entity in entities for item in entity.fields)
@@ -125,17 +126,19 @@ def _named_nouns(text: str) -> list[str]:
             name = _as_name(part)
             if name:
                 found.setdefault(name, match.start(1) + match[1].find(part))
-    have = [match.span(1) for match in _HAVE.finditer(text)]
+    for match in _OBJECT.finditer(text):
+        verb = match[1].casefold()
+        if VERBS.get(verb) or VERBS.get(verb.removesuffix("s")):
+            found.setdefault(singular_of(match[2].casefold()), match.start(2))
     verbs = {
         word for word in VERBS if re.search(rf"\b(?:can|to|who|they|we|people|\w+s)\s+{word}\b", text, re.IGNORECASE)
     }
     for match in _WORD.finditer(text):
         word = match[0].casefold()
         known = known_noun(word)
-        inside = any(start <= match.start() < end for start, end in have)
         if _is_verb(text, match) or (word in CONTAINERS and _holds(text, match)):
             continue
-        if known and word not in FIELD_KINDS and not (word in verbs or (inside and _is_field(known))):
+        if known and word not in FIELD_KINDS and word not in verbs and not _ACTS.match(text, match.end()):
             found.setdefault(singular_of(word), match.start())
     ordered = sorted(found, key=lambda name: found[name])
     return _without_repeats(ordered)
@@ -150,10 +153,6 @@ def _is_verb(text: str, match: re.Match[str]) -> bool:
 def _holds(text: str, match: re.Match[str]) -> bool:
     """Whether a word means the application itself: a tool for, an app to."""
     return re.match(r"\s(?:for|to|that|where|which|so)\b", text[match.end() : match.end() + 8]) is not None
-
-
-def _is_field(noun: str) -> bool:
-    return noun in {"order", "review", "match", "class", "team", "company", "owner", "contact", "table", "session"}
 
 
 def _without_repeats(names: Iterable[str]) -> list[str]:
@@ -193,9 +192,15 @@ def _events(words: list[str]) -> list[str]:
     for before, word, after in zip(words, words[1:], words[2:], strict=False):
         event = VERBS.get(word) or VERBS.get(word.removesuffix("s")) or VERBS.get(word.removesuffix("ed"))
         follows = before in {"can", "to", "who", "they", "we", "people"} or known_noun(before) is not None
-        if event and follows and (after not in FIELD_KINDS) and event not in found:
+        is_of_another = (known := _known_event(after)) is not None and known != event  # to book an appointment
+        if event and follows and not is_of_another and after not in FIELD_KINDS and event not in found:
             found.append(event)
     return found
+
+
+def _known_event(word: str) -> str | None:
+    known = known_noun(word)
+    return known if known and NOUNS[known].sort == "event" else None
 
 
 def _frequent(words: list[str]) -> list[str]:
@@ -223,35 +228,6 @@ def _entity(name: str, taken: set[str], paths: set[str]) -> EntitySpec:
         NOUNS[noun].fields if noun else "!name category date:date status=new|active|done notes:long"
     )
     return entity
-
-
-def _add_stated_fields(text: str, entities: list[EntitySpec]) -> None:
-    """Fields that the brief lists: "each tool has a name, a deposit and a photo number"."""
-    for match in _HAVE.finditer(text):
-        entity = _nearest(text[max(0, match.start() - 80) : match.start()], entities)
-        for part in _SPLIT.split(match[1])[:8]:
-            name = " ".join(_LEAD.sub("", part.strip()).split())
-            words = name.casefold().split()
-            if not 1 <= len(words) <= 3 or len(name) > 30 or not re.fullmatch(r"[A-Za-z][A-Za-z0-9 -]*", name):
-                continue
-            if any(word in _NO_FIELD for word in words) or _names_entity(words, entities):
-                continue
-            add_field(entity, field_of(name))
-
-
-def _names_entity(words: list[str], entities: list[EntitySpec]) -> bool:
-    last = singular_of(words[-1])
-    return any(last == entity.singular.casefold().split()[-1] for entity in entities)
-
-
-def _nearest(before: str, entities: list[EntitySpec]) -> EntitySpec:
-    """The entity named last before a list of fields; the first one if none is."""
-    positions = {
-        index: before.casefold().rfind(entity.singular.casefold().split()[-1][:-1] or entity.singular.casefold())
-        for index, entity in enumerate(entities)
-    }
-    best = max(positions, key=lambda index: positions[index])
-    return entities[best] if positions[best] >= 0 else entities[0]
 
 
 def _relate(entities: list[EntitySpec]) -> None:

@@ -11,6 +11,7 @@ import colorsys
 import json
 import re
 from collections.abc import Sequence
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -199,14 +200,24 @@ def _example(entity: EntitySpec, field: FieldSpec, number: int) -> str:
             return str(number + 1)
         case "email":
             return f"{PEOPLE[number].split()[0].lower()}@example.org"
+        case "date":
+            return _date(entity, field, number)
         case "text" if field.key.endswith(("number", "code", "plate", "sku", "isbn", "shelf")):
             return f"{field.label[0].upper()}-{101 + number}"
         case _:
             return _EXAMPLES.get(field.kind, ("", "", ""))[number]
 
 
+def _date(entity: EntitySpec, field: FieldSpec, number: int) -> str:
+    """Each date of a record is a week after the one before; the last record's "returned" has not happened yet."""
+    dates = [one.key for one in entity.fields if one.kind == "date"]
+    position = dates.index(field.key)
+    if number == 2 and position and field.key.endswith("ed"):
+        return ""
+    return (date(2026, 11, 3) + timedelta(days=3 * number + 7 * position)).isoformat()
+
+
 _EXAMPLES = {
-    "date": ("2026-11-03", "2026-11-17", "2026-12-01"),
     "time": ("09:00", "13:30", "18:15"),
     "money": ("12.50", "48.00", "120.00"),
     "number": ("2", "5", "12"),
@@ -218,7 +229,7 @@ _EXAMPLES = {
 def contract_source(spec: AppSpec) -> str:
     """`eklavya.toml`: how the application is tested, started and checked."""
     return f"""[project]
-name = {json.dumps(spec.name)}
+name = {json.dumps(spec.name, ensure_ascii=False)}
 
 [commands]
 test = "python3 -m unittest discover -s tests -t ."

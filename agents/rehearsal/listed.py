@@ -6,20 +6,35 @@ import re
 from typing import NamedTuple
 
 from .fields import MAX_FIELDS, EntitySpec, FieldSpec, add_field, field_of
-from .lexicon import FIELD_KINDS, STOPWORDS
+from .lexicon import CALENDAR_WORDS, FIELD_KINDS, OUT_OF_SCOPE, REPORT_WORDS, STOPWORDS
 from .names import singular_of
 from .nouns import NOUNS, known_noun
 
-# Bounded, so that no text makes them slow.
-_LIST = re.compile(r"([^.;:\n!?]{3,120}):[ \n]([^.;:\n!?]{3,240})")
-_SPLIT = re.compile(r",|/|&|\+|\band\b", re.IGNORECASE)
+# Bounded, so that no text makes them slow. What is described, how that is said, and where the list begins.
+_OPENING = re.compile(
+    r"([^.;:\n!?(),]{3,120}?)"
+    r"(?:(:)[ \n]|\s?(\()|\s(?:with|has|have|having|includ(?:es?|ing)|consists? of|contains?)\s)",
+    re.IGNORECASE,
+)
+_END = re.compile(r"[.;:\n!?()]|$")
+_SPLIT = re.compile(r",(?:\s*(?:and|or)\b)?|/|&|\+|\b(?:and|plus|as well as)\b|\bor\b(?! not)", re.IGNORECASE)
 _OR_NOT = re.compile(r"\s+(?:or not|yes or no)$", re.IGNORECASE)
-_LEAD = re.compile(r"^(?:(?:an?|the|its|their|his|her|our|my|each|every|some|whether|if|it is)\s+)+", re.IGNORECASE)
+_LEAD = re.compile(
+    r"^(?:(?:an?|the|its|their|his|her|our|my|each|every|some|whether|if|it is|own|optional)\s+)+", re.IGNORECASE
+)
+_EACH = frozenset({"each", "every", "an", "a", "per"})
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9 -]{0,29}")
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
-_FEWEST = 3
+_STATE = re.compile(r"(?:\w\wed|\bsold|\bpaid|\bout)$", re.IGNORECASE)
 _MOST = 12
+_LONGEST = 240
 _TITLES = frozenset({"name", "title", "subject", "reason", "description", "reference"})
+_NO_FIELD = (
+    (STOPWORDS - {"name", "time", "place", "from", "until", "on", "out"})
+    | REPORT_WORDS
+    | CALENDAR_WORDS
+    | set(OUT_OF_SCOPE)
+)
 
 CONTAINERS = frozenset(
     {
@@ -47,47 +62,92 @@ class Listed(NamedTuple):
 
 
 def lists_in(text: str) -> list[Listed]:
-    """Return the lists of a cleaned text."""
+    """Return the lists of a cleaned text, in its order."""
     found = []
-    for match in _LIST.finditer(text):
-        parts = tuple(part for piece in _SPLIT.split(match[2])[:_MOST] if (part := _part(piece)))
-        if len(parts) >= _FEWEST and not _are_things(parts):
-            found.append(Listed(_owner(match[1], parts), parts, match.span(2)))
+    position = 0
+    while match := _OPENING.search(text, position):
+        begin = position = match.end()
+        parts, end = _parts(text, begin)
+        of_itself = bool(match[2] or match[3])  # after a colon, or in brackets
+        owner = _owner(match[1], parts, adjoins=not of_itself)
+        if len(parts) < (3 if of_itself else 1) or _are_things(parts) or not (owner or of_itself):
+            continue
+        found.append(Listed(owner, parts, (begin, end)))
+        position = end
     return found
+
+
+def _parts(text: str, begin: int) -> tuple[tuple[Part, ...], int]:
+    """The parts from here to the end of the sentence, or to where something else begins; and where they end."""
+    stop = _END.search(text, begin, begin + _LONGEST)
+    line = text[begin : stop.start() if stop else begin + _LONGEST]
+    parts: list[Part] = []
+    position = 0
+    while position < len(line) and len(parts) < _MOST:
+        split = _SPLIT.search(line, position)
+        piece = line[position : split.start() if split else len(line)]
+        if piece.strip():
+            if (part := _part(piece)) is None:
+                break
+            parts.append(part)
+        position = split.end() if split else len(line)
+    return tuple(parts), begin + min(position, len(line))
 
 
 def _are_things(parts: tuple[Part, ...]) -> bool:
     """Whether records are listed rather than their fields: "manage bikes, customers and rentals"."""
-    last = [part.name.casefold().split()[-1] for part in parts]
-    return all(singular_of(word) != word and known_noun(word) for word in last)
+    last = parts[0].name.casefold().split()[-1]
+    return singular_of(last) != last and known_noun(last) is not None
 
 
 def _part(piece: str) -> Part | None:
     name = " ".join(piece.split())
     flag = _OR_NOT.search(name)
     name = _LEAD.sub("", name[: flag.start()] if flag else name)
-    return Part(name, bool(flag)) if len(name.split()) <= 3 and _PLAIN.fullmatch(name) else None
+    words = name.casefold().split()
+    if not 1 <= len(words) <= 3 or not _PLAIN.fullmatch(name) or any(word in _NO_FIELD for word in words[:-1]):
+        return None
+    return None if words[-1] in _NO_FIELD else Part(name, bool(flag))
 
 
-def _owner(clause: str, parts: tuple[Part, ...]) -> str | None:
+def _owner(clause: str, parts: tuple[Part, ...], *, adjoins: bool) -> str | None:
     """The last thing that the clause names, unless it holds the records or is listed itself.
 
-    Where there is none it may be the first thing listed: "a tap list: beer, style, strength".
+    Where there is none it may be the first thing listed: "a tap list: beer, style, strength". One that only `adjoins`
+    the list must be its last word, and a thing of which there are several.
     """
     words = [word.casefold() for word in _WORD.findall(clause)]
     listed = {singular_of(part.name.casefold().split()[-1]) for part in parts}
-    for position in range(len(words) - 1, -1, -1):
+    first_position = max(0, len(words) - 1) if adjoins else 0
+    for position in range(len(words) - 1, first_position - 1, -1):
         word, one = words[position], singular_of(words[position])
-        if word in CONTAINERS or one in listed or not word.isascii():
+        before = words[position - 1] if position else ""
+        is_owned = before in {"its", "our", "their", "my"}
+        is_common = (
+            (word in CONTAINERS and before not in {"each", "every"})
+            or (word in STOPWORDS and not is_owned)
+            or word in FIELD_KINDS
+        )
+        if is_common or one in listed or not word.isascii():
             continue
-        # A plural that follows a word for people or a trade is a verb: "our brewery needs".
-        is_thing = one != word and (position == len(words) - 1 or words[position + 1] in STOPWORDS - {"a", "an"})
-        if known_noun(word) or is_thing:
-            before = words[position - 1] if position else ""
-            own = before and before.isascii() and before not in STOPWORDS | CONTAINERS and not before.endswith("s")
-            return f"{before} {one}" if own and known_noun(word) is None else one
+        # A plural in the middle may be a verb: "our brewery needs".
+        is_plural = one != word and (position == len(words) - 1 or words[position + 1] in STOPWORDS - {"a", "an"})
+        if known_noun(word) or is_plural or (adjoins and before in _EACH - {"a", "an"}):
+            own = (
+                before
+                and before.isascii()
+                and before not in STOPWORDS | CONTAINERS | _EACH
+                and not before.endswith("s")
+            )
+            return f"{before} {one}" if own and known_noun(word) is None and not adjoins else one
+    if adjoins or not parts:
+        return None
     first = parts[0].name.casefold()
-    return None if first in FIELD_KINDS or first in _TITLES else singular_of(first)
+    if first not in FIELD_KINDS and first not in _TITLES:
+        return singular_of(first)
+    # "A tap list": what is said of the list.
+    of_list = words[-2] if len(words) > 1 and words[-1] in CONTAINERS else ""
+    return None if of_list in STOPWORDS | CONTAINERS | set(FIELD_KINDS) | {""} else singular_of(of_list)
 
 
 def without_lists(text: str, lists: list[Listed]) -> str:
@@ -105,17 +165,22 @@ def _is_person(name: str) -> bool:
 
 
 def fill_listed(entities: list[EntitySpec], lists: list[Listed]) -> None:
-    """Give each entity that the brief describes in a list just what is listed, and a title."""
-    people = {entity.singular.casefold(): entity for entity in entities if entity.sort == "person"}
+    """Give each entity that the brief describes what is listed, and a title; a single thing is added to the usual."""
+    by_name = {entity.singular.casefold(): entity for entity in entities}
+    described: dict[str, list[Part]] = {}
     for listed in lists:
-        entity = _described(listed, entities)
-        usual = entity.fields[0]
-        entity.fields = []
-        for part in listed.parts:
-            target = people.get(singular_of(part.name.casefold()))
-            if part.name.casefold() != listed.owner and target is not entity:
+        described.setdefault(_described(listed, entities).key, []).extend(listed.parts)
+    for entity in entities:
+        parts = described.get(entity.key, [])
+        usual = entity.fields
+        if len(parts) > 1:
+            entity.fields = []
+        for part in parts:
+            target = by_name.get(singular_of(part.name.casefold()))
+            if target is not entity:
                 add_field(entity, _reference(target) if target else _field(part))
-        _put_title_first(entity, usual)
+        if len(parts) > 1:
+            _put_title_first(entity, usual[0])
 
 
 def _described(listed: Listed, entities: list[EntitySpec]) -> EntitySpec:
@@ -141,7 +206,7 @@ def _reference(target: EntitySpec) -> FieldSpec:
 
 def _field(part: Part) -> FieldSpec:
     made = field_of(part.name)
-    if part.is_flag:
+    if part.is_flag or _STATE.search(part.name):
         made.kind, made.choices = "flag", ()
     elif part.name.casefold() in {"from", "until"}:
         made.kind = "date"

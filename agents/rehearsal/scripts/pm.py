@@ -87,17 +87,18 @@ def _requirement(title: str, body: str, *criteria: str) -> JSON:
 
 def _records(entity: EntitySpec) -> JSON:
     several, one = entity.plural.lower(), entity.singular.lower()
+    article = "An" if one[0] in "aeiou" else "A"
     needed = [field.label.lower() for field in entity.fields if field.required]
     links = [
-        f"A {one} belongs to a {field.label.lower()} chosen from a list"
+        f"{article} {one} belongs to a {field.label.lower()} chosen from a list"
         for field in entity.fields
         if field.kind == "ref"
     ]
     return _requirement(
         f"Keep {several}",
         f"The application keeps {several} with {', '.join(field.label.lower() for field in entity.fields)}.",
-        f"A {one} can be added, and appears in the list of {several}",
-        f"A {one} without {' or '.join(needed)} is refused with a message",
+        f"{article} {one} can be added, and appears in the list of {several}",
+        f"{article} {one} without {' or '.join(needed)} is refused with a message",
         *links,
     )
 

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.rehearsal.brief import is_clear, parse
-from agents.rehearsal.builder import build_app, literal
+from agents.rehearsal.builder import _example, build_app, literal
 from agents.rehearsal.feedback import apply
 from agents.rehearsal.fields import FieldSpec, add_field
 from agents.rehearsal.names import identifier, plural_of, singular_of
 from agents.rehearsal.texts import clean
+from projects.briefs import SAMPLE_BRIEF
 from tests.agents.rehearsal.rehearsal_support import TOOL_LIBRARY
 
 PLAIN = "members borrow tools with a price and track orders class for our called invoices import id select"
@@ -82,13 +83,36 @@ def test_things_are_found_in_ordinary_briefs(brief: str, expected: set[str]) -> 
             {"reason": "text", "patient": "ref", "doctor": "ref", "date": "date", "time": "time"},
         ),
         (
+            "Our taproom needs a tap list (name, style, ABV, price per glass, tap number, sold out, keg changed).",
+            "tap",
+            {
+                "name": "text",
+                "style": "text",
+                "abv": "text",
+                "price_per_glass": "money",
+                "tap_number": "text",
+                "sold_out": "flag",
+                "keg_changed": "flag",
+            },
+        ),
+        (
+            "An orchard sells apples. Each variety has a name, a season and a price per kilo.",
+            "variety",
+            {"name": "text", "season": "text", "price_per_kilo": "money"},
+        ),
+        (
+            "Artworks: title, artist, year. Artists have a name and a short biography.",
+            "artwork",
+            {"title": "text", "artist": "ref", "year": "number"},
+        ),
+        (
             "Inventory for a museum shop: name, supplier, stock, price.",
             "product",
             {"name": "text", "supplier": "ref", "stock": "number", "price": "money"},
         ),
     ],
 )
-def test_what_is_listed_after_a_colon_is_what_is_kept(brief: str, key: str, fields: dict[str, str]) -> None:
+def test_what_is_listed_is_what_is_kept(brief: str, key: str, fields: dict[str, str]) -> None:
     assert kinds(brief)[key] == fields
 
 
@@ -222,6 +246,10 @@ def test_the_same_text_gives_the_same_application(brief: str) -> None:
     assert build_app(brief) == build_app(brief)
 
 
+def test_a_name_may_hold_what_json_escapes_in_two_halves() -> None:
+    assert tomllib.loads(build_app("something called 0🌀 for dogs")["eklavya.toml"])["project"]["name"] == "0🌀"
+
+
 def test_different_briefs_give_different_applications() -> None:
     briefs = [TOOL_LIBRARY, "Track invoices", "Recipes for our cooking club", "A gym with members and classes"]
 
@@ -253,3 +281,22 @@ def test_an_identifier_is_one(text: str) -> None:
 def test_plurals(singular: str, plural: str) -> None:
     assert plural_of(singular) == plural
     assert singular_of(plural) == singular
+
+
+def test_the_sample_brief_gives_what_it_asks_for() -> None:
+    spec = parse(SAMPLE_BRIEF)
+
+    assert spec.name == "Tool Library"
+    assert {entity.key: [field.label for field in entity.fields] for entity in spec.entities} == {
+        "tool": ["Name", "Photo link", "Category", "Daily deposit"],
+        "member": ["Name", "E-mail", "Phone"],
+        "loan": ["Reference", "Member", "Tool", "Lent", "Due", "Returned"],
+    }
+
+
+def test_what_was_lent_is_due_later_and_may_still_be_out() -> None:
+    (loan,) = (entity for entity in parse(SAMPLE_BRIEF).entities if entity.key == "loan")
+    lent, due, returned = ([_example(loan, field, number) for number in range(3)] for field in loan.fields[-3:])
+
+    assert all(a < b for a, b in zip(lent, due, strict=True))
+    assert "" in returned
