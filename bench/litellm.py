@@ -48,7 +48,7 @@ def litellm(var: Path, model_url: str) -> Iterator[str]:
     ]
     address = f"http://127.0.0.1:{port}"
     # Its table of prices comes with it: no way out is needed for that.
-    own = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DATABASE_URL": ""}
+    own = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
     with program(command, url=f"{address}/v1/messages", log=var / "litellm.log", env=own):
         yield address
 
