@@ -21,7 +21,7 @@ from agents.gateway.database import Database
 from agents.gateway.limits import Places
 from agents.gateway.mcp_server import McpEndpoint
 from agents.gateway.relay import MOST_AT_ONCE, Relay, Services
-from agents.gateway.upstream import Upstream
+from agents.gateway.ways import Ways
 
 _MODELS = "/models/anthropic"
 RELAYED = ("/v1/messages", "/v1/messages/count_tokens")
@@ -31,13 +31,13 @@ def build() -> ASGIApp:
     """Return a gateway as an ASGI application that owns its lifespan. It can be started once."""
     database = Database()
     callers = Callers(database)
-    upstream = Upstream(settings.EKLAVYA_MODEL_URL, settings.EKLAVYA_MODEL_KEY)
+    ways = Ways(database)
     mcp = McpEndpoint(database)
     services = Services(
         callers=callers,
         database=database,
         cashier=Cashier(),
-        upstream=upstream,
+        ways=ways,
         attempts=Attempts(settings.EKLAVYA_MODEL_PATIENCE_SECONDS),
         places=Places(MOST_AT_ONCE),
     )
@@ -47,7 +47,7 @@ def build() -> ASGIApp:
         async with mcp.run():
             yield
         await services.cashier.stop()
-        await upstream.close()
+        await ways.close()
         database.close()
 
     app = Starlette(

@@ -24,6 +24,7 @@ from agents.gateway.limits import Places
 from agents.gateway.metering import Meter, StreamMeter, WholeMeter, estimate_tokens
 from agents.gateway.model_request import ModelRequest, read_request, with_model
 from agents.gateway.upstream import OK, Answer, Cut, Unreachable, Upstream
+from agents.gateway.ways import Ways
 from billing.errors import NoBudget, OverBudget, ReservationClosed
 from billing.models import Reservation
 from billing.prices import Usage, base_model, worst_case
@@ -44,7 +45,7 @@ class Services:
     callers: Callers
     database: Database
     cashier: Cashier
-    upstream: Upstream
+    ways: Ways
     attempts: Attempts
     places: Places
 
@@ -59,7 +60,7 @@ class Relay:
         self._database = services.database
         self._cashier = services.cashier
         self._prices = accounts.Prices(services.database)
-        self._upstream = services.upstream
+        self._ways = services.ways
         self._attempts = services.attempts
         self._places = services.places
 
@@ -86,13 +87,19 @@ class Relay:
             # In the middle of an answer nothing more can be said; the server cuts it.
             await ApiError("api_error", "Internal server error").response()(scope, receive, send)
 
-    async def ask(self, asked: ModelRequest, send: Callable[[], Awaitable[Answer]]) -> tuple[Answer | Refusal, int]:
-        """Have the request sent until it is answered; see `Attempts.ask`."""
-        return await self._attempts.ask(send, of=f"{self._upstream.provider}/{base_model(asked.model)}")
+    async def way_of(self, caller: Caller) -> Upstream:
+        """Return where the caller's requests go, and with whose key. Raises ApiError."""
+        return await self._ways.of(caller.project_id)
 
-    async def send(self, request: Request, asked: ModelRequest) -> Answer:
+    async def ask(
+        self, way: Upstream, asked: ModelRequest, send: Callable[[], Awaitable[Answer]]
+    ) -> tuple[Answer | Refusal, int]:
+        """Have the request sent until it is answered; see `Attempts.ask`."""
+        return await self._attempts.ask(send, of=f"{way.provider}/{base_model(asked.model)}")
+
+    async def send(self, way: Upstream, request: Request, asked: ModelRequest) -> Answer:
         """Send the request on, once. Raises Unreachable."""
-        return await self._upstream.send(self._path, asked.body, query=request.url.query, headers=request.headers)
+        return await way.send(self._path, asked.body, query=request.url.query, headers=request.headers)
 
     async def hold(self, caller: Caller, asked: ModelRequest, in_flight: int) -> Reservation | None:
         """Hold the request's money. Raises ApiError when the run may not send it."""
@@ -163,6 +170,7 @@ class _Exchange:
         self._asked = asked
         self._in_flight = in_flight
         self._input_estimate = estimate_tokens(len(asked.body))
+        self._way: Upstream
         self._meter: Meter
         self._lost = 0  # attempts that the API may have read, and that nobody answered
         self._is_waiting = False  # sent, and nothing known of an answer
@@ -187,6 +195,7 @@ class _Exchange:
 
     async def _carry_out(self, send: Send) -> None:
         """Ask the model, then the squad's second choice where the first does not answer for long."""
+        self._way = await self._relay.way_of(self._caller)
         found = await self._try(self._asked, send)
         second = self._caller.fallback_model
         if found is not None and second and base_model(second) != base_model(self._asked.model):
@@ -226,7 +235,7 @@ class _Exchange:
     async def _pass_through(self, asked: ModelRequest, send: Send) -> Refusal | Silent | None:
         await checkpoint()  # who left while the money was being held does not pay for what was never sent
         try:
-            answer, self._lost = await self._relay.ask(asked, partial(self._send_on, asked))
+            answer, self._lost = await self._relay.ask(self._way, asked, partial(self._send_on, asked))
         except Silent as silent:
             self._lost = silent.lost
             return silent
@@ -244,7 +253,7 @@ class _Exchange:
     async def _send_on(self, asked: ModelRequest) -> Answer:
         self._is_waiting = True
         try:
-            answer = await self._relay.send(self._request, asked)
+            answer = await self._relay.send(self._way, self._request, asked)
         except Unreachable:
             self._is_waiting = False
             raise

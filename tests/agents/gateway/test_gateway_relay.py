@@ -20,7 +20,7 @@ from agents.gateway.database import Database
 from agents.gateway.limits import Places
 from agents.gateway.model_request import read_request
 from agents.gateway.relay import MOST_AT_ONCE, Relay, Services
-from agents.gateway.upstream import Upstream
+from agents.gateway.ways import Ways
 from agents.models import Run
 from billing import queries
 from billing.models import Budget, LedgerEntry, Reservation
@@ -412,7 +412,7 @@ def relay_with(cashier: Cashier) -> Relay:
         callers=Callers(database),
         database=database,
         cashier=cashier,
-        upstream=Upstream("http://127.0.0.1:9", KEY),
+        ways=Ways(database),
         attempts=Attempts(0),
         places=Places(1),
     )

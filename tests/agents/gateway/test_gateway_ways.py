@@ -1,0 +1,76 @@
+"""Whose key pays for a project's requests, in a running gateway."""
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from pytest_django import Settings
+
+from agents.gateway import ways
+from projects.actions.secrets import set_secret
+from projects.models import Project
+from tests.agents.gateway.conftest import KEY, StartGateway
+from tests.agents.gateway.harness import ANSWER, ScriptedModel, answers, ask, serve, start_run
+from tests.factories import NOW, TESTER
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def keep(project: Project | None, value: str) -> None:
+    set_secret(project, "ANTHROPIC_API_KEY", SecretStr(value), by=TESTER, now=NOW)
+
+
+def send(gateway: str, token: str) -> httpx.Response:
+    url, headers = f"{gateway}/models/anthropic/v1/messages", {"x-api-key": token}
+    return httpx.post(url, json=ask(), headers=headers, trust_env=False, timeout=30)
+
+
+@pytest.fixture(autouse=True)
+def forget_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "REMEMBERED_S", -1.0)
+
+
+def test_project_with_a_key_of_its_own_pays_itself_at_the_models_own_address(
+    start_gateway: StartGateway, settings: Settings
+) -> None:
+    house, real = ScriptedModel(answers(*ANSWER)), ScriptedModel(answers(*ANSWER))
+    gateway = start_gateway(house)
+    (mine, my_token), (_, other_token) = start_run(), start_run()
+    with serve(real) as settings.EKLAVYA_KEYED_MODEL_URL:
+        keep(mine.project, "of-the-project")
+        assert [send(gateway, token).status_code for token in (my_token, other_token)] == [200, 200]
+        keep(None, "of-the-account")
+        assert [send(gateway, token).status_code for token in (my_token, other_token)] == [200, 200]
+
+    assert [seen.headers["x-api-key"] for seen in house.seen] == [KEY]
+    assert [seen.headers["x-api-key"] for seen in real.seen] == ["of-the-project", "of-the-project", "of-the-account"]
+
+
+def test_key_that_cannot_be_read_ends_the_request_and_nobody_else_pays(
+    start_gateway: StartGateway, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = ScriptedModel(answers(*ANSWER))
+    gateway = start_gateway(house)
+    run, token = start_run()
+    keep(run.project, "of-the-project")
+    settings.EKLAVYA_SECRET_KEYS = ["another-key-" * 4]
+
+    answer = send(gateway, token)
+
+    assert (answer.status_code, answer.json()["error"]["type"]) == (402, "billing_error")
+    assert "ANTHROPIC_API_KEY" in answer.text
+    assert house.seen == []
+    assert "of-the-project" not in answer.text + caplog.text
+
+
+def test_key_is_looked_up_once_in_a_while(
+    start_gateway: StartGateway, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "REMEMBERED_S", 600.0)
+    house = ScriptedModel(answers(*ANSWER))
+    gateway = start_gateway(house)
+    run, token = start_run()
+    assert send(gateway, token).status_code == 200
+    keep(run.project, "of-the-project")
+    assert send(gateway, token).status_code == 200
+
+    assert [seen.headers["x-api-key"] for seen in house.seen] == [KEY, KEY]
