@@ -2,7 +2,17 @@
 
 from django.contrib import admin
 
-from agents.models import Agent, Checkpoint, EgressRecord, Message, Run, RunEvent, Verification, Worker
+from agents.models import (
+    Agent,
+    Checkpoint,
+    EgressRecord,
+    Message,
+    Run,
+    RunEvent,
+    Specialisation,
+    Verification,
+    Worker,
+)
 from projects.admin_tools import ShownAdmin, ShownInline
 
 
@@ -23,6 +33,13 @@ class WorkerAdmin(ShownAdmin):
     date_hierarchy = "registered_at"
     ordering = ("name",)
     text_fields = ("name", "queue")
+
+
+@admin.register(Specialisation)
+class SpecialisationAdmin(ShownAdmin):
+    list_display = ("name", "key", "base_role", "created_at")
+    list_filter = ("base_role",)
+    text_fields = ("name", "key")
 
 
 @admin.register(Agent)

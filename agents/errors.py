@@ -17,3 +17,11 @@ class RunEnded(DomainError):
 
 class VerbRefused(DomainError):
     """This cannot be done."""
+
+
+class UnknownSpecialisation(DomainError):
+    """There is no such specialisation. Choose one of those on the page of roles."""
+
+
+class InvalidSpecialisation(DomainError):
+    """This specialisation cannot be made."""

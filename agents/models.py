@@ -44,6 +44,28 @@ class Worker(models.Model):
         return self.name
 
 
+class Specialisation(models.Model):
+    """A base role with less, made by an admin. Never changed: whoever has it has what was decided then.
+
+    `narrowing` is what `agents.roles.Narrowing` keeps of itself; what it asks beyond the base role is not given.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    key = models.SlugField(max_length=40, unique=True)
+    name = models.CharField(max_length=100)
+    about = models.CharField(max_length=300, blank=True)
+    base_role = models.CharField(max_length=32, choices=Role)
+    narrowing = models.JSONField(default=dict)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=~Q(key=""), name="specialisation_has_key")]
+        triggers = [pgtrigger.Protect(name="specialisation_stays", operation=pgtrigger.Update | pgtrigger.Delete)]
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Agent(models.Model):
     """A member of a project's squad. `pid` and `working_dir` are those of its current run, empty between runs."""
 
@@ -51,6 +73,9 @@ class Agent(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="agents")
     member = models.ForeignKey(SquadMember, null=True, on_delete=models.SET_NULL, related_name="agents")
     agent_type = models.CharField(max_length=32, choices=Role)
+    specialisation = models.SlugField(
+        max_length=40, blank=True, help_text="Narrows its role: a built-in one, or a Specialisation's key."
+    )
     name = models.CharField(max_length=100)
     status = models.CharField(max_length=12, choices=AgentStatus, default=AgentStatus.SPAWN)
     pid = models.PositiveIntegerField(null=True, blank=True)

@@ -50,6 +50,7 @@ def announce_worker() -> None:
         "platform": platform.platform(),
         "isolated": chosen.runtime.isolated,
         "runtime_reason": chosen.reason,
+        "weaknesses": list(chosen.weaknesses),
     }
     workers.register_worker(
         settings.EKLAVYA_WORKER_NAME,

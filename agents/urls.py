@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.views import files, house, runs
+from agents.views import files, house, roles, runs
 
 urlpatterns = [
     path("projects/<uuid:project_id>/runs/", runs.project_runs, name="project_runs"),
@@ -17,4 +17,7 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/", house.task, name="task"),
     path("agents/", house.agents, name="agents"),
     path("workers/", house.workers, name="workers"),
+    path("settings/roles/", roles.roles, name="roles"),
+    path("settings/roles/new/", roles.new_specialisation, name="specialisation_new"),
+    path("settings/roles/agents/", roles.specialise, name="agent_specialise"),
 ]

@@ -21,7 +21,7 @@ from django.db.models import Max
 from factory.django import DjangoModelFactory
 from pydantic import SecretStr
 
-from agents.models import Agent, Checkpoint, EgressRecord, Message, Run, RunEvent, Verification, Worker
+from agents.models import Agent, Checkpoint, EgressRecord, Message, Run, RunEvent, Specialisation, Verification, Worker
 from agents.states import ACTIVE_RUN, LEASED_RUN, AgentStatus, MessageType, RunStatus, WorkerStatus
 from agents.tokens import hash_token, new_token
 from billing.models import Budget, LedgerEntry, Price, Reservation
@@ -419,6 +419,17 @@ class WorkerFactory(DjangoModelFactory[Worker]):
     runtime = "local"
     registered_at = NOW
     heartbeat_at = NOW
+
+
+class SpecialisationFactory(DjangoModelFactory[Specialisation]):
+    class Meta:
+        model = Specialisation
+
+    key = factory.Sequence("special_{}".format)
+    name = factory.Sequence("Special {}".format)
+    base_role = Role.DEVELOPER
+    narrowing = factory.Dict({"minutes": 10})
+    created_at = NOW
 
 
 class AgentFactory(DjangoModelFactory[Agent]):

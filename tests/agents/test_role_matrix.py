@@ -73,9 +73,9 @@ OF_PROGRAM = re.findall(r'^    "(.+?)": lambda', PROGRAM, re.MULTILINE)
 
 @dataclass
 class Tried:
-    """What one run tried, by a name for each call."""
+    """What one run tried, by a name for each call. In one turn are calls that take no others with them."""
 
-    script: dict[str, Call] = field(default_factory=dict)
+    turns: list[dict[str, Call]] = field(default_factory=list)
     model: ScriptedModel = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,12 +83,13 @@ class Tried:
 
     @property
     def steps(self) -> list[list[Call]]:
-        """One call a turn: a refused one must not take others with it."""
-        return [[call] for call in self.script.values()]
+        """The script for the model."""
+        return [list(turn.values()) for turn in self.turns]
 
     def result(self, name: str) -> str:
         """What came of a call."""
-        return self.model.results[f"toolu_{list(self.script).index(name)}_0"]
+        (key,) = [f"toolu_{at}_{list(turn).index(name)}" for at, turn in enumerate(self.turns) if name in turn]
+        return self.model.results[key]
 
     def works(self, cell: str) -> bool:
         """Whether a call, or a part of the program, did what it was to do."""
@@ -102,25 +103,25 @@ def bash(command: str) -> Call:
     return "Bash", {"command": command, "description": "Try"}
 
 
-def attempts(**numbers: object) -> dict[str, Call]:
-    """Return everything that every role tries. `numbers` are what the program connects to."""
+def attempts(**numbers: object) -> list[dict[str, Call]]:
+    """Return everything that every role tries, by turns. `numbers` are what the program connects to."""
     known = "".join(f"{name} = {value!r}\n" for name, value in numbers.items())
-    tries: dict[str, Call] = {
-        f"write {place}": ("Write", {"file_path": path, "content": "x = 1\n"}) for path, place in PLACES.items()
-    }
-    tries |= {
-        "read": ("Read", {"file_path": "app/__main__.py"}),
-        "read git": ("Read", {"file_path": ".git/HEAD"}),
-        "program": bash(f"python3 -c {shlex.quote(known + PROGRAM)}"),
-        "command to look": bash("ls app"),
-        "test command": bash("mkdir /tmp/copy"),
-        "other command": bash("touch /tmp/made"),
-        "spawn": ("Agent", {"description": "Help", "prompt": "Help.", "subagent_type": "general-purpose"}),
-        "browser": ("mcp__browser__start", {}),
-    }
-    tries |= {f"verb {verb}": (f"mcp__eklavya__{verb}", {"summary": "x"}) for verb in OTHER_VERBS}
-    tries["end"] = ("mcp__eklavya__task_failed", {"reason": "All was tried."})
-    return tries
+    return [
+        {f"write {place}": ("Write", {"file_path": path, "content": "x = 1\n"}) for path, place in PLACES.items()},
+        {
+            "read": ("Read", {"file_path": "app/__main__.py"}),
+            "read git": ("Read", {"file_path": ".git/HEAD"}),
+            "browser": ("mcp__browser__start", {}),
+            "spawn": ("Agent", {"description": "Help", "prompt": "Help.", "subagent_type": "general-purpose"}),
+            **{f"verb {verb}": (f"mcp__eklavya__{verb}", {"summary": "x"}) for verb in OTHER_VERBS},
+        },
+        # One at a time: the CLI does not run what stands beside a command that failed.
+        {"program": bash(f"python3 -c {shlex.quote(known + PROGRAM)}")},
+        {"command to look": bash("ls app")},
+        {"test command": bash("mkdir /tmp/copy")},
+        {"other command": bash("touch /tmp/made")},
+        {"end": ("mcp__eklavya__task_failed", {"reason": "All was tried."})},
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +171,7 @@ def try_all(role: Role, tried: Tried, runtime: DockerRuntime, gateway_port: int)
     keeper.start()
     try:
         with host_server("0.0.0.0", 0) as closed_port:
-            tried.script = attempts(HOST=host, CLOSED_PORT=closed_port, GATEWAY_PORT=gateway_port)
+            tried.turns = attempts(HOST=host, CLOSED_PORT=closed_port, GATEWAY_PORT=gateway_port)
             tried.model.results.clear()
             supervise(run.pk, keeper=keeper, runtime=runtime, clock=timezone.now)
     finally:
