@@ -41,6 +41,8 @@ async def read_request(reader: StreamReader, connection: h11.Connection) -> h11.
 
 def _check_framing(request: h11.Request) -> None:
     """Raise Refused for a body whose end two programs could see in two places."""
+    if request.http_version not in {b"1.0", b"1.1"}:
+        raise Refused(505, Reason.BAD_REQUEST, "Speak HTTP/1.1.")
     names = [name for name, _ in request.headers]
     has_length, is_chunked = b"content-length" in names, b"transfer-encoding" in names
     if has_length and is_chunked:
