@@ -46,6 +46,7 @@ SERVICE_PORT = 8000
 _DAEMON_TIMEOUT_S = 60
 _REMOVAL_TIMEOUT_S = 20.0
 _SERVICE_LOG_MB = 2
+_LET_IN = "join the group that may open the socket (sudo usermod -aG docker $USER, then sign in anew), or run as root"
 
 
 class DockerRuntime:
@@ -98,7 +99,8 @@ class DockerRuntime:
             with self._daemon() as client:
                 return self._check_daemon(client)
         except RuntimeProblem as problem:
-            return RuntimeStatus(False, str(problem), "docker/start_daemon.sh")
+            denied = isinstance(problem.__cause__, PermissionError)
+            return RuntimeStatus(False, str(problem), _LET_IN if denied else "docker/start_daemon.sh")
 
     def workspace_path(self, spec: SandboxSpec) -> str:
         """The same for all."""

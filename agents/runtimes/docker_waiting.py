@@ -19,7 +19,10 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 
 def knock() -> None:
-    """Raise RuntimeUnavailable unless something listens; docker-py would leave its socket open, and say less."""
+    """Raise RuntimeUnavailable unless something listens; docker-py would leave its socket open, and say less.
+
+    Its cause is a PermissionError where something may listen, but not for this user.
+    """
     host = os.environ.get("DOCKER_HOST") or DEFAULT_HOST
     if not host.startswith("unix://"):
         return

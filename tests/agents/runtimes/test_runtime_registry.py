@@ -1,5 +1,7 @@
 """Which runtime is chosen, and what is said about it."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,26 @@ def test_local_is_refused_where_it_must_be_asked_for(tmp_path: Path) -> None:
     with pytest.raises(RuntimeUnavailable, match="asked for by name"):
         choose("auto", state_dir=tmp_path, image=IMAGE, allow_local=False)
     assert choose("local", state_dir=tmp_path, image=IMAGE, allow_local=False).runtime.name == "local"
+
+
+def test_a_socket_of_others_names_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command, closed = tmp_path / "docker", tmp_path / "closed"
+    command.write_text("#!/bin/sh\n", encoding="utf-8")
+    command.chmod(0o755)
+    closed.mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{closed}/docker.sock")
+    me = os.geteuid()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{closed}/docker.sock")
+        server.listen()
+        closed.chmod(0)
+        if me == 0:
+            os.seteuid(65534)
+        try:
+            choice = choose("auto", state_dir=tmp_path, image=IMAGE)
+        finally:
+            os.seteuid(me)
+            closed.chmod(0o700)
+    assert "Permission denied. To mend it: join the group" in choice.reason
+    assert "start_daemon" not in choice.reason
