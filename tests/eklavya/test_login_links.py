@@ -1,9 +1,17 @@
 """Signing in by a link that works once."""
 
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.test import Client, override_settings
+from django.utils.http import base36_to_int, int_to_base36
 
 from eklavya.login_links import find_user, make_link
 from tests.factories import UserFactory
@@ -67,6 +75,67 @@ def test_an_old_link_is_refused(client: Client, user: User) -> None:
     assert client.get(path_of(make_link(user))).status_code == 410
 
 
-@pytest.mark.parametrize("token", ["x", "a:b:c", "W10:1tX2Yz:" + "A" * 43])
+@pytest.mark.parametrize("token", ["x", "a-b-c", "zzzzzzzzzzzz-1-x", "é-1-x", "W10:1tX2Yz:" + "A" * 43])
 def test_a_made_up_link_is_refused(client: Client, token: str) -> None:
     assert client.post(f"/login/link/{token}/").status_code == 410
+
+
+def test_a_link_for_one_person_or_time_is_none_for_another(user: User) -> None:
+    other = UserFactory(username="ben")
+    pk, ends, signature = make_link(user).rstrip("/").rsplit("/", 1)[1].split("-", 2)
+
+    assert find_user(f"{pk}-{ends}-{signature}") == user
+    assert find_user(f"{int_to_base36(other.pk)}-{ends}-{signature}") is None
+    assert find_user(f"{pk}-{int_to_base36(base36_to_int(ends) + 1)}-{signature}") is None
+    assert find_user(f"{pk}-{ends}-{signature[:-1]}") is None
+    assert find_user(f"{pk}-{ends}-") is None
+
+
+def test_the_link_outlives_a_new_secret_key(user: User) -> None:
+    token = make_link(user).rstrip("/").rsplit("/", 1)[1]
+
+    with override_settings(SECRET_KEY="n" * 50, SECRET_KEY_FALLBACKS=[settings.SECRET_KEY]):
+        assert find_user(token) == user
+    with override_settings(SECRET_KEY="n" * 50, SECRET_KEY_FALLBACKS=[]):
+        assert find_user(token) is None
+
+
+def test_the_link_fits_into_a_line_of_a_terminal(user: User) -> None:
+    assert len("  Open     " + make_link(user)) <= 80
+
+
+def test_the_command_prints_a_link_alone_on_stdout(client: Client, user: User) -> None:
+    out, err = io.StringIO(), io.StringIO()
+    call_command("login_link", stdout=out, stderr=err)
+
+    assert client.post(path_of(out.getvalue().strip())).url == "/"
+    assert client.session["_auth_user_id"] == str(user.pk)
+    assert err.getvalue() == "signs asha in, once, within 15 minutes\n"
+
+
+def test_the_command_knows_whom_it_does_not_know(user: User) -> None:
+    with pytest.raises(CommandError, match="no active account “ben”; there are: asha"):
+        call_command("login_link", "ben")
+
+
+def test_the_dead_links_page_names_what_gives_a_new_one(client: Client) -> None:
+    page = client.get("/login/link/x/").content.decode()
+    assert ".venv/bin/python manage.py login_link" in page
+    assert "make run" in page
+
+
+def test_without_a_server_a_command_is_one_line(tmp_path: Path) -> None:
+    ours = ("DATABASE_", "DJANGO_", "EKLAVYA_")
+    environment = {name: text for name, text in os.environ.items() if not name.startswith(ours)}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "login_link"],
+        check=False,
+        cwd=settings.BASE_DIR,
+        env=environment | {"EKLAVYA_VAR": str(tmp_path), "EKLAVYA_ENV_FILE": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"eklavya: the database of {tmp_path} is stopped: start it with `make run`, and try again beside it\n"
+    )

@@ -226,6 +226,15 @@ def test_screen_on_a_terminal_moves_and_colours(monkeypatch: pytest.MonkeyPatch)
     assert "\x1b[31m  ✗ " in file.getvalue()
 
 
+def test_screen_on_a_terminal_breaks_facts_between_words_and_no_address() -> None:
+    shown, file = screen(force_terminal=True, no_color=True)
+    address = "http://127.0.0.1:8000/" + "x" * 60
+    shown.facts([Fact("Open", address), Fact("Agents", "they run as plain processes, without isolation")])
+    lines = file.getvalue().replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
+    assert lines[0] == f"  Open     {address}"
+    assert lines[1:3] == ["  Agents   they run as plain processes,", "           without isolation"]
+
+
 def test_screen_tells_news_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     shown, file = screen()
     shown.ready([], seconds=1)

@@ -1,5 +1,6 @@
 """What `manage.py run` shows: progress on stderr, and where to go on stdout."""
 
+import textwrap
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from eklavya.services.stack import Report
 _MARKS = {"ready": ("✓", "green"), "stopped": ("✓", "green"), "warning": ("!", "yellow"), "failed": ("✗", "red")}
 _NAME_WIDTH = 26
 _DETAIL_WIDTH = 22
+_INDENT = " " * 11
 
 
 class Fact(NamedTuple):
@@ -80,12 +82,26 @@ class Screen:
         self.end_progress()
         self._up = True
         self._progress.print(f"  ready in {seconds:.1f} s\n")
+        self.facts(facts)
+
+    def facts(self, facts: list[Fact]) -> None:
+        """Where to go, on stdout. On a terminal long sentences break between words."""
         for fact in facts:
+            first, *rest = self._lines(fact.text)
             line = Text(f"  {fact.word:8} ", style="bold")
-            line.append(fact.text, style="yellow" if fact.warns else "default")
+            line.append(
+                "\n".join([first, *(_INDENT + one for one in rest)]), style="yellow" if fact.warns else "default"
+            )
             self._out.print(line)
         self._out.print()
         self._out.file.flush()
+
+    def _lines(self, text: str) -> list[str]:
+        if not self._out.is_terminal:
+            return [text]
+        width = max(self._out.width - len(_INDENT), 20)
+        # an address is one word: it must stay one thing to click
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
     def say(self, sentence: str) -> None:
         """One plain line of progress."""

@@ -9,13 +9,13 @@ from types import FrameType
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand
 
 from demos.tasks import stop_all_previews
 from eklavya.env import BASE_DIR, Env
 from eklavya.login_links import make_link
 from eklavya.management.commands._screen import Fact, Screen
+from eklavya.management.commands.login_link import first_admin
 from eklavya.services.components import WORKER_STOP_SECONDS, runtime_choice
 from eklavya.services.errors import AlreadyRunning, ServiceError, StopRequested
 from eklavya.services.stack import Stack
@@ -44,7 +44,8 @@ class Command(BaseCommand):
             run(stack, screen)
         except AlreadyRunning as problem:
             screen.end_progress()
-            self.stdout.write(f"Eklavya is {problem}\n  Open     {sign_in_address(env)}")
+            self.stdout.write(f"Eklavya is {problem}")
+            screen.facts(sign_in(env))
         except ServiceError as problem:
             screen.end_progress()
             self.stderr.write(f"eklavya: {problem}")
@@ -76,7 +77,7 @@ def overview(env: Env) -> list[Fact]:
     isolation = "" if runtime.isolated else ", NOT ISOLATED"
     model = "REHEARSAL: no ANTHROPIC_API_KEY, so a scripted model plays every role"
     return [
-        Fact("Open", sign_in_address(env)),
+        *sign_in(env),
         Fact("Agents", f"{runtime.name}{isolation}: {reason}", warns=not runtime.isolated),
         Fact("Model", model if env.rehearsal else f"real: {env.model_url}", warns=env.rehearsal),
         Fact("Data", str(env.EKLAVYA_VAR)),
@@ -85,10 +86,12 @@ def overview(env: Env) -> list[Fact]:
     ]
 
 
-def sign_in_address(env: Env) -> str:
+def sign_in(env: Env) -> list[Fact]:
     """The portal's address, with a sign-in that works once where there is an administrator."""
-    admin = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
-    return f"{make_link(admin)}  (signs in once, within minutes)" if admin else env.public_url
+    if (admin := first_admin()) is None:
+        return [Fact("Open", env.public_url)]
+    ends = f"(signs {admin.username} in once, within {settings.LOGIN_LINK_MINUTES} minutes)"
+    return [Fact("Open", make_link(admin)), Fact("", ends)]
 
 
 def personal(env: Env) -> Env:
