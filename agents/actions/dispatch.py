@@ -11,6 +11,7 @@ from django.db.models import Count, F, Q
 
 from agents.actions import agents
 from agents.models import Agent, Run, Worker
+from agents.roles import limits_of_agent
 from agents.states import ACTIVE_RUN, AgentStatus, WorkerStatus
 from billing import actions as billing
 from projects import audit, queries
@@ -139,7 +140,7 @@ def _make_run(task: Task, agent: Agent, worker: Worker, *, now: datetime) -> Run
         prompt_version_id=member.prompt_version_id,
         created_at=now,
     )
-    billing.open_budgets(task.project, run_id=run.pk, run_limit=member.max_cost, agent_id=agent.pk, now=now)
+    billing.open_budgets(task.project, run_id=run.pk, run_limit=limits_of_agent(agent).cost, agent_id=agent.pk, now=now)
     with audit.journal(by=SCHEDULER, now=now) as journal:
         journal.add(
             "run.queued",

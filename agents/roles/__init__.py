@@ -1,7 +1,7 @@
 """What an agent of each role may use and change. Start reading at `table`."""
 
 from agents.roles.compiling import BROWSER_SERVER, limits_of, mounts_of, tools_of
-from agents.roles.of_runs import policy_of
+from agents.roles.of_runs import limits_of_agent, policy_of
 from agents.roles.policy import Git, RoleLimits, RolePolicy, Terminal
 from agents.roles.specialisations import BUILT_IN, Narrowing, Specialised, compile_policy, find_widening
 from agents.roles.table import ROLES
@@ -19,6 +19,7 @@ __all__ = [
     "compile_policy",
     "find_widening",
     "limits_of",
+    "limits_of_agent",
     "mounts_of",
     "policy_of",
     "tools_of",

@@ -1,15 +1,15 @@
 """The policy that holds one run, and the specialisations there are."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agents.errors import UnknownSpecialisation
 from agents.models import Agent, Run, Specialisation
-from agents.roles.policy import RolePolicy
+from agents.roles.policy import RoleLimits, RolePolicy
 from agents.roles.specialisations import BUILT_IN, Narrowing, Specialised
 from agents.roles.table import ROLES
 from projects.roles import Role
 
-__all__ = ["Known", "known_specialisations", "policy_of", "policy_of_agent", "specialised"]
+__all__ = ["Known", "known_specialisations", "limits_of_agent", "policy_of", "policy_of_agent", "specialised"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,18 @@ def policy_of_agent(agent: Agent) -> RolePolicy:
             f"{found.name} is of the role {found.base.label}, and {agent.name} is {role.label}."
         )
     return found.policy
+
+
+def limits_of_agent(agent: Agent) -> RoleLimits:
+    """Return time, turns and money of each of an agent's runs: its squad's, and no more than its specialisation has.
+
+    Needs the agent's member loaded.
+    """
+    member = agent.member
+    assert member is not None, "an agent outlives its squad only in a deleted project"
+    policy = policy_of_agent(agent).limits
+    squads = replace(policy, minutes=member.max_minutes, turns=member.max_turns, cost=member.max_cost)
+    return squads.meet(policy) if agent.specialisation else squads
 
 
 def specialised(key: str) -> Specialised:

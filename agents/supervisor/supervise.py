@@ -20,6 +20,7 @@ from agents.context import first_message
 from agents.errors import LeaseLost
 from agents.models import Run
 from agents.prompts import prompt_for
+from agents.roles import limits_of_agent
 from agents.runtimes.contract import Runtime
 from agents.states import RunStatus
 from agents.supervisor import workplace
@@ -202,8 +203,5 @@ def _check(stop: Stop) -> None:
 
 
 def _limits(run: Run) -> Limits:
-    member = run.agent.member
-    assert member is not None, "an agent outlives its squad only in a deleted project"
-    return Limits(
-        wall_s=member.max_minutes * MINUTE_S, stall_s=float(settings.EKLAVYA_STALL_SECONDS), turns=member.max_turns
-    )
+    of = limits_of_agent(run.agent)
+    return Limits(wall_s=of.minutes * MINUTE_S, stall_s=float(settings.EKLAVYA_STALL_SECONDS), turns=of.turns)
