@@ -1,4 +1,5 @@
 import json
+from decimal import Decimal
 from itertools import pairwise
 
 import pytest
@@ -105,3 +106,18 @@ def test_half_of_a_whole_answer_is_estimated() -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>", b"null", b'{"type": "error"}'])
 def test_no_answer_at_all_is_free(body: bytes) -> None:
     assert read_whole(body) is None
+
+
+def test_searches_of_the_api_are_paid_for() -> None:
+    final = event("message_delta", delta={}, usage={"output_tokens": 3, "server_tool_use": {"web_search_requests": 2}})
+    block = event("content_block_start", index=0, content_block={"type": "server_tool_use", "name": "web_search"})
+
+    assert read(message_start(), final) == Usage(1_000, 3, fees=Decimal("0.02"))
+    # Broken off: what was begun is charged.
+    assert read(message_start(), block) == Usage(1_000, 1, fees=Decimal("0.01"))
+
+
+def test_long_stream_that_breaks_off_is_counted_to_its_end() -> None:
+    piece = text_delta("x" * 3_000)
+
+    assert read(message_start(), *[piece] * 300) == Usage(1_000, 300_000)

@@ -1,10 +1,11 @@
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from agents.gateway.api_errors import ApiError
-from agents.gateway.model_request import read_request
+from agents.gateway.model_request import read_request, with_model
 from tests.agents.gateway.harness import ask
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
@@ -152,3 +153,51 @@ def test_long_cache_is_seen(ttl: bytes) -> None:
     body = encode(cache_control={"type": "ephemeral", "ttl": "5m"}).replace(b'"5m"', ttl)
 
     assert read_request(body).has_long_cache
+
+
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+FETCH = {"type": "web_fetch_20250910", "name": "web_fetch"}
+
+
+def test_role_that_researches_may_have_the_api_read_the_web_and_pays_for_each_time() -> None:
+    body = encode(tools=[SEARCH | {"max_uses": 3}, FETCH | {"max_uses": 2}])
+
+    read = read_request(body, researches=True)
+
+    assert read.fees == Decimal("0.03")
+    # Each time it reads a whole context once more.
+    assert read.input_bound == 6 * 200_000
+    assert "egress class research" in refusal(body)
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        SEARCH,
+        SEARCH | {"max_uses": 0},
+        SEARCH | {"max_uses": 11},
+        SEARCH | {"max_uses": True},
+        FETCH | {"max_uses": "3"},
+        {"type": "code_execution_20250825", "name": "code_execution", "max_uses": 1},
+        {"type": "mcp_toolset", "mcp_server_name": "x", "max_uses": 1},
+    ],
+)
+def test_what_has_no_bound_is_for_nobody(tool: dict[str, Any]) -> None:
+    with pytest.raises(ApiError):
+        read_request(encode(tools=[tool]), researches=True)
+
+
+def test_second_model_gets_the_same_request() -> None:
+    asked = read_request(encode(system="Grüße \ud83d\ude00"))
+
+    second = with_model(asked, "claude-haiku-4-5")
+
+    assert json.loads(second.body) == json.loads(asked.body) | {"model": "claude-haiku-4-5"}
+    assert (second.model, second.max_tokens) == ("claude-haiku-4-5", asked.max_tokens)
+    assert second.input_bound >= len(second.body)
+
+
+def test_unknown_fields_inside_of_messages_and_tools_pass() -> None:
+    body = encode(tools=[{"name": "x", "new": 1}], **content({"type": "new_block", "new": [1]}))
+
+    assert read_request(body).body == body
