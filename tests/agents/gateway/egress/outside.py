@@ -120,7 +120,8 @@ def outside(behave: Callable[[Host, socket.socket], None] = echo) -> Iterator[Ho
                 connection, _ = listener.accept()
             except OSError:
                 return
-            connection.settimeout(DEADLINE_S)
+            # Longer than any client waits: a tunnel that ends was ended by the proxy.
+            connection.settimeout(4 * DEADLINE_S)
             host.connections.append(connection)
             threads.append(threading.Thread(target=serve, args=[connection], daemon=True))
             threads[-1].start()
