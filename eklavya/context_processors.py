@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from typing import TypedDict
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Sum
@@ -11,6 +12,7 @@ from django.utils import timezone
 from agents.models import Worker
 from billing.models import LedgerEntry
 from projects.queries import open_approvals
+from projects.secrets import model_mode
 
 THEMES = ("auto", "light", "dark")
 _SECTIONS = {
@@ -43,7 +45,7 @@ class Shell(TypedDict, total=False):
 
 
 def shell(request: HttpRequest) -> dict[str, Shell]:
-    """Return the shell's numbers: three cheap statements, each answered by an index."""
+    """Return the shell's numbers: four cheap statements, each answered by an index."""
     theme = request.COOKIES.get("theme", "auto")
     theme = theme if theme in THEMES else "auto"
     if not (hasattr(request, "user") and request.user.is_authenticated):
@@ -57,11 +59,17 @@ def shell(request: HttpRequest) -> dict[str, Shell]:
             "needs_you": open_approvals().count(),
             "spend_today": _spend_today(),
             "currency": settings.EKLAVYA_CURRENCY,
-            "model_mode": settings.EKLAVYA_MODEL_MODE,
+            "model_mode": model_mode(_project_id(request)),
             "runtime": runtime,
             "isolated": runtime != "local",
         }
     }
+
+
+def _project_id(request: HttpRequest) -> UUID | None:
+    """Return the project whose page it is: one with a key of its own works with a real model."""
+    found = request.resolver_match.kwargs.get("project_id") if request.resolver_match else None
+    return found if isinstance(found, UUID) else None
 
 
 def _section(request: HttpRequest) -> str:

@@ -24,6 +24,11 @@ class ModelAccess:
     key: SecretStr
     source: Literal["project", "account", "environment", "rehearsal"]
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether somebody kept the key as a secret."""
+        return self.source in {"project", "account"}
+
 
 @sensitive_variables()
 def model_access(project_id: UUID) -> ModelAccess:
@@ -39,6 +44,12 @@ def model_access(project_id: UUID) -> ModelAccess:
     is_real = settings.EKLAVYA_MODEL_MODE == "real"
     key = SecretStr(settings.EKLAVYA_MODEL_KEY)
     return ModelAccess(settings.EKLAVYA_MODEL_URL, key, "environment" if is_real else "rehearsal")
+
+
+def model_mode(project_id: UUID | None) -> Literal["real", "rehearsal"]:
+    """Return what answers a project, or with None the house, without looking at any key."""
+    is_real = settings.EKLAVYA_MODEL_MODE == "real" or find(MODEL_KEY, project_id) is not None
+    return "real" if is_real else "rehearsal"
 
 
 def find(name: str, project_id: UUID | None) -> Secret | None:

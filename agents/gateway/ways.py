@@ -4,9 +4,12 @@ import logging
 import time
 from uuid import UUID
 
+from django.conf import settings
+
 from agents.gateway.api_errors import ended
 from agents.gateway.database import Database
 from agents.gateway.upstream import Upstream
+from agents.models import Run
 from projects.errors import SecretUnreadable
 from projects.secrets import ModelAccess, model_access
 
@@ -21,19 +24,17 @@ class Ways:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[UUID, tuple[float, Upstream]] = {}
+        self._known: dict[UUID, tuple[float, Upstream]] = {}  # by run
         self._upstreams: dict[tuple[str, str], Upstream] = {}
 
-    async def of(self, project_id: UUID) -> Upstream:
-        """Return a project's way. Raises ApiError when its key cannot be read; another would have somebody else pay."""
-        until, upstream = self._known.get(project_id, (0.0, None))
-        if upstream is None or until < time.monotonic():
-            try:
-                upstream = self._to(await self._database.call(model_access, project_id))
-            except SecretUnreadable as error:
-                logger.error("a model key cannot be read: %s", error)
-                raise ended(f"The platform cannot read its model key: {error}") from error
-            self._known[project_id] = (time.monotonic() + REMEMBERED_S, upstream)
+    async def of(self, run_id: UUID) -> Upstream:
+        """Return the way of a run's requests. Raises ApiError as `access_of`."""
+        until, upstream = self._known.get(run_id, (0.0, None))
+        now = time.monotonic()
+        if upstream is None or until < now:
+            upstream = self._to(await self._database.call(access_of, run_id))
+            self._known = {key: known for key, known in self._known.items() if known[0] >= now}
+            self._known[run_id] = (now + REMEMBERED_S, upstream)
         return upstream
 
     def _to(self, access: ModelAccess) -> Upstream:
@@ -45,3 +46,21 @@ class Ways:
         """Close all connections."""
         for upstream in self._upstreams.values():
             await upstream.close()
+
+
+def access_of(run_id: UUID) -> ModelAccess:
+    """Return whose key a run's requests are sent with.
+
+    Raises ApiError when that key cannot be read, as another would have somebody else pay; and when it is the first real
+    one in a house of the rehearsal model whose agents are not isolated (see `agents.sandboxes.choice`).
+    """
+    run = Run.objects.only("project_id", "runtime").get(pk=run_id)
+    try:
+        access = model_access(run.project_id)
+    except SecretUnreadable as error:
+        logger.error("a model key cannot be read: %s", error)
+        raise ended(f"The platform cannot read its model key: {error}") from error
+    if access.is_kept and run.runtime == "local" and not settings.EKLAVYA_ALLOW_LOCAL_RUNTIME:
+        logger.error("a run without isolation is refused a real model", extra={"run": str(run_id)})
+        raise ended("No real model without isolation. Install Docker, or set EKLAVYA_ALLOW_LOCAL_RUNTIME=true.")
+    return access

@@ -143,6 +143,18 @@ def test_value_copied_into_another_row_does_not_open(project: Project) -> None:
         secrets.reveal(Secret.objects.get(pk=other.pk))
 
 
+def test_stamp_of_the_rehearsal_is_not_on_pages_of_a_project_with_a_real_model(ada: Client, project: Project) -> None:
+    def stamps() -> list[bool]:
+        pages = (reverse("project", args=[project.pk]), reverse("home"))
+        return ["every role. Its work is real" in ada.get(page).content.decode() for page in pages]
+
+    assert stamps() == [True, True]
+    SecretFactory(project=project, name=KEY)
+    assert stamps() == [False, True]
+    SecretFactory(name=KEY)
+    assert stamps() == [False, False]
+
+
 # -- what cannot be done with a value
 
 

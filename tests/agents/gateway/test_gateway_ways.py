@@ -25,7 +25,8 @@ def send(gateway: str, token: str) -> httpx.Response:
 
 
 @pytest.fixture(autouse=True)
-def forget_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def forget_at_once(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    settings.EKLAVYA_ALLOW_LOCAL_RUNTIME = True
     monkeypatch.setattr(ways, "REMEMBERED_S", -1.0)
 
 
@@ -74,3 +75,18 @@ def test_key_is_looked_up_once_in_a_while(
     assert send(gateway, token).status_code == 200
 
     assert [seen.headers["x-api-key"] for seen in house.seen] == [KEY, KEY]
+
+
+def test_kept_key_is_not_used_for_an_agent_without_isolation(start_gateway: StartGateway, settings: Settings) -> None:
+    settings.EKLAVYA_ALLOW_LOCAL_RUNTIME = False
+    house, real = ScriptedModel(answers(*ANSWER)), ScriptedModel(answers(*ANSWER))
+    gateway = start_gateway(house)
+    (_, token), (_, docker_token) = start_run(runtime="local"), start_run(runtime="docker")
+    assert send(gateway, token).status_code == 200  # the rehearsal model's agents are ours
+    with serve(real) as settings.EKLAVYA_KEYED_MODEL_URL:
+        keep(None, "of-the-account")
+        refused, answered = send(gateway, token), send(gateway, docker_token)
+
+    assert (refused.status_code, answered.status_code) == (402, 200)
+    assert "EKLAVYA_ALLOW_LOCAL_RUNTIME" in refused.text
+    assert (len(house.seen), len(real.seen)) == (1, 1)
