@@ -1,15 +1,16 @@
-"""Storing what runs say and do, in batches."""
+"""Storing what runs say and do, in batches. What their agents do with tools goes to the audit log in the same batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-
+from agents import tool_calls
+from agents.actions.verbs import actor_of
 from agents.errors import LeaseLost
 from agents.models import Run, RunEvent
 from agents.states import LEASED_RUN
+from projects import audit
 from projects.events import RUN_EVENTS
 from projects.ids import new_id
 from projects.jsontext import storable_json
@@ -48,10 +49,17 @@ def record_lines(run: Run, lines: Sequence[Line]) -> None:
         for seq, line in enumerate(lines, first)
     ]
     last = events[-1].seq
-    with transaction.atomic():
+    used = [event for event in events if event.kind == RunEvent.Kind.TOOL_USE]
+    with audit.journal(by=actor_of(run), now=lines[-1].at) as journal:
         mine = Run.objects.filter(pk=run.pk, lease_owner=run.lease_owner, status__in=LEASED_RUN)
-        if not mine.update(last_seq=last):
+        # What was stored before has its audit rows too.
+        stored = mine.select_for_update().values_list("last_seq", flat=True).first() if used else 0
+        if stored is None or not mine.update(last_seq=last):
             raise LeaseLost
+        for event in used:
+            if event.seq > stored:
+                details = {"line": event.seq, **tool_calls.described(event.payload)}
+                journal.add("tool.called", project_id=run.project_id, obj=run, details=details)
         # One writer: what is there under a number already is this very line.
         RunEvent.objects.bulk_create(events, ignore_conflicts=True)
     run.last_seq = last

@@ -155,6 +155,13 @@ def find_secrets(git: Git, base: str, commit: str, *, known: Collection[str]) ->
     return list(dict.fromkeys(findings))[:MAX_FINDINGS]
 
 
+def masked(text: str) -> str:
+    """Return the text with the keys in it, of those that name themselves, as ***. For short texts."""
+    for secret in {hit.secret.decode("utf-8", "replace") for hit in _Scanner(()).hits(text.encode("utf-8", "replace"))}:
+        text = text.replace(secret, "***")
+    return text
+
+
 def _of_name() -> Finding:
     return Finding("(the name of a file)", 1, "a key", False)
 
