@@ -14,7 +14,6 @@ from starlette.types import Receive, Scope, Send
 
 from agents.errors import UnknownToken
 from agents.gateway import accounts
-from agents.gateway.accesses import Accesses
 from agents.gateway.api_errors import ApiError, ended
 from agents.gateway.attempts import Attempts, Refusal, Silent
 from agents.gateway.bodies import read_body
@@ -29,7 +28,6 @@ from agents.gateway.ways import Ways
 from billing.errors import NoBudget, OverBudget, ReservationClosed
 from billing.models import Reservation
 from billing.prices import Usage, base_model, worst_case
-from projects.secrets import ModelAccess
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +59,6 @@ class Relay:
         self._callers = services.callers
         self._database = services.database
         self._cashier = services.cashier
-        self._accesses = Accesses(services.database)
         self._prices = accounts.Prices(services.database)
         self._ways = services.ways
         self._attempts = services.attempts
@@ -253,7 +250,7 @@ class _Exchange:
             answer.close()
         return None
 
-    async def _send_on(self, asked: ModelRequest, access: ModelAccess) -> Answer:
+    async def _send_on(self, asked: ModelRequest) -> Answer:
         self._is_waiting = True
         try:
             answer = await self._relay.send(self._way, self._request, asked)
