@@ -10,6 +10,13 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
 
 from accounts import actions
 from accounts.errors import AccountError
@@ -20,8 +27,10 @@ from projects.actors import Actor
 from projects.admin_tools import ShownAdmin
 from projects.errors import DomainError
 
+_SCHEDULES = (PeriodicTask, IntervalSchedule, CrontabSchedule, ClockedSchedule, SolarSchedule)
 # Groups and mail addresses decide nothing here; the pages for users and factors would write past our actions.
-for _model in (User, Group, EmailAddress, Authenticator):
+# So would the schedule's: which tasks run is the code's to say (`manage.py setup`).
+for _model in (User, Group, EmailAddress, Authenticator, *_SCHEDULES):
     admin.site.unregister(_model)
 
 
@@ -119,3 +128,15 @@ class AuthenticatorAdmin(AccountAdmin):
     list_select_related = ("user",)
     text_fields = ("user__username",)
     hidden = ("data",)
+
+
+@admin.register(PeriodicTask)
+class PeriodicTaskAdmin(AccountAdmin):
+    list_display = ("name", "task", "interval", "enabled", "last_run_at", "total_run_count")
+    list_select_related = ("interval",)
+    text_fields = ("name", "task")
+
+
+@admin.register(IntervalSchedule)
+class IntervalScheduleAdmin(AccountAdmin):
+    list_display = ("every", "period")
