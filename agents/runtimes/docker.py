@@ -90,6 +90,7 @@ class DockerRuntime:
         self._firewall = Firewall(self._bridges, host_ports, lock=state_dir / ".firewall.lock")
         self._watch = DiskWatch(self._end)
         self._shift: int | None = None
+        self._podman: bool | None = None
 
     def check(self) -> RuntimeStatus:
         """Look for the docker command, a daemon, the image and the CLI, in this order."""
@@ -295,7 +296,7 @@ class DockerRuntime:
         except RuntimeUnavailable as problem:
             return RuntimeStatus(False, str(problem), "pip install --requirement requirements.txt")
         detail = f"Docker {info.get('ServerVersion', '')} runs agents in containers of {self._image}."
-        return RuntimeStatus(True, detail, weaknesses=find_weaknesses(info))
+        return RuntimeStatus(True, detail, weaknesses=find_weaknesses(info, is_podman=self._is_podman(client)))
 
     def _network(self, client: DockerClient, project: str) -> networks.Network:
         # First: no container is in a network that the host is open to.
@@ -391,6 +392,7 @@ class DockerRuntime:
             user=user,
             cli=self._find_cli(),
             labels=self._labels(spec),
+            is_podman=self._is_podman(client),
         )
 
     def _user_shift(self, client: DockerClient) -> int:
@@ -398,6 +400,12 @@ class DockerRuntime:
         if self._shift is None:
             self._shift = shift_of(client.info())
         return self._shift
+
+    def _is_podman(self, client: DockerClient) -> bool:
+        """Whether Podman answers; asked once."""
+        if self._podman is None:
+            self._podman = networks.is_podman(client)
+        return self._podman
 
     def _labels(self, spec: SandboxSpec) -> dict[str, str]:
         own = {"namespace": self._namespace, "name": spec.name, "project": spec.project}

@@ -49,10 +49,15 @@ def check_daemon(info: dict[str, Any]) -> None:
         raise RuntimeUnavailable(f"The daemon cannot limit {', '.join(missing)}: its cgroups lack a controller.")
 
 
-def find_weaknesses(info: dict[str, Any]) -> tuple[str, ...]:
+def find_weaknesses(info: dict[str, Any], *, is_podman: bool = False) -> tuple[str, ...]:
     """Return what sandboxes of this daemon, on this host, do without."""
     found = []
-    if problem := firewall.why_not():
+    if is_podman:
+        found.append(
+            "Podman names its bridges itself, so no rule matches them: sandboxes reach every port of this host that is "
+            "bound to all addresses, and those of one project reach each other. Use Docker where that matters."
+        )
+    elif problem := firewall.why_not():
         found.append(
             f"Sandboxes reach every port of this host that is bound to all addresses ({problem}): bind nothing there "
             "but the agent gateway, or let the worker run as root with iptables."

@@ -22,6 +22,7 @@ __all__ = [
     "Network",
     "ensure_network",
     "gateway_of",
+    "is_podman",
     "remove_network",
     "subnet_candidates",
 ]
@@ -86,7 +87,7 @@ def subnet_candidates(name: str, subnets: IPv4Network) -> Iterator[IPv4Network]:
 
 
 def _has_bridge(client: DockerClient, network: Network, bridge: str) -> bool:
-    return _is_podman(client) or (network.attrs.get("Options") or {}).get(_BRIDGE_NAME) == bridge
+    return (network.attrs.get("Options") or {}).get(_BRIDGE_NAME) == bridge or is_podman(client)
 
 
 def _create(client: DockerClient, name: str, *, bridge: str, labels: dict[str, str], subnets: IPv4Network) -> Network:
@@ -121,12 +122,12 @@ def _create_with(
 
 def _bridge_options(client: DockerClient, bridge: str) -> dict[str, str]:
     # Runs of one project must not reach each other either: an author could change what its reviewer measures.
-    if _is_podman(client):
+    if is_podman(client):
         return {}  # it refuses options that it does not know
     return {"com.docker.network.bridge.enable_icc": "false", _BRIDGE_NAME: bridge}
 
 
-def _is_podman(client: DockerClient) -> bool:
+def is_podman(client: DockerClient) -> bool:
     """Whether Podman answers in Docker's place."""
     version: dict[str, Any] = client.version()
     return any("podman" in part.get("Name", "").lower() for part in version.get("Components") or ())

@@ -28,6 +28,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 
 _NO_IPV6 = "net.ipv6.conf.all.disable_ipv6"
 _SHM = "64m"
+_PODMAN_PROCESSES = 16_384
 _NO_DNS = "192.0.2.1"
 """An address reserved for documentation, which an internal network does not let through."""
 
@@ -51,6 +52,7 @@ class Container:
     user: tuple[int, int]
     cli: Path
     labels: dict[str, str]
+    is_podman: bool = False
 
     def options(self) -> list[Option]:
         """The table."""
@@ -86,6 +88,9 @@ class Container:
         # The daemon refuses more processors than there are.
         cpus = min(limits.cpus, float(os.cpu_count() or 1))
         ulimits = {"core": 0, "fsize": limits.file_mb * 2**20, "nofile": limits.files}
+        if self.is_podman:
+            # Else it asks for more than a host may allow. Unset with Docker: a uid's containers are counted together.
+            ulimits["nproc"] = _PODMAN_PROCESSES
         return [
             Option(("--memory", memory), {"mem_limit": memory}),
             # The same number: no swap, which would slow every other sandbox down.

@@ -1,0 +1,51 @@
+"""What is made of what a daemon says of itself."""
+
+import os
+from typing import Any
+
+import pytest
+
+from agents.runtimes.docker_checks import check_daemon, find_weaknesses, shift_of
+from agents.runtimes.errors import RuntimeUnavailable
+
+PLAIN: dict[str, Any] = {"SecurityOptions": ["name=seccomp,profile=default"], "DockerRootDir": "/var/lib/docker"}
+REMAPPED = {
+    "SecurityOptions": ["name=seccomp,profile=default", "name=userns"],
+    "DockerRootDir": "/var/lib/docker/100000.100000",
+}
+
+
+def test_a_plain_daemon_maps_nobody() -> None:
+    assert shift_of(PLAIN) == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files to whom the daemon maps to")
+def test_a_daemon_that_maps_users_says_by_how_much() -> None:
+    assert shift_of(REMAPPED) == 100_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"SecurityOptions": ["name=seccomp", "name=rootless"]},
+        {"SecurityOptions": ["name=seccomp", "name=userns"], "DockerRootDir": "/var/lib/docker"},
+        {"SecurityOptions": ["name=seccomp", "name=userns"], "DockerRootDir": "/var/lib/docker/1000.2000"},
+    ],
+)
+def test_a_daemon_that_maps_otherwise_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(RuntimeUnavailable):
+        shift_of(PLAIN | change)
+
+
+@pytest.mark.parametrize("change", [{"SecurityOptions": []}, {"PidsLimit": False}, {"MemoryLimit": False}])
+def test_a_daemon_that_cannot_hold_a_sandbox_is_refused(change: dict[str, Any]) -> None:
+    check_daemon(PLAIN)
+    with pytest.raises(RuntimeUnavailable):
+        check_daemon(PLAIN | change)
+
+
+def test_what_is_missing_is_said() -> None:
+    assert any("userns-remap" in sentence for sentence in find_weaknesses(PLAIN))
+    assert not any("userns-remap" in sentence for sentence in find_weaknesses(REMAPPED))
+    assert any("swap" in sentence for sentence in find_weaknesses(PLAIN | {"SwapLimit": False}))
+    assert any("Podman names its bridges" in sentence for sentence in find_weaknesses(PLAIN, is_podman=True))
