@@ -20,7 +20,7 @@ from projects import secrets
 from projects.errors import SecretUnreadable
 from projects.models import AuditLog, Secret
 from tests.eklavya.test_hostile_texts import PAGES, House
-from tests.factories import UserFactory
+from tests.factories import ProjectFactory, SecretFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 CANARY = "sk-canary-3f9a71c2-do-not-show-7c1d"
@@ -117,19 +117,18 @@ def test_no_log_line_holds_it(root: Client, house: House, caplog: Any, settings:
     assert not holds_canary(caplog.text)
 
 
-def test_no_error_holds_it(house: House, settings: Settings) -> None:
+def test_no_error_holds_it(settings: Settings) -> None:
+    secret = SecretFactory(project=ProjectFactory(), name="ANTHROPIC_API_KEY", text=CANARY)
     settings.EKLAVYA_SECRET_KEYS = ["another-key-" * 4]
     with pytest.raises(SecretUnreadable) as refused:
-        secrets.model_access(house.project.pk)
+        secrets.model_access(secret.project_id)
     assert not holds_canary(str(refused.value) + repr(refused.value))
 
 
 @pytest.mark.parametrize(
     "broken", ["projects.sealing.seal", "projects.actions.secrets._check", "projects.audit._append"]
 )
-def test_no_error_report_holds_it(
-    root: Client, house: House, monkeypatch: pytest.MonkeyPatch, broken: str, settings: Settings
-) -> None:
+def test_no_error_report_holds_it(root: Client, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
     """What breaks in the middle is reported with the variables of every frame, and what was posted."""
 
     def fail(*args: object, **kwargs: object) -> None:
