@@ -61,6 +61,11 @@ def bash(command: str, description: str, *, optional: bool = False, timeout_s: i
     return Call("Bash", arguments, optional=optional)
 
 
+def browse(action: str, **arguments: object) -> Call:
+    """Do something in the sandbox's browser."""
+    return Call(f"mcp__browser__{action}", arguments)
+
+
 def read(path: str) -> Call:
     """Read a file that may be missing."""
     return Call("Read", {"file_path": path}, optional=True)

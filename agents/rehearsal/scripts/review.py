@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from ..brief import one_line
 from ..context import Context
-from .engine import Script, attempt, bash, check_app, finish, progress, run_tests
+from ..texts import one_line
+from .engine import Script, attempt, bash, browse, check_app, finish, progress, run_tests
 
 _STATE = (
     "git status --short; git log --oneline -10; grep -rnE 'eval\\(|exec\\(|shell=True' app || echo 'no risky calls'"
@@ -28,12 +28,16 @@ def qa(context: Context) -> Script:
 
 
 def uat(context: Context) -> Script:
-    """Walk through the acceptance criteria with the running application."""
-    calls = [progress(20, "Walking through the criteria"), check_app()]
+    """Walk through the acceptance criteria with the running application: by a browser, or by a program without one."""
+    calls = [progress(20, "Walking through the criteria"), browse("start"), browse("open", path="/"), check_app()]
     results = yield from attempt("I use the application as the client will.", calls)
+    pages = list(dict.fromkeys(re.findall(r"(/[a-z0-9-]+)(?=\s|$)", results[2].text)))[:8]
+    opened = yield from attempt("I look at every page.", [browse("open", path=path) for path in pages])
+    good = sum(result.text.startswith("200 ") for result in [results[2], *opened])
+    seen = f"{good} pages opened in the browser" if good else _pages(results[3].text)
     criteria = [criterion for requirement in context.requirements for criterion in requirement.acceptance_criteria]
     listed = "; ".join(one_line(criterion, 90) for criterion in criteria[:8]) or "the pages of the application"
-    summary = f"{_pages(results[1].text)}. Walked through {len(criteria)} criteria, among them: {listed}."
+    summary = f"{seen}. Walked through {len(criteria)} criteria, among them: {listed}."
     return (yield from finish("task_complete", "The acceptance is complete.", summary=summary))
 
 
