@@ -3,6 +3,7 @@
 import base64
 from typing import Any
 
+import qrcode
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from cryptography.fernet import Fernet, MultiFernet
@@ -12,6 +13,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.http import HttpRequest
 from django.utils.encoding import force_bytes
+from qrcode.image.svg import SvgPathFillImage
 
 _SILENT = {"account/messages/logged_in.txt", "account/messages/logged_out.txt"}
 
@@ -38,6 +40,11 @@ class MfaAdapter(DefaultMFAAdapter):
 
     def get_totp_label(self, user: AbstractBaseUser) -> str:
         return user.get_username()
+
+    def build_totp_svg(self, url: str) -> str:
+        """Return the QR code on white: without a background a dark page swallows it."""
+        drawing: str = qrcode.make(url, image_factory=SvgPathFillImage).to_string(encoding="unicode")
+        return drawing
 
     def encrypt(self, text: str) -> str:
         return _fernet().encrypt(text.encode()).decode()

@@ -1,5 +1,6 @@
 """Signing in: password, second factor, link, lock-out; and what is written down of it."""
 
+from base64 import b64decode
 from datetime import timedelta
 from typing import Any
 
@@ -265,6 +266,8 @@ def test_app_is_added_by_its_code_and_recovery_codes_are_shown_once(
     client.post(page["Location"], {"password": PASSWORD})
     page = client.get(reverse("mfa_activate_totp"))
     secret = page.context["form"].secret
+    drawing = b64decode(page.context["totp_svg_data_uri"].partition("base64,")[2]).decode()
+    assert 'fill="white"' in drawing  # a dark page would swallow it
 
     with django_capture_on_commit_callbacks(execute=True):
         answer = client.post(reverse("mfa_activate_totp"), {"code": code_of(secret)})
