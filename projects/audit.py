@@ -32,7 +32,7 @@ from projects.models import AuditChain, AuditLog
 from projects.models.audit import ACCOUNT_CHAIN
 
 MAX_DETAIL_CHARS = 4_000
-_DIGESTED = (
+DIGESTED = (
     "chain",
     "seq",
     "timestamp",
@@ -151,13 +151,23 @@ def _published(row: AuditLog) -> Published:
 
 
 def digest(row: AuditLog) -> str:
-    """Return the SHA-256 of the row's canonical JSON: sorted keys, no blanks, times in UTC to the microsecond."""
-    content = {name: getattr(row, name) for name in _DIGESTED}
-    content["timestamp"] = row.timestamp.astimezone(UTC).isoformat(timespec="microseconds")
+    """Return the SHA-256 of the row's canonical JSON (`content`)."""
+    return digest_of(content(row))
+
+
+def content(row: AuditLog) -> dict[str, Any]:
+    """Return what the digest of a row is made of, as JSON: times in UTC to the microsecond, ids as text."""
+    found = {name: getattr(row, name) for name in DIGESTED}
+    found["timestamp"] = row.timestamp.astimezone(UTC).isoformat(timespec="microseconds")
     for name in ("project_id", "agent_id"):
-        content[name] = str(content[name]) if content[name] else None
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+        found[name] = str(found[name]) if found[name] else None
+    return found
+
+
+def digest_of(found: dict[str, Any]) -> str:
+    """Return the SHA-256 of a row's content as canonical JSON: sorted keys, no blanks. Needs no database."""
+    text = json.dumps(found, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
