@@ -115,6 +115,9 @@ class Run(models.Model):
     token_hash = models.CharField(max_length=64, blank=True)
     lease_owner = models.CharField(max_length=100, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
+    rehearsal = models.BooleanField(
+        default=False, help_text="Whether the rehearsal model answered when it was claimed: then nobody pays its cost."
+    )
     base_commit = models.CharField(max_length=40, blank=True)
     commit = models.CharField(max_length=40, blank=True)
     merge_commit = models.CharField(max_length=40, blank=True, help_text="Recorded before main is moved to it.")
@@ -140,6 +143,7 @@ class Run(models.Model):
             models.Index(fields=["task", "-attempt"], name="run_of_task"),
             models.Index(fields=["lease_until"], condition=Q(status__in=values(LEASED_RUN)), name="run_leases"),
             models.Index(fields=["created_at"], condition=Q(status="queued"), name="run_queued"),
+            models.Index(fields=["project"], condition=Q(rehearsal=False, started_at__isnull=False), name="run_real"),
             models.Index(fields=["-created_at", "-id"], name="run_newest"),
             models.Index(fields=["worker"], condition=Q(status__in=values(ACTIVE_RUN)), name="run_of_worker"),
         ]

@@ -9,7 +9,7 @@ from django.db.models import Sum
 from django.http import HttpRequest
 from django.utils import timezone
 
-from agents.models import Worker
+from agents.models import Run, Worker
 from billing.models import LedgerEntry
 from projects.queries import open_approvals
 from projects.secrets import model_mode
@@ -40,6 +40,7 @@ class Shell(TypedDict, total=False):
     spend_today: Decimal
     currency: str
     model_mode: str
+    simulated: bool
     runtime: str
     isolated: bool
 
@@ -60,6 +61,7 @@ def shell(request: HttpRequest) -> dict[str, Shell]:
             "spend_today": _spend_today(),
             "currency": settings.EKLAVYA_CURRENCY,
             "model_mode": model_mode(_project_id(request)),
+            "simulated": _simulated(),
             "runtime": runtime,
             "isolated": runtime != "local",
         }
@@ -81,6 +83,13 @@ def _spend_today() -> Decimal:
     start = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     real = LedgerEntry.objects.filter(created_at__gte=start, kind__in=["settle", "adjust"])
     return real.aggregate(sum=Sum("amount"))["sum"] or Decimal(0)
+
+
+def _simulated() -> bool:
+    """Return whether nobody ever paid for a run of this house: there was only the rehearsal model."""
+    if settings.EKLAVYA_MODEL_MODE == "real":
+        return False
+    return not Run.objects.filter(started_at__isnull=False, rehearsal=False).exists()
 
 
 def _runtime() -> str:

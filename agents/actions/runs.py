@@ -24,6 +24,7 @@ from projects.errors import StaleState
 from projects.ids import new_id
 from projects.jsontext import storable_text
 from projects.models import Project, Task
+from projects.secrets import model_mode
 from projects.states import TaskStatus
 from projects.transitions import step
 
@@ -58,6 +59,7 @@ def claim_run(run_id: UUID, *, owner: str, prompt_version_id: UUID | None, now: 
             started_at=now,
             token_hash=hash_token(token),
             prompt_version_id=run.prompt_version_id or prompt_version_id,
+            rehearsal=model_mode(run.project_id) == "rehearsal",
         )
         tasks.start_task(run.task, by=SUPERVISOR, now=now)
         journal.add("run.claimed", project_id=run.project_id, agent_id=run.agent_id, obj=run, details={"owner": owner})

@@ -81,7 +81,7 @@ def _begin(run: Run, collected: Collected, now: datetime) -> None:
 def _collect(place: Workplace) -> Collected:
     run, repo = place.run, repository(place.run.project_id)
     try:
-        collected = repo.collect(str(run.pk), place.clone, author=author_of(run))
+        collected = repo.collect(str(run.pk), place.clone, author=author_of(run), message=_message(run))
     except CloneError as error:
         raise _refused("clone_refused", [gate.of_clone(error)]) from error
     if collected.empty and run.task.kind == TaskKind.DEMO:
@@ -113,9 +113,8 @@ def _merge(
     repo = repository(run.project_id)
     if collected.empty:
         return {"commit": repo.head(), "changed": []}
-    message = f"{run.task.title}\n\nTask: {run.task.key}\nRun: {run.pk}"
     for _ in range(MAX_MERGES):
-        candidate = _candidate(run, message)
+        candidate = _candidate(run, _message(run))
         _verify(run, candidate, clock=clock)
         check()
         runs.begin_merge(run, merge_commit=candidate.commit, now=clock())
@@ -126,6 +125,12 @@ def _merge(
             continue
         return {"commit": candidate.commit, "changed": list(collected.changed[:200])}
     raise _Refused("main_busy", "Main kept moving while the change was verified.", counts=False)
+
+
+def _message(run: Run) -> str:
+    """What the platform's own commits of a run say: the task, and that its model was only the rehearsal's."""
+    model = "\nModel: rehearsal" if run.rehearsal else ""
+    return f"{run.task.title}\n\nTask: {run.task.key}\nRun: {run.pk}{model}"
 
 
 def _candidate(run: Run, message: str) -> MergeCandidate:

@@ -23,6 +23,16 @@ logger = logging.getLogger(__name__)
 MCP_SERVER = "eklavya"
 _MCP_FILE = "mcp.json"
 _BROWSER = Mount(Path(settings.BASE_DIR) / "agents" / "browser" / "server.py", "/opt/eklavya/browser.py")
+# In the first commit of a project that the rehearsal model begins, so that all that is delivered says it.
+_REHEARSAL = """\
+# REHEARSAL
+
+This project was begun by Eklavya's rehearsal model: a script that plays every role by rules, at no cost. The platform's
+work is real: it merged, tested and started each commit. The thinking is not: read the code before you rely on it.
+
+The platform's commits of runs that the rehearsal model answered carry the line `Model: rehearsal`. Remove this file
+once somebody vouches for the work.
+"""
 # The model rarely needs more in one answer, and each request reserves this much money at the output price.
 MAX_OUTPUT_TOKENS = 16_000
 # One line of the CLI holds a whole tool result, such as a picture that was read. The SDK's own limit is 1 MiB.
@@ -113,7 +123,7 @@ def fill(place: Workplace) -> Workplace:
 
 def _check_out(run: Run, clone: Path) -> str:
     repo = repository(run.project_id)
-    repo.create()
+    repo.create(notes={"REHEARSAL.md": _REHEARSAL} if run.rehearsal else {})
     author = author_of(run)
     if ref := run.task.context.get("checkpoint"):
         try:

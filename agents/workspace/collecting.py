@@ -10,8 +10,7 @@ from agents.workspace.git import TRANSFER_S, Git
 from agents.workspace.quarantine import Quarantine, open_quarantine
 from agents.workspace.values import PLATFORM, Author, Checkpoint, Collected, Limits
 
-_LEFTOVERS = "Keep what the run left uncommitted\n"
-_REPLACED = "Keep the files of the run\n\nIts own commits did not build on the commit it started from.\n"
+_REPLACED = "Its own commits did not build on the commit it started from."
 
 
 class _Work(NamedTuple):
@@ -20,8 +19,10 @@ class _Work(NamedTuple):
     replaced: bool
 
 
-def collect(git: Git, run_id: str, *, clone: Path, author: Author, limits: Limits) -> Collected:
+def collect(git: Git, run_id: str, *, clone: Path, author: Author, message: str, limits: Limits) -> Collected:
     """Fetch the run's commits, and one more with what it left uncommitted, into refs/eklavya/runs/<run id>.
+
+    That one is committed with `message`, a subject and perhaps trailers.
 
     The clone is only read. Calling it again on the same state of the clone gives the same commit.
     Raises UnknownRun, and CloneUnsafe, CloneDamaged, CloneTooLarge or WrongBranch (all CloneError).
@@ -29,7 +30,7 @@ def collect(git: Git, run_id: str, *, clone: Path, author: Author, limits: Limit
     base = _base(git, run_id)
     with open_clone(clone, limits) as source, open_quarantine(git.git_dir, limits) as quarantine:
         work = _take(git, quarantine, clone=source, run_id=run_id, base=base)
-        commit = _earlier(git, names.run_ref(run_id), work) or _commit(quarantine, work, author)
+        commit = _earlier(git, names.run_ref(run_id), work) or _commit(quarantine, work, author, message)
         _fetch(git, quarantine, commit=commit, ref=names.run_ref(run_id))
     changed = changed_paths(git, base, commit)
     return Collected(commit, base, changed, not changed, commit != work.tip, work.replaced)
@@ -99,11 +100,13 @@ def _tip(quarantine: Quarantine, clone: RunClone, *, run_id: str, base: str) -> 
     return head
 
 
-def _commit(quarantine: Quarantine, work: _Work, author: Author) -> str:
+def _commit(quarantine: Quarantine, work: _Work, author: Author, message: str) -> str:
     if work.tree == quarantine.tree_of(work.tip):
         return work.tip
-    message = _REPLACED if work.replaced else _LEFTOVERS
-    return quarantine.commit(work.tree, parent=work.tip, message=message, author=author)
+    if work.replaced:
+        subject, _, rest = message.partition("\n")
+        message = f"{subject}\n\n{_REPLACED}\n{rest}"
+    return quarantine.commit(work.tree, parent=work.tip, message=f"{message.strip()}\n", author=author)
 
 
 def _earlier(git: Git, ref: str, work: _Work) -> str | None:

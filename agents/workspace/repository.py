@@ -9,9 +9,10 @@ All errors are `errors.WorkspaceError`; each method names those it raises beside
 
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
+from types import MappingProxyType
 
 from agents.workspace import checkouts, collecting, history, merging, names, paths, secrets, serving
 from agents.workspace.errors import RepositoryMissing
@@ -44,6 +45,7 @@ _CONFIG = """\
 # Wins over the attributes in the tree: a download must not leave out what was verified.
 _ATTRIBUTES = "* -export-ignore -export-subst\n"
 _README = "# New project\n\nNothing is here yet.\n"
+_LEFTOVERS = "Keep what the run left uncommitted"
 _STALE_QUARANTINE_S = 24 * 3600
 # Of objects without a name: much longer than any step between writing one and naming it.
 _UNNAMED_FOR = "14.days.ago"
@@ -62,8 +64,8 @@ class Repository:
             raise RepositoryMissing
         return Git(self.path)
 
-    def create(self, readme: str = _README) -> str:
-        """Make the repository with a first commit of README.md on main; returns what main is at.
+    def create(self, readme: str = _README, *, notes: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Make the repository with a first commit of README.md, and of notes beside it; returns what main is at.
 
         Does nothing when it exists. Of several callers at once one makes it.
         """
@@ -71,7 +73,7 @@ class Repository:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             made = Path(mkdtemp(prefix=".new-", dir=self.path.parent))
             try:
-                _initialise(made, readme)
+                _initialise(made, {"README.md": readme, **notes})
                 made.chmod(0o700)
                 made.rename(self.path)
             except OSError:
@@ -91,9 +93,10 @@ class Repository:
         """See `checkouts.clone_for_run`."""
         return checkouts.clone_for_run(self._git, run_id, destination=destination, author=author)
 
-    def collect(self, run_id: str, clone: Path, *, author: Author) -> Collected:
+    def collect(self, run_id: str, clone: Path, *, author: Author, message: str = _LEFTOVERS) -> Collected:
         """See `collecting.collect`."""
-        return collecting.collect(self._git, run_id, clone=clone, author=author, limits=self._limits)
+        git, limits = self._git, self._limits
+        return collecting.collect(git, run_id, clone=clone, author=author, message=message, limits=limits)
 
     def checkpoint(self, run_id: str, clone: Path, *, seq: int) -> Checkpoint:
         """See `collecting.checkpoint`."""
@@ -212,7 +215,7 @@ class Repository:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _initialise(path: Path, readme: str) -> None:
+def _initialise(path: Path, files: Mapping[str, str]) -> None:
     """A bare repository with one commit, made without any template."""
     for name in ("objects/info", "objects/pack", "refs/heads", "info"):
         (path / name).mkdir(parents=True)
@@ -220,7 +223,8 @@ def _initialise(path: Path, readme: str) -> None:
     (path / "config").write_text(_CONFIG)
     (path / "info/attributes").write_text(_ATTRIBUTES)
     git = Git(path).with_identity(PLATFORM, PLATFORM)
-    blob = git.text("hash-object", "-w", "--stdin", stdin=readme.encode())
-    tree = git.text("mktree", stdin=f"100644 blob {blob}\tREADME.md\n".encode())
+    blobs = {name: git.text("hash-object", "-w", "--stdin", stdin=text.encode()) for name, text in files.items()}
+    listed = "".join(f"100644 blob {blob}\t{name}\n" for name, blob in blobs.items())
+    tree = git.text("mktree", stdin=listed.encode())
     commit = git.text("commit-tree", tree, "-m", "Start the project")
     git.run("update-ref", names.MAIN, commit)

@@ -69,6 +69,19 @@ def test_a_verified_change_becomes_main() -> None:
     assert repository(run.project_id).head() == run.merge_commit
 
 
+@pytest.mark.parametrize("rehearsal", [True, False])
+def test_what_the_platform_commits_names_the_task_and_the_rehearsal(rehearsal: bool) -> None:
+    place = place_of(task_at_work(kind="plan", role="architect"), {"docs/architecture.md": "One file.\n"})
+    Run.objects.filter(pk=place.run.pk).update(rehearsal=rehearsal)
+    place.run.refresh_from_db()
+    run = judge(place)
+
+    (last, *_) = repository(run.project_id).log(1)
+    assert last.subject == run.task.title
+    assert f"Task: {run.task.key}" in last.body
+    assert ("Model: rehearsal" in last.body) is rehearsal
+
+
 def test_two_changes_that_collide_where_case_does_not_count_are_not_merged() -> None:
     task = task_at_work()
     seed(task.project)
