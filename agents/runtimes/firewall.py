@@ -6,6 +6,7 @@ through a chain of its own. Needs root and iptables; `why_not` says what is miss
 """
 
 import fcntl
+import itertools
 import os
 import shutil
 import subprocess
@@ -53,7 +54,7 @@ class Firewall:
             fcntl.flock(file, fcntl.LOCK_EX)
             for family in _families():
                 self._fill(family)
-                if f"-i {self.bridges}+ -j {self._chain}" not in _call(family, "-S", "INPUT", "1"):
+                if not self._comes_first(family):
                     _call(family, "-I", *self._jump())
         self._seen_at = time.monotonic()
 
@@ -73,6 +74,12 @@ class Firewall:
 
     def _jump(self) -> tuple[str, ...]:
         return ("INPUT", "-i", f"{self.bridges}+", "-j", self._chain)
+
+    def _comes_first(self, family: str) -> bool:
+        """Whether nothing stands before our rule but those of other installations, which are about other bridges."""
+        rules = [line for line in _call(family, "-S", "INPUT").splitlines() if line.startswith("-A")]
+        head = itertools.takewhile(lambda rule: " -j EKLAVYA-" in rule, rules)
+        return any(f"-i {self.bridges}+ -j {self._chain}" in rule for rule in head)
 
     def _jump_is_there(self, family: str) -> bool:
         return f"-i {self.bridges}+ -j {self._chain}" in _call(family, "-S", "INPUT")

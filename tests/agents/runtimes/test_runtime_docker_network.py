@@ -4,13 +4,14 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from agents.runtimes.contract import Runtime, SandboxSpec
 from agents.runtimes.docker import DockerRuntime
-from agents.runtimes.firewall import why_not
+from agents.runtimes.firewall import Firewall, why_not
 from tests.agents.runtimes.conftest import HOST_PORT
 from tests.agents.runtimes.test_conformance import host_server
 from tests.agents.runtimes.test_runtime_docker import connect, run
@@ -68,6 +69,18 @@ def test_rules_are_written_once(runtime: DockerRuntime) -> None:
         runtime._firewall.ensure()
     listed = subprocess.check_output(["/usr/sbin/iptables", "-S", "INPUT"], text=True)
     assert listed.count(runtime._firewall.bridges + "+") == 1
+
+
+def test_installations_side_by_side_do_not_push_each_other_down(runtime: DockerRuntime, tmp_path: Path) -> None:
+    other = Firewall("ekother", (), lock=tmp_path / "lock")
+    try:
+        for each in (other, runtime._firewall) * 2:
+            each._seen_at = 0.0
+            each.ensure()
+        listed = subprocess.check_output(["/usr/sbin/iptables", "-S", "INPUT"], text=True)
+        assert (listed.count("ekother+"), listed.count(runtime._firewall.bridges + "+")) == (1, 1)
+    finally:
+        other.remove()
 
 
 def test_udp_of_the_host_does_not_answer(runtime: Runtime, spec: SandboxSpec) -> None:
