@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import binascii
+import socket
+import struct
 from asyncio import StreamReader, StreamWriter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -81,7 +83,9 @@ def touch(idle: asyncio.Timeout, seconds: float) -> None:
 def hang_up(writer: StreamWriter, *, is_clean: bool) -> None:
     """Close a connection: after what was written, if that ends soon; at once when it broke off."""
     if not is_clean:
-        # Not an orderly end, which an answer without a length would be taken for as a whole one.
+        # A reset: an orderly end would make what came of an answer without a length look like the whole.
+        if connection := writer.get_extra_info("socket"):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
         return
     writer.close()

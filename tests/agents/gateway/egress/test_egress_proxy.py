@@ -272,6 +272,18 @@ def test_an_answer_without_end_is_not_passed_on_as_whole(start_proxy: StartProxy
             client.get(f"http://127.0.0.1:{host.port}/")
 
 
+def test_an_answer_whose_end_is_the_connections_is_reset_when_it_breaks_off(start_proxy: StartProxy) -> None:
+    _, token = working_run()
+    with outside(http(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")) as host:
+        world = start_proxy({"packages": f"127.0.0.1:{host.port}"})
+
+        with world.open() as connection:
+            request = get_request(f"http://127.0.0.1:{host.port}/", token)
+            connection.sendall(request.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1))
+            with pytest.raises(ConnectionResetError):
+                all(iter(lambda: connection.recv(1_000), b""))
+
+
 def test_a_host_that_speaks_no_http_is_an_error_of_the_host(start_proxy: StartProxy) -> None:
     _, token = working_run()
     with outside(http(b"SSH-2.0-OpenSSH\r\n\r\n")) as host:
