@@ -24,9 +24,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agents.egress import EgressClass, parse_rules
+from eklavya.services.errors import way_out
 from eklavya.services.sockets import postgres_url, valkey_url
-
-BASE_DIR = Path(__file__).resolve().parent.parent
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -373,7 +372,7 @@ def _kept_secret(path: Path) -> str:
         key = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         problem = f"cannot write {path} ({error.strerror})"
-        raise EnvError(f"eklavya: {problem}: make room and let it be written, or set EKLAVYA_VAR") from None
+        raise EnvError(f"eklavya: {problem}: {way_out(error)}") from None
     if len(key) < 32:
         raise EnvError(f"eklavya: {path} holds no usable key; remove it to have a new one made")
     return key

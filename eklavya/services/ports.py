@@ -18,8 +18,14 @@ class Port(NamedTuple):
     variable: str
 
 
-def check_free(port: Port) -> None:
-    """Raises PortTaken when somebody listens there, ServiceError when this user may not."""
+def check_free(*ports: Port) -> None:
+    """Raises PortTaken, with all of them, when somebody listens; ServiceError when this user may not."""
+    taken = [port for port in ports if not _is_free(port)]
+    if taken:
+        raise PortTaken([(port.number, _owner(port.number), port.variable) for port in taken])
+
+
+def _is_free(port: Port) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # as the server will: a connection that lingers from last time is no obstacle
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -27,9 +33,10 @@ def check_free(port: Port) -> None:
             probe.bind((port.host, port.number))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise PortTaken(port.number, _owner(port.number), port.variable) from None
+                return False
             problem = f"port {port.number} cannot be opened ({error.strerror})"
             raise ServiceError(f"{problem}: set {port.variable} to another port") from None
+    return True
 
 
 def _owner(number: int) -> str:

@@ -18,7 +18,7 @@ from eklavya.env import Env
 from eklavya.services import components as programs
 from eklavya.services import instance
 from eklavya.services.child import POLL_SECONDS, Child, Spec, describe_exit
-from eklavya.services.errors import ServiceError, StartFailed, StopRequested
+from eklavya.services.errors import ServiceError, StartFailed, StopRequested, way_out
 from eklavya.services.health import database_problem, redis_problem
 from eklavya.services.migrations import unapplied
 from eklavya.services.ports import check_free
@@ -138,9 +138,8 @@ class Stack:
     def _check_ports(self) -> None:
         if "gateway" in self._components:
             self._isolated = programs.runtime_choice(self.env).runtime.isolated
-        for name, port in programs.ports(self.env, isolated=self._isolated).items():
-            if name in self._components:
-                check_free(port)
+        ports = programs.ports(self.env, isolated=self._isolated)
+        check_free(*(port for name, port in ports.items() if name in self._components))
 
     def _start_servers(self) -> None:
         specs = []
@@ -363,5 +362,4 @@ def _applied(child: Child) -> int:
 def unwritable(error: OSError) -> ServiceError:
     """A file system's refusal, as a sentence."""
     place = f" {error.filename}" if error.filename else ""
-    fix = "make room and let it be written, or set EKLAVYA_VAR"
-    return ServiceError(f"cannot write{place} ({error.strerror}): {fix}")
+    return ServiceError(f"cannot write{place} ({error.strerror}): {way_out(error)}")
