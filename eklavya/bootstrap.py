@@ -39,6 +39,10 @@ def candidates():
 def main(arguments):
     # type: (list[str]) -> None
     """Replace this process by the right Python, or end with one line."""
+    if sys.stderr.isatty() or not os.path.exists(os.path.join(ROOT, ".venv", "installed.json")):
+        # what comes next may take seconds before it can say anything
+        sys.stderr.write("Eklavya: looking for Python %d.%d and what is installed ...\n" % WANTED)
+        sys.stderr.flush()
     for python in candidates():
         if os.access(python, os.X_OK) and is_wanted(python):
             # -I: this directory is not on its path, so no module of ours hides one of the library's

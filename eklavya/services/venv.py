@@ -16,8 +16,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-import venv
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,6 +90,8 @@ def prepare(lock: Path) -> None:
         return
     check_venv_module()
     check_room()
+    sys.stderr.write(f"  preparing   {VENV}\n")
+    sys.stderr.flush()
     try:
         make_venv()
         install(lock)
@@ -120,7 +122,10 @@ def make_venv() -> None:
     python = VENV / "bin" / "python"
     usable = python.exists() and (VENV / "lib" / f"python3.{sys.version_info.minor}").exists()
     if not usable or not pip_works(python):
-        venv.create(VENV, clear=True, with_pip=True, symlinks=True)
+        command = [sys.executable, "-I", "-m", "venv", "--clear", "--symlinks", str(VENV)]
+        made = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if made.returncode:
+            raise without_venv(" ".join(made.stdout.split())[-300:])
 
 
 def pip_works(python: Path) -> bool:
@@ -137,14 +142,42 @@ def install(lock: Path) -> None:
     quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
     command = [str(VENV / "bin" / "python"), "-m", "pip", "install", *strict, *quiet, "-r", str(lock)]
     pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    with LOG.open("w", encoding="utf-8") as log, pip:
+    with LOG.open("w", encoding="utf-8") as log, pip, unpacking_counted(progress) as begin:
         assert pip.stdout
         for line in pip.stdout:
             log.write(line)
             follow(line.strip(), progress)
+            if line.startswith("Installing collected packages"):
+                begin.set()
     if pip.returncode:
-        raise Problem(f"installing failed: {last_error()} (log: {LOG})")
+        raise Problem(f"{why_failed()} (log: {LOG})")
     progress.close()
+
+
+@contextlib.contextmanager
+def unpacking_counted(progress: Progress) -> Iterator[threading.Event]:
+    """Show, from the moment the event is set, how many packages lie in the environment: then pip says nothing."""
+    begin, end = threading.Event(), threading.Event()
+    before = len(unpacked())
+
+    def count() -> None:
+        begin.wait()
+        while not end.wait(0.5):
+            progress.show(f"unpacking, {max(len(unpacked()) - before, 0)} done")
+
+    counter = threading.Thread(target=count, daemon=True)
+    counter.start()
+    try:
+        yield begin
+    finally:
+        end.set()
+        begin.set()
+        counter.join()
+
+
+def unpacked() -> list[Path]:
+    """The records of packages in the environment."""
+    return list(VENV.glob("lib/python3.*/site-packages/*.dist-info"))
 
 
 def follow(line: str, progress: Progress) -> None:
@@ -156,6 +189,14 @@ def follow(line: str, progress: Progress) -> None:
         progress.show(re.split(r"-\d", package[1])[0])
     elif line.startswith("Installing collected packages"):
         progress.show("unpacking")
+
+
+def why_failed() -> str:
+    """What went wrong, in one line. pip's last words do not say it where no package index could be reached."""
+    text = LOG.read_text(encoding="utf-8")
+    if "No matching distribution found" in text and "Retrying (Retry(" in text:
+        return "the package index could not be reached: connect to the network, or set PIP_INDEX_URL to another one"
+    return f"installing failed: {last_error()}"
 
 
 def last_error() -> str:
@@ -184,9 +225,15 @@ def check_git() -> None:
 
 def check_venv_module() -> None:
     """Debian ships the module that makes environments apart from Python."""
-    if find_spec("ensurepip") is None:
-        package = f"python3.{sys.version_info.minor}-venv"
-        raise Problem(f"Python cannot make virtual environments: apt-get install {package}")
+    if find_spec("venv") is None or find_spec("ensurepip") is None:
+        raise without_venv("")
+
+
+def without_venv(said: str) -> Problem:
+    """What to do where no environment can be made; `said` is Python's own word for why."""
+    because = f" ({said})" if said else ""
+    package = f"python3.{sys.version_info.minor}-venv"
+    return Problem(f"Python cannot make virtual environments{because}: install it (Debian: apt-get install {package})")
 
 
 def check_room() -> None:

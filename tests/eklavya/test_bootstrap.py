@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+import threading
 import zipfile
 from hashlib import sha256
 from pathlib import Path
@@ -128,3 +129,53 @@ def test_place_that_cannot_be_written_is_one_line(place: Path) -> None:
     (place / ".venv").touch()
     with pytest.raises(venv.Problem, match=r"cannot write .*\.venv"):
         venv.prepare(venv.RUN_LOCK)
+
+
+def test_unreachable_package_index_is_told_as_such(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # nothing listens there
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(venv.Problem, match=r"the package index could not be reached: .* \(log: .*install\.log\)"):
+        venv.prepare(venv.RUN_LOCK)
+
+
+def test_environment_that_cannot_be_made_names_debians_package(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(venv.sys, "executable", "/bin/false")
+    with pytest.raises(venv.Problem, match=r"cannot make virtual environments: .*apt-get install python3\.11-venv"):
+        venv.prepare(venv.RUN_LOCK)
+
+
+def test_unpacking_is_counted(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    told = threading.Event()
+    progress = venv.Progress(2)
+
+    def show(what: str) -> None:
+        shown.append(what)
+        if what.endswith("1 done"):
+            told.set()
+
+    monkeypatch.setattr(progress, "show", show)
+    with venv.unpacking_counted(progress) as begin:
+        (venv.VENV / "lib/python3.11/site-packages/tiny-1.0.dist-info").mkdir(parents=True)
+        begin.set()
+        assert told.wait(10)
+    assert shown[-1] == "unpacking, 1 done"
+
+
+def test_first_start_speaks_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "ROOT", str(tmp_path))
+    monkeypatch.setattr(bootstrap, "WANTED", (3, 99))
+    with pytest.raises(SystemExit):
+        bootstrap.main([])
+    assert capsys.readouterr().err.startswith("Eklavya: looking for Python 3.99 ")
+    # afterwards, where nobody watches, it is silent
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "installed.json").touch()
+    with pytest.raises(SystemExit):
+        bootstrap.main([])
+    assert capsys.readouterr().err == ""
