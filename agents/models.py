@@ -19,6 +19,7 @@ from agents.states import (
 )
 from projects.ids import new_id
 from projects.models import Project, SquadMember, Task
+from projects.models.audit import append_only
 from projects.roles import Role
 from projects.states import pairs, values
 
@@ -202,6 +203,7 @@ class RunEvent(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["run", "seq"], name="run_event_seq_once")]
+        triggers = append_only("run_event")
 
     def __str__(self) -> str:
         return f"{self.run_id} #{self.seq} {self.kind}"
