@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from agents.models import Run
 from agents.observations import observe
+from agents.queries import is_simulated
 from agents.sandboxes import repository
 from agents.states import RunStatus
 from billing.models import Budget
@@ -53,6 +54,8 @@ class Outcome:
     commit: str = ""
     tests_run: int = 0
     cost: Decimal = Decimal(0)
+    simulated: bool = False
+    """Whether nobody pays the cost: only the rehearsal model answered."""
     runs: dict[str, int] = field(default_factory=dict)
     tasks: dict[str, int] = field(default_factory=dict)
     preview_url: str = ""
@@ -127,6 +130,7 @@ class Rehearsal:
             busy_s=busy_s(project),
             commit=project.delivered_commit,
             cost=project_cost(project.pk),
+            simulated=is_simulated(project.pk),
             runs=_counted(project.runs.values_list("status", flat=True)),
             tasks=_counted(project.tasks.values_list("status", flat=True)),
             repository=str(repository(project.pk).path),

@@ -70,7 +70,7 @@ class Timeline:
                 Text(f"\n{mark} {outcome.name}: {outcome.status} after {outcome.wall_s:.1f} s", style="bold")
             )
             facts = [
-                ("cost", f"{outcome.cost} USD, equal to its ledger"),
+                ("cost", f"{outcome.cost} USD{' simulated' * outcome.simulated}, equal to its ledger"),
                 ("tests", f"{outcome.tests_run} passed in a fresh clone" if outcome.tests_run else ""),
                 ("preview", outcome.preview_url),
                 ("clone", f"git clone {outcome.repository}"),

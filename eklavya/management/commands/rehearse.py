@@ -4,7 +4,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Any
 
@@ -47,6 +47,7 @@ class Command(BaseCommand):
         """Say what can be asked for."""
         parser.add_argument("brief", nargs="?", default=SAMPLE_BRIEF, help="what the client wants (default: a sample)")
         parser.add_argument("--demo-only", action="store_true", help="stop when the first demo can be looked at")
+        parser.add_argument("--keep", action="store_true", help="then leave previews and portal up until Ctrl-C")
         parser.add_argument("--projects", type=int, default=1, metavar="N", help="run N projects at once")
         parser.add_argument("--json", action="store_true", help="print JSON lines instead of a timeline")
         parser.add_argument("--timeout", type=float, default=1800, metavar="S", help="give up after so many seconds")
@@ -55,8 +56,9 @@ class Command(BaseCommand):
         """Do it; exit code 0 when every project ended as it should, 1 otherwise."""
         try:
             briefs = _briefs(check_brief(options["brief"]), options["projects"])
-            with _stack(Env()):
+            with _stack(Env()) as is_ours:
                 good = _rehearse(briefs, options)
+                self._after(is_ours=is_ours, keep=options["keep"])
         except (InvalidBrief, ServiceError) as problem:
             self.stderr.write(f"eklavya: {problem}")
             sys.exit(1)
@@ -65,6 +67,17 @@ class Command(BaseCommand):
             sys.exit(130)
         if not good:
             sys.exit(1)
+
+    def _after(self, *, is_ours: bool, keep: bool) -> None:
+        """Say how long what was shown can be looked at, where this command started the servers; with `keep` wait."""
+        if not is_ours:
+            return
+        if not keep:
+            self.stderr.write("the servers stop now; `make run` serves portal and previews again")
+            return
+        self.stderr.write("portal and previews stay up until Ctrl-C")
+        with suppress(KeyboardInterrupt):
+            Event().wait()
 
 
 def _rehearse(briefs: list[str], options: dict[str, Any]) -> bool:
@@ -80,15 +93,17 @@ def _rehearse(briefs: list[str], options: dict[str, Any]) -> bool:
 
 
 def _briefs(first: str, count: int) -> list[str]:
-    others = (MORE_BRIEFS[number % len(MORE_BRIEFS)] for number in range(max(count, 1) - 1))
+    if count < 1:
+        raise ServiceError(f"--projects {count}: run at least one")
+    others = (MORE_BRIEFS[number % len(MORE_BRIEFS)] for number in range(count - 1))
     return [first, *others]
 
 
 @contextmanager
-def _stack(env: Env) -> Iterator[None]:
-    """Use what is running, or start everything for the length of the `with`."""
+def _stack(env: Env) -> Iterator[bool]:
+    """Use what is running, or start everything for the length of the `with`; yields whether it did."""
     if running(env) is not None:
-        yield
+        yield False
         return
     screen = Screen(out=Console(stderr=True))
     stack = Stack(personal(env), report=screen.report, on_stop=stop_all_previews)
@@ -99,7 +114,7 @@ def _stack(env: Env) -> Iterator[None]:
     watcher = Thread(target=_watch, args=(stack, done), daemon=True)
     watcher.start()
     try:
-        yield
+        yield True
     finally:
         done.set()
         watcher.join()
