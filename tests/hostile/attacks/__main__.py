@@ -1,0 +1,5 @@
+import sys
+
+from .base import main
+
+main(sys.argv[1:])
