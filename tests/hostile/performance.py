@@ -209,14 +209,16 @@ def performed(root: Path) -> Iterator[Found]:
         lists["packages"] = "packages.example:80+443,rebind.example:443"
         stack.enter_context(override_settings(EKLAVYA_EGRESS=lists, EKLAVYA_VAR=var, EKLAVYA_RUNTIME="docker"))
         proxy = EgressProxy(resolve=names, connect=Wires(outside), every_s=0.1)
-        egress_port = stack.enter_context(running(proxy, host="0.0.0.0"))
-        stack.enter_context(override_settings(EKLAVYA_GATEWAY_PORT=gateway_port, EKLAVYA_EGRESS_PORT=egress_port))
-        sandboxes.choice.cache_clear()
-        stack.callback(sandboxes.choice.cache_clear)
-        runtime = sandboxes.runtime()
-        assert isinstance(runtime, DockerRuntime)
-        stack.callback(_clear, runtime)
-        _perform(found, model, world, runtime, root, ports=(gateway_port, egress_port))
+        with running(proxy, host="0.0.0.0") as egress_port:
+            stack.enter_context(override_settings(EKLAVYA_GATEWAY_PORT=gateway_port, EKLAVYA_EGRESS_PORT=egress_port))
+            sandboxes.choice.cache_clear()
+            stack.callback(sandboxes.choice.cache_clear)
+            runtime = sandboxes.runtime()
+            assert isinstance(runtime, DockerRuntime)
+            stack.callback(_clear, runtime)
+            _perform(found, model, world, runtime, root, ports=(gateway_port, egress_port))
+        # The proxy writes of strangers once a minute, and what is left when it ends.
+        found.account_audit = _audit_of(None)
         yield found
 
 
@@ -299,7 +301,6 @@ def _perform(
         for process in psutil.process_iter(["cmdline"])
         if world["survivor"] in str(process.info["cmdline"])
     ]
-    found.account_audit = _audit_of(None)
 
 
 def _runs(found: Found, model: ObedientModel, world: World, keeper: Any, *, projects: tuple[Project, ...]) -> None:
