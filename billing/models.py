@@ -155,11 +155,15 @@ class Reservation(models.Model):
     status = models.CharField(max_length=8, choices=Status, default=Status.OPEN)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(help_text="From then on it is settled at its full amount and flagged.")
+    audited = models.BooleanField(default=False, db_default=False, help_text="Its audit row is written.")
 
     class Meta:
         indexes = [
             models.Index(fields=["expires_at"], condition=Q(status="open"), name="reservation_open"),
             models.Index(fields=["run_id"], condition=Q(status="open"), name="reservation_open_of_run"),
+            models.Index(
+                fields=["created_at"], condition=Q(audited=False) & ~Q(status="open"), name="reservation_unaudited"
+            ),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(amount__gte=0), name="reservation_not_negative"),

@@ -30,9 +30,10 @@ def after_run(*, run_id: str) -> None:
 
 @shared_task(ignore_result=True)
 def expire() -> None:
-    """Settle what nobody settled and escalate what nobody decided."""
+    """Settle what nobody settled, record the requests that are closed and escalate what nobody decided."""
     now = timezone.now()
     billing.expire_reservations(now)
+    billing.audit_requests(now)
     approvals.escalate_overdue(by=BOOKKEEPER, now=now)
 
 

@@ -2,10 +2,11 @@
 
 Each model request holds its worst-case cost in a budget of each level (account, client, project, agent, run) before it
 is sent, and leaves its real cost there afterwards. The ledger is the record of requests; the audit log gets what
-concerns people: limits, warnings, refusals and costs that could not be foreseen.
+concerns people at once (limits, warnings, refusals, costs that could not be foreseen), and each request a little later.
 """
 
 from billing.actions.limits import decide_budget, open_budgets, raise_limit, record_spending, set_limit
+from billing.actions.requests import audit_requests
 from billing.actions.reservations import (
     RESERVATION_LIFETIME,
     expire_reservations,
@@ -20,6 +21,7 @@ __all__ = [
     "CASHIER",
     "RESERVATION_LIFETIME",
     "THRESHOLDS",
+    "audit_requests",
     "decide_budget",
     "expire_reservations",
     "open_budgets",
