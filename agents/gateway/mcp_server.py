@@ -44,6 +44,7 @@ from agents.gateway.mcp_requests import (
 )
 from agents.gateway.verbs import VERBS, Arguments, Verb, may_call, offered
 from agents.models import Run
+from agents.tool_calls import input_digest
 from projects import audit
 from projects.errors import DomainError
 
@@ -190,7 +191,16 @@ def _carry_out(run: Run, name: str, arguments: dict[str, Any], *, now: datetime)
         raise DomainError(f"{name} is not for the role {run.agent.agent_type}.")
     valid = verb.arguments.model_validate(arguments)
     answer = _end(run, verb, valid, now=now) if verb.is_ending else verb.call(run, valid, now)
+    if not verb.is_ending:
+        _note_call(run, name, arguments, now=now)
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=str)
+
+
+def _note_call(run: Run, name: str, arguments: dict[str, Any], *, now: datetime) -> None:
+    """Record a verb that was carried out; what it changed has rows of its own, in its transaction."""
+    with audit.journal(by=actor_of(run), now=now) as journal:
+        details = {"verb": name, "input_sha256": input_digest(arguments)}
+        journal.add("mcp.called", project_id=run.project_id, obj=run, details=details)
 
 
 def _end(run: Run, verb: Verb[Any], valid: Arguments, *, now: datetime) -> Any:

@@ -23,6 +23,7 @@ from agents.gateway.database import Database
 from agents.gateway.limits import Places
 from agents.gateway.metering import Meter, StreamMeter, WholeMeter, estimate_tokens
 from agents.gateway.model_request import ModelRequest, read_request, with_model
+from agents.gateway.refusals import Refusals
 from agents.gateway.upstream import OK, Answer, Cut, Unreachable, Upstream
 from agents.gateway.ways import Ways
 from billing.errors import NoBudget, OverBudget, ReservationClosed
@@ -63,10 +64,12 @@ class Relay:
         self._ways = services.ways
         self._attempts = services.attempts
         self._places = services.places
+        self._refusals = Refusals(services.database)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
+        caller: Caller | None = None
         try:
             # What is paid for looks at the run again when its money is held.
             age = {} if self.counting else {"max_age_s": LOOKED_AT_S}
@@ -78,8 +81,11 @@ class Relay:
                 await exchange.run(send)
         except UnknownToken as error:
             await ApiError("authentication_error", str(error)).response()(scope, receive, send)
+            await self._refusals.note_stranger(request.client.host if request.client else "", now=timezone.now())
         except ApiError as error:
             await error.response()(scope, receive, send)
+            if caller is not None:
+                await self._refusals.note(caller, error, now=timezone.now())
         except ClientDisconnect:
             return
         except Exception:

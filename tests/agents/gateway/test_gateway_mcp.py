@@ -12,6 +12,7 @@ from mcp.client.streamable_http import create_mcp_http_client, streamable_http_c
 from mcp_types import CallToolResult, TextContent
 
 from agents.models import Message, Run
+from agents.tool_calls import input_digest
 from projects.models import AuditLog
 from projects.roles import Role
 from tests.agents.gateway.harness import start_run
@@ -296,3 +297,13 @@ def test_no_stream_is_held_open_for_an_agent(gateway: str) -> None:
     response = httpx.get(f"{gateway}/mcp", headers={"Accept": "text/event-stream"}, timeout=10)
 
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
+
+
+def test_each_verb_that_was_called_is_audited(gateway: str) -> None:
+    run, token = work_as(Role.DEVELOPER, "build")
+    call(gateway, token, "read_messages")
+    call(gateway, token, "report_progress", percent=10, message="Begun.")
+    rows = AuditLog.objects.filter(action="mcp.called").order_by("seq")
+    assert [row.details["verb"] for row in rows] == ["read_messages", "report_progress"]
+    assert {(row.object_id, row.agent_id, row.actor_kind) for row in rows} == {(str(run.pk), run.agent_id, "agent")}
+    assert rows[1].details["input_sha256"] == input_digest({"percent": 10, "message": "Begun."})

@@ -463,3 +463,36 @@ def closing(work: Callable[[Callable[[], None]], list[int]], check: Callable[[],
         return work(check)
     finally:
         connection.close()
+
+
+def test_refusals_are_audited_once_for_each_reason(client: httpx.Client) -> None:
+    for model in ("claude-opus-4-5", "claude-opus-4-5", "made-up"):
+        post(client, ask(model=model))
+    wait_until(lambda: AuditLog.objects.filter(action="model.refused").count() >= 2)
+    first, second = AuditLog.objects.filter(action="model.refused").order_by("seq")
+    run = Run.objects.get()
+    assert (first.project_id, first.agent_id) == (run.project_id, run.agent_id)
+    assert (first.details["run"], first.details["status"]) == (str(run.pk), 404)
+    assert "made-up" in second.details["why"]
+
+
+def test_a_run_cannot_fill_the_audit_log_with_refusals(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.gateway.refusals.MOST_OF_A_RUN", 3)
+    for number in range(6):
+        post(client, ask(model=f"made-up-{number}"))
+    wait_until(lambda: AuditLog.objects.filter(action="model.refused").count() >= 3)
+    post(client)
+    assert [row.details.get("last") for row in AuditLog.objects.filter(action="model.refused").order_by("seq")] == [
+        None,
+        None,
+        True,
+    ]
+
+
+def test_strangers_are_audited_once_a_minute(client: httpx.Client) -> None:
+    for _ in range(3):
+        assert post(client, headers={"authorization": "Bearer ekr_forged", "x-api-key": ""}).status_code == 401
+    wait_until(lambda: AuditLog.objects.filter(action="model.refused").exists())
+    (row,) = AuditLog.objects.filter(action="model.refused")
+    assert (row.chain, row.details["from"]) == ("account", "127.0.0.1")
+    assert "forged" not in str(row.details)
