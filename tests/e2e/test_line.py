@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -24,6 +25,15 @@ def check_delivered(done: Rehearsed) -> None:
     assert set(outcome["tasks"]) == {"completed"}
     assert outcome["tests_run"] >= 10
     assert Decimal(outcome["cost"]) > 0
+    # what the rehearsal model made says so
+    assert outcome["simulated"] is True
+    assert git(outcome, "show", "main:REHEARSAL.md").startswith("# REHEARSAL\n")
+    assert "\nModel: rehearsal\n" in git(outcome, "log", "--format=%B", "main")
+
+
+def git(outcome: dict[str, Any], *arguments: str) -> str:
+    """What Git says about the delivered repository."""
+    return subprocess.check_output(["git", "-C", outcome["repository"], *arguments], text=True)
 
 
 def check_nothing_left(installation: Installation) -> None:
