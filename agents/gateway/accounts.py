@@ -61,6 +61,10 @@ class Prices:
             self._known[key] = (time.monotonic() + _PRICE_REMEMBERED_S, price)
         return price
 
+    def forget(self) -> None:
+        """Ask again for each price."""
+        self._known.clear()
+
 
 def refuse(caller: Caller, error: OverBudget, *, now: datetime) -> ApiError:
     """Record that a request does not fit a limit, and return what the CLI is told."""

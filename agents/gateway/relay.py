@@ -9,6 +9,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
+from psycopg.errors import ForeignKeyViolation
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
@@ -111,6 +112,14 @@ class Relay:
         """Hold the request's money. Raises ApiError when the run may not send it."""
         if self.counting:
             return None
+        try:
+            return await self._hold(caller, asked, in_flight)
+        except ForeignKeyViolation:
+            # The price that was remembered is gone: a row that was never used may be removed, and entered again.
+            self._prices.forget()
+            return await self._hold(caller, asked, in_flight)
+
+    async def _hold(self, caller: Caller, asked: ModelRequest, in_flight: int) -> Reservation:
         now = timezone.now()
         price = await self._prices.of(asked.model, now.date())
         amount = asked.fees + worst_case(

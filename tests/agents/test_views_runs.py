@@ -134,7 +134,7 @@ def test_the_page_costs_the_same_for_many_lines(
 ) -> None:
     run = run_with_lines(120)
 
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(11):
         admin_in.get(reverse("run", args=[run.pk]))
 
 

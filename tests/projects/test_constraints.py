@@ -9,12 +9,14 @@ from django.apps import apps
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from projects.ids import new_id
-from projects.models import AuditLog, Project, SquadMember
+from projects.models import AuditLog, Project, Secret, SquadMember
+from projects.sealing import Sealed
 from tests.factories import (
     COMMIT,
     NOW,
     ApprovalFactory,
     AuditLogFactory,
+    ClientFactory,
     LedgerEntryFactory,
     PlanFactory,
     ProjectFactory,
@@ -40,6 +42,11 @@ def audit_row(**fields: Any) -> None:
     AuditLog.objects.create(**copy | {"id": new_id(), "seq": first.seq + 1} | fields)
 
 
+def secret(name: str) -> None:
+    """A secret of the account, past the action that looks at names."""
+    Secret.objects.bulk_create([Secret(name=name, value=Sealed("a token"), created_at=NOW, changed_at=NOW)])
+
+
 def built(**fields: Any) -> None:
     """A project that claims to be built; the demo's own check is deferred to the end."""
     demo = ProjectFactory(status="building")
@@ -54,6 +61,9 @@ NONSENSE: dict[str, Callable[[], object]] = {
     "project_approved_demo_has_commit": lambda: built(approved_demo_commit=""),
     "project_paused_knows_from_where": lambda: ProjectFactory(status="paused", paused_from=""),
     "project_complete_has_delivery": lambda: ProjectFactory(status="complete", delivered_commit=""),
+    "client_name_once": lambda: [ClientFactory(name=name) for name in ("Baker", "BAKER")],
+    "secret_once_per_project": lambda: [secret("API_KEY"), secret("API_KEY")],
+    "secret_name_is_a_variables": lambda: secret("api key"),
     "squad_role_once": lambda: twice(SquadMemberFactory, "squad", "role"),
     "squad_member_at_least_one": lambda: SquadMemberFactory(count=0),
     "squad_member_cost_not_negative": lambda: SquadMemberFactory(max_cost=-1),
