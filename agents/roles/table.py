@@ -20,7 +20,7 @@ _REPORT = frozenset(
     }
 )
 _WORK = _REPORT | {"ask_mentor"}
-_DOCS = frozenset({"docs/", "README.md"})
+_DOCS = frozenset({"docs/"})
 _TESTS = frozenset({"tests/"})
 _ALL = frozenset({EVERYTHING})
 # Who only reads and writes text needs no more than the CLI itself.

@@ -1,5 +1,6 @@
 """The role table itself: what it says, and that nothing made of a role is wider than the role."""
 
+from dataclasses import replace
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -33,7 +34,7 @@ from projects.models import SquadMember
 from projects.roles import Role
 
 NO, READ, FULL = Git.NO, Git.READ, Git.FULL
-DOCS, TESTS, ALL = frozenset({"docs/", "README.md"}), frozenset({"tests/"}), frozenset({""})
+DOCS, TESTS, ALL = frozenset({"docs/"}), frozenset({"tests/"}), frozenset({""})
 NOTHING: frozenset[str] = frozenset()
 
 # Seed 000 §5, permissions matrix, cell by cell.
@@ -82,7 +83,7 @@ def test_a_squad_is_made_with_the_tables_limits() -> None:
         (Role.TESTER, "app/tests/test_a.py", False),
         (Role.TESTER, "tests", False),
         (Role.PM, "docs/guide.md", True),
-        (Role.PM, "README.md", True),
+        (Role.PM, "README.md", False),
         (Role.PM, "app/README.md", False),
         (Role.ARCHITECT, "docs/adr/0001.md", True),
         (Role.ARCHITECT, "app/store.py", False),
@@ -133,13 +134,15 @@ def clone(tmp_path: Path) -> Path:
 def test_writers_of_documents_get_their_places_over_a_read_only_checkout(clone: Path) -> None:
     read_only, mounts = mounted(ROLES[Role.PM], clone)
     assert read_only
-    assert mounts == {"/w/docs": ("docs", False), "/w/README.md": ("README.md", False)}
+    assert mounts == {"/w/docs": ("docs", False)}
     assert (clone / "docs").is_dir()
 
 
 def test_a_file_that_is_missing_is_not_mounted(clone: Path) -> None:
+    policy = replace(ROLES[Role.PM], writable=frozenset({"docs/", "README.md"}))
+    assert mounted(policy, clone)[1] == {"/w/docs": ("docs", False), "/w/README.md": ("README.md", False)}
     (clone / "README.md").unlink()
-    assert mounted(ROLES[Role.PM], clone)[1] == {"/w/docs": ("docs", False)}
+    assert mounted(policy, clone)[1] == {"/w/docs": ("docs", False)}
 
 
 def test_who_may_not_read_git_sees_an_empty_place(clone: Path) -> None:

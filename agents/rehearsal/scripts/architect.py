@@ -68,7 +68,7 @@ def tasks_of(spec: AppSpec, corrections: list[str]) -> list[JSON]:
             "The tests start the application on a free port", "All tests pass", after=keys,
         ),
         _task(
-            "docs", "pm", "User guide", "Write docs/user-guide.md and bring README.md up to date.", 20,
+            "docs", "pm", "User guide", "Write docs/user-guide.md: each page, each field.", 20,
             "Each page of the application is explained", after=keys,
         ),
     ]  # fmt: skip

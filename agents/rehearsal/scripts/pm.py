@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..brief import AppSpec, is_clear, parse
-from ..builder import markdown, readme_source
+from ..builder import markdown
 from ..context import Context
 from ..feedback import apply
 from ..fields import EntitySpec
@@ -129,18 +129,16 @@ def requirements_page(spec: AppSpec, found: list[JSON]) -> str:
 
 
 def document(context: Context) -> Script:
-    """Write the guide for users and bring README.md up to date."""
+    """Write the guide for users."""
     spec = parse(spec_text(context))
     for text in context.feedback:
         apply(spec, text)
     yield from attempt("I look at what was built.", [progress(20, "Reading"), read("README.md"), read("app/model.py")])
     name = "user-guide" if "doc" in context.key or "guide" in context.key or not context.key else _slug(context.key)
-    readme = readme_source(spec).replace(
-        "\n## How it is made", f"\nThe [user guide](docs/{name}.md) explains each page.\n\n## How it is made"
+    yield from attempt(
+        "Now the guide.", [*write_all({f"docs/{name}.md": guide(spec)}), progress(90, "The guide is written")]
     )
-    files = {f"docs/{name}.md": guide(spec), "README.md": readme}
-    yield from attempt("Now the guide.", [*write_all(files), progress(90, "The guide is written")])
-    closing = f"docs/{name}.md and README.md are written."
+    closing = f"docs/{name}.md is written."
     return (yield from finish("task_complete", closing, summary=closing))
 
 

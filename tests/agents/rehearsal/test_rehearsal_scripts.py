@@ -304,7 +304,7 @@ def test_a_tester_writes_only_tests_and_a_pm_only_documents() -> None:
     for kind in ("requirements", "build"):
         paths = written(conversation(context("pm", kind)))
         assert paths
-        assert all(path.startswith("docs/") or path == "README.md" for path in paths)
+        assert all(path.startswith("docs/") for path in paths)
 
 
 def test_the_mentor_answers_the_question() -> None:

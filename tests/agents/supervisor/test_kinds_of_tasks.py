@@ -64,7 +64,7 @@ def test_requirements(keeper: LeaseKeeper) -> None:
 
     assert_done(run)
     assert_merged(run, before=before)
-    assert all(path.startswith("docs/") or path == "README.md" for path in task.result["changed"])
+    assert all(path.startswith("docs/") for path in task.result["changed"])
     assert task.project.requirements.exists()
     assert Task.objects.get(kind=TaskKind.PLAN).status == TaskStatus.READY
 
