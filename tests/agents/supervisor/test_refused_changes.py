@@ -61,9 +61,10 @@ def test_failing_tests_at_the_last_attempt_ask_a_person(keeper: LeaseKeeper) -> 
 
 
 def test_of_two_changes_of_one_line_the_later_is_made_anew(keeper: LeaseKeeper) -> None:
-    notes = task_of(TaskKind.BUILD, Role.ARCHITECT, key="notes", order="stall after=1 times=1 delay=4")
-    guide = task_of(TaskKind.BUILD, Role.PM, key="guide", project=notes.project)
-    seed(notes.project)
+    stall = "stall after=1 times=1 delay=4]] [[rehearsal: conflict"
+    notes = task_of(TaskKind.BUILD, Role.DEVELOPER, key="storage", order=stall)
+    guide = task_of(TaskKind.BUILD, Role.DEVELOPER, key="pages", project=notes.project, order="conflict")
+    seed(notes.project, builder.build_app(BRIEF, []))
     waiting, coming = hand_out(notes, guide)
     first = Supervised(waiting, keeper)
     first.wait_for(lambda run: run.status == RunStatus.RUNNING)  # its clone is made
