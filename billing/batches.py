@@ -18,8 +18,7 @@ from django.db import connection, models
 
 from billing.actions.reservations import RESERVATION_LIFETIME, check_fits
 from billing.actions.warnings import threshold_of
-from billing.models import Budget, LedgerEntry, Price, Reservation
-from billing.prices import Usage
+from billing.models import Budget, Price, Reservation
 from billing.statements import ACCOUNT_ID, COLUMNS, LOCK_ORDER, LockedBudget
 from projects.ids import new_id
 
@@ -160,30 +159,4 @@ def new_reservation(
         amount=amount,
         created_at=now,
         expires_at=now + RESERVATION_LIFETIME,
-    )
-
-
-def line(
-    reservation: Reservation, kind: LedgerEntry.Kind, amount: Decimal, *, usage: Usage | None = None, now: datetime
-) -> LedgerEntry:
-    """Return a line of the ledger that is not written yet."""
-    usage = usage or Usage()
-    return LedgerEntry(
-        id=new_id(),
-        kind=kind.value,
-        project_id=reservation.project_id,
-        client_id=reservation.client_id,
-        run_id=reservation.run_id,
-        agent_id=reservation.agent_id,
-        request_id=reservation.pk,
-        amount=amount,
-        currency=reservation.price.currency,
-        model=reservation.model,
-        price=reservation.price,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        long_cache_write_tokens=usage.long_cache_write_tokens,
-        cache_read_tokens=usage.cache_read_tokens,
-        created_at=now,
     )

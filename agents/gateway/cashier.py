@@ -22,6 +22,7 @@ from agents.gateway.callers import Caller
 from agents.gateway.lane import Lane, Row, Step
 from agents.states import RunStatus
 from billing import batches
+from billing.actions.reservations import line_of
 from billing.batches import Books
 from billing.errors import OverBudget
 from billing.models import LedgerEntry, Price, Reservation
@@ -249,7 +250,7 @@ class _Batch:
         reservation.budget_ids = self._books.hold(batches.levels_of(reservation), reservation.amount)
         self._reservations.append(reservation)
         kind = LedgerEntry.Kind.RESERVE
-        self._lines.append(batches.line(reservation, kind, reservation.amount, now=reservation.created_at))
+        self._lines.append(line_of(reservation, kind, reservation.amount, now=reservation.created_at))
         return reservation.amount
 
     def _close(self, item: _Close) -> Decimal:
@@ -263,7 +264,7 @@ class _Batch:
         self._closed.append({"id": reservation.pk, "status": _status(usage)})
         kind = LedgerEntry.Kind.RELEASE if usage is None else LedgerEntry.Kind.SETTLE
         amount = reservation.amount if usage is None else spent
-        self._lines.append(batches.line(reservation, kind, amount, usage=usage, now=item.now))
+        self._lines.append(line_of(reservation, kind, amount, usage=usage, now=item.now))
         if usage is not None:
             self._count(item.caller.run_id, usage, spent, item.now)
         return spent

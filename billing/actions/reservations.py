@@ -131,10 +131,11 @@ def settle(reservation_id: UUID, usage: Usage, *, now: datetime) -> Decimal:
             _correct(reservation, Reservation.Status.SETTLED, real, usage=usage, journal=journal)
         else:
             _close(reservation, Reservation.Status.SETTLED, spent=real, journal=journal)
-            _book(reservation, LedgerEntry.Kind.SETTLE, min(real, reservation.amount), usage=usage, now=now)
+            _book(line_of(reservation, LedgerEntry.Kind.SETTLE, min(real, reservation.amount), usage=usage, now=now))
             if real > reservation.amount:
                 excess = real - reservation.amount
-                _book(reservation, LedgerEntry.Kind.ADJUST, excess, note="cost more than was held", now=now)
+                note = "cost more than was held"
+                _book(line_of(reservation, LedgerEntry.Kind.ADJUST, excess, note=note, now=now))
         if real > reservation.amount:
             journal.add(
                 "billing.underestimated",
@@ -154,7 +155,7 @@ def release(reservation_id: UUID, *, now: datetime) -> None:
             _correct(reservation, Reservation.Status.RELEASED, Decimal(0), usage=Usage(), journal=journal)
         else:
             _close(reservation, Reservation.Status.RELEASED, spent=Decimal(0), journal=journal)
-            _book(reservation, LedgerEntry.Kind.RELEASE, reservation.amount, now=now)
+            _book(line_of(reservation, LedgerEntry.Kind.RELEASE, reservation.amount, now=now))
 
 
 def _correct(
@@ -162,7 +163,7 @@ def _correct(
 ) -> None:
     difference = real - reservation.amount
     _close(reservation, status, held=Decimal(0), spent=difference, journal=journal)
-    _book(reservation, LedgerEntry.Kind.ADJUST, difference, usage=usage, note=_LATE, now=journal.now)
+    _book(line_of(reservation, LedgerEntry.Kind.ADJUST, difference, usage=usage, note=_LATE, now=journal.now))
     journal.add(
         "billing.expiry_corrected",
         project_id=reservation.project_id,
@@ -266,7 +267,11 @@ def _close(
         warn(journal, budget, budget.settled + spent)
 
 
-def _book(
+def _book(line: LedgerEntry) -> None:
+    line.save(force_insert=True)
+
+
+def line_of(
     reservation: Reservation,
     kind: LedgerEntry.Kind,
     amount: Decimal,
@@ -274,11 +279,12 @@ def _book(
     usage: Usage | None = None,
     note: str = "",
     now: datetime,
-) -> None:
+) -> LedgerEntry:
+    """Return a reservation's line of the ledger. It is not written yet."""
     usage = usage or Usage()
-    LedgerEntry.objects.create(
+    return LedgerEntry(
         id=new_id(),
-        kind=kind,
+        kind=kind.value,
         project_id=reservation.project_id,
         client_id=reservation.client_id,
         run_id=reservation.run_id,

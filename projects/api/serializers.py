@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from projects.actions.chat import MAX_CHAT_CHARS
 from projects.actions.projects import MAX_BUDGET
+from projects.audit import DIGESTED
 from projects.models import Approval, AuditLog, ChatMessage, Project, Task
 
 
@@ -133,22 +134,4 @@ class AuditSerializer(serializers.ModelSerializer[AuditLog]):
 
     class Meta:
         model = AuditLog
-        fields = (
-            "id",
-            "chain",
-            "seq",
-            "timestamp",
-            "project_id",
-            "agent_id",
-            "actor_kind",
-            "actor_id",
-            "actor_name",
-            "action",
-            "object_type",
-            "object_id",
-            "details",
-            "event_type",
-            "event_payload",
-            "prev_hash",
-            "hash",
-        )
+        fields = ("id", *DIGESTED, "hash")
