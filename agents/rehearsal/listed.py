@@ -120,34 +120,41 @@ def _owner(clause: str, parts: tuple[Part, ...], *, adjoins: bool) -> str | None
     listed = {singular_of(part.name.casefold().split()[-1]) for part in parts}
     first_position = max(0, len(words) - 1) if adjoins else 0
     for position in range(len(words) - 1, first_position - 1, -1):
-        word, one = words[position], singular_of(words[position])
-        before = words[position - 1] if position else ""
-        is_owned = before in {"its", "our", "their", "my"}
-        is_common = (
-            (word in CONTAINERS and before not in {"each", "every"})
-            or (word in STOPWORDS and not is_owned)
-            or word in FIELD_KINDS
-        )
-        if is_common or one in listed or not word.isascii():
-            continue
-        # A plural in the middle may be a verb: "our brewery needs".
-        is_plural = one != word and (position == len(words) - 1 or words[position + 1] in STOPWORDS - {"a", "an"})
-        if known_noun(word) or is_plural or (adjoins and before in _EACH - {"a", "an"}):
-            own = (
-                before
-                and before.isascii()
-                and before not in STOPWORDS | CONTAINERS | _EACH
-                and not before.endswith("s")
-            )
-            return f"{before} {one}" if own and known_noun(word) is None and not adjoins else one
-    if adjoins or not parts:
+        if singular_of(words[position]) not in listed and (found := _thing(words, position, adjoins=adjoins)):
+            return found
+    return None if adjoins or not parts else _thing_of_list(words, parts[0].name.casefold())
+
+
+def _thing(words: list[str], position: int, *, adjoins: bool) -> str | None:
+    """What is named here, in the singular, with what qualifies it: "club member"."""
+    word, one = words[position], singular_of(words[position])
+    before = words[position - 1] if position else ""
+    if not word.isascii() or _is_common(word, before):
         return None
-    first = parts[0].name.casefold()
+    # A plural in the middle may be a verb: "our brewery needs".
+    is_plural = one != word and (position == len(words) - 1 or words[position + 1] in STOPWORDS - {"a", "an"})
+    if not (known_noun(word) or is_plural or (adjoins and before in _EACH - {"a", "an"})):
+        return None
+    return f"{before} {one}" if known_noun(word) is None and not adjoins and _qualifies(before) else one
+
+
+def _is_common(word: str, before: str) -> bool:
+    """Whether the word names no records of its own, after the word `before` it."""
+    if word in CONTAINERS and before not in {"each", "every"}:
+        return True
+    return (word in STOPWORDS and before not in {"its", "our", "their", "my"}) or word in FIELD_KINDS
+
+
+def _qualifies(word: str) -> bool:
+    return word.isascii() and word not in {"", *STOPWORDS, *CONTAINERS, *_EACH} and not word.endswith("s")
+
+
+def _thing_of_list(words: list[str], first: str) -> str | None:
     if first not in FIELD_KINDS and first not in _TITLES:
         return singular_of(first)
     # "A tap list": what is said of the list.
     of_list = words[-2] if len(words) > 1 and words[-1] in CONTAINERS else ""
-    return None if of_list in STOPWORDS | CONTAINERS | set(FIELD_KINDS) | {""} else singular_of(of_list)
+    return None if of_list in {"", *STOPWORDS, *CONTAINERS, *FIELD_KINDS} else singular_of(of_list)
 
 
 def without_lists(text: str, lists: list[Listed]) -> str:
