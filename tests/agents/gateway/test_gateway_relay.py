@@ -483,11 +483,9 @@ def test_a_run_cannot_fill_the_audit_log_with_refusals(client: httpx.Client, mon
         post(client, ask(model=f"made-up-{number}"))
     wait_until(lambda: AuditLog.objects.filter(action="model.refused").count() >= 3)
     post(client)
-    assert [row.details.get("last") for row in AuditLog.objects.filter(action="model.refused").order_by("seq")] == [
-        None,
-        None,
-        True,
-    ]
+    # in any order: each is written in a transaction of its own
+    marks = [row.details.get("last") for row in AuditLog.objects.filter(action="model.refused")]
+    assert (len(marks), marks.count(True)) == (3, 1)
 
 
 def test_strangers_are_audited_once_a_minute(client: httpx.Client) -> None:
