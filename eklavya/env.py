@@ -23,9 +23,10 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from agents.egress import EgressClass, parse_rules
+from agents.egress import EgressClass
 from eklavya.services.errors import way_out
 from eklavya.services.sockets import postgres_url, valkey_url
+from projects.addresses import parse_rules
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -107,7 +108,7 @@ class Env(BaseSettings):
     """Where sandboxes find the proxy to the outside world."""
 
     EKLAVYA_EGRESS_PACKAGES: str = ""
-    """Allow-lists of the egress classes, in the form that agents/egress.py explains. Empty: nothing."""
+    """Allow-lists of the egress classes, in the form that projects/addresses.py explains. Empty: nothing."""
     EKLAVYA_EGRESS_RESEARCH: str = ""
     EKLAVYA_EGRESS_TEST_ONLY: str = ""
     EKLAVYA_EGRESS_METRICS: str = ""

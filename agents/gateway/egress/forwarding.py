@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import h11
 
-from agents.gateway.egress.policy import Reason, Refused, Target
+from agents.gateway.egress.policy import Reason, Refused
 from agents.gateway.egress.wire import CHUNK_BYTES, Headers, touch
+from projects.addresses import Target
 
 IDLE_S = 120.0
 _MOST_ANSWER_HEAD_BYTES = 64 * 1024

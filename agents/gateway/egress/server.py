@@ -11,7 +11,7 @@ from uuid import UUID
 import h11
 from django.conf import settings
 
-from agents.egress import Address, EgressClass, Rule, allow_list
+from agents.egress import EgressClass, allow_list
 from agents.gateway.database import Database
 from agents.gateway.egress import wire
 from agents.gateway.egress.accounts import Accounts, Doors, Limits
@@ -20,10 +20,8 @@ from agents.gateway.egress.forwarding import Side, forward, upstream_parser
 from agents.gateway.egress.policy import (
     Reason,
     Refused,
-    Target,
     check_addresses,
     check_target,
-    own_addresses,
     read_authority,
     read_url,
 )
@@ -31,6 +29,7 @@ from agents.gateway.egress.record import EVERY_S, Account, Recorder
 from agents.gateway.egress.resolving import Resolve, SystemResolver
 from agents.gateway.egress.tunnel import Streams, join
 from agents.gateway.egress.wire import Client
+from projects.addresses import Address, Rule, Target, own_addresses
 
 logger = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from agents.egress import Address
 from agents.gateway.egress.policy import Reason, Refused
 from agents.gateway.egress.server import EgressProxy, connect
 from agents.gateway.egress.tunnel import Streams
 from agents.models import EgressRecord, Run
 from agents.tokens import hash_token, new_token
+from projects.addresses import Address
 from tests.agents.gateway.harness import DEADLINE_S, wait_until
 from tests.factories import RunFactory
 

@@ -9,13 +9,13 @@ from contextlib import ExitStack
 import pytest
 from django.db import connection, transaction
 
-from agents.egress import Address
 from agents.gateway.egress import callers, server, wire
 from agents.gateway.egress.accounts import Accounts, Limits
 from agents.gateway.egress.policy import Reason, Refused
 from agents.gateway.egress.record import Account
 from agents.gateway.egress.tunnel import Streams
 from agents.models import EgressRecord, Run
+from projects.addresses import Address
 from projects.ids import new_id
 from tests.agents.gateway.egress.outside import (
     Host,

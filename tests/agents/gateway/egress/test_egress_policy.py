@@ -2,67 +2,16 @@ from ipaddress import ip_address
 
 import pytest
 
-from agents.egress import parse_rules
 from agents.gateway.egress.policy import (
     Reason,
     Refused,
     check_addresses,
     check_target,
-    is_public,
-    own_addresses,
     read_authority,
     read_url,
 )
-
-NOT_PUBLIC = [
-    "0.0.0.0",
-    "10.0.0.1",
-    "100.64.0.1",
-    "100.100.100.200",
-    "127.0.0.1",
-    "127.8.9.10",
-    "168.63.129.16",
-    "169.254.169.254",
-    "169.254.170.2",
-    "172.17.0.1",
-    "192.0.0.192",
-    "192.0.2.1",
-    "192.88.99.1",
-    "192.168.1.1",
-    "198.18.0.1",
-    "203.0.113.1",
-    "224.0.0.1",
-    "239.255.255.250",
-    "240.0.0.1",
-    "255.255.255.255",
-    "::",
-    "::1",
-    "::127.0.0.1",
-    "::ffff:127.0.0.1",
-    "::ffff:93.184.215.14",
-    "64:ff9b::7f00:1",
-    "64:ff9b:1::1",
-    "100::1",
-    "2001::1",
-    "2001:db8::1",
-    "2002:7f00:1::1",
-    "3fff::1",
-    "fc00::1",
-    "fd00:ec2::254",
-    "fe80::1",
-    "fec0::1",
-    "ff02::1",
-]
-
-
-@pytest.mark.parametrize("text", NOT_PUBLIC)
-def test_is_public_is_false(text: str) -> None:
-    assert not is_public(ip_address(text))
-
-
-@pytest.mark.parametrize("text", ["93.184.215.14", "1.1.1.1", "2606:4700::1111", "2a00:1450::1"])
-def test_is_public_is_true(text: str) -> None:
-    assert is_public(ip_address(text))
+from projects.addresses import own_addresses, parse_rules
+from tests.projects.test_addresses import NOT_PUBLIC
 
 
 @pytest.mark.parametrize(
