@@ -109,12 +109,12 @@ def find_cycle(parents: Mapping[str, Sequence[str]]) -> list[str]:
 def _walk(parents: Mapping[str, Sequence[str]], stuck: Mapping[str, int]) -> list[str]:
     if not stuck:
         return []
-    path: list[str] = []
+    places: dict[str, int] = {}
     key = min(stuck)
-    while key not in path:
-        path.append(key)
+    while key not in places:
+        places[key] = len(places)
         key = next(parent for parent in parents[key] if parent in stuck)
-    return [*path[path.index(key) :], key][::-1]
+    return [*list(places)[places[key] :], key][::-1]
 
 
 def layers(parents: Mapping[str, Sequence[str]]) -> list[list[str]]:

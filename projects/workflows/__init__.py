@@ -1,0 +1,1 @@
+"""Workflows as data, and the engine that executes them (docs/workflows.md)."""

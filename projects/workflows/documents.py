@@ -1,0 +1,79 @@
+"""Workflows as files: JSON and YAML in, and out again."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from projects.workflows.definition import Definition, InvalidWorkflow
+
+MAX_BYTES = 8 * 2**20
+_FIELDS = {"key", "name", "description", "nodes", "edges"}
+
+
+@dataclass(frozen=True)
+class Document:
+    """A workflow as it is handed around: what it is called and what it is made of."""
+
+    key: str
+    name: str
+    description: str
+    definition: Definition
+
+
+def read(text: str) -> Document:
+    """Read a workflow from JSON or YAML. Raises InvalidWorkflow with all that is wrong."""
+    if len(text.encode(errors="surrogatepass")) > MAX_BYTES:
+        raise InvalidWorkflow([f"The file is over {MAX_BYTES // 2**20} MB."])
+    data = _parsed(text)
+    if not isinstance(data, dict):
+        raise InvalidWorkflow(["It is no object with “key”, “name”, “nodes” and “edges”."])
+    problems = [f"It has the unknown field “{name[:40]}”." for name in sorted(set(map(str, data)) - _FIELDS)]
+    words = {name: data.get(name, "") for name in ("key", "name", "description")}
+    problems += [f"“{name}” is no text." for name, value in words.items() if not isinstance(value, str)]
+    try:
+        definition = Definition.from_json({name: data[name] for name in ("nodes", "edges") if name in data})
+    except InvalidWorkflow as error:
+        raise InvalidWorkflow([*problems, *error.problems]) from error
+    if problems:
+        raise InvalidWorkflow(problems)
+    return Document(**words, definition=definition)
+
+
+def as_json(document: Document) -> str:
+    """Write a workflow as JSON."""
+    return json.dumps(_plain(document), indent=2, ensure_ascii=False) + "\n"
+
+
+def as_yaml(document: Document) -> str:
+    """Write a workflow as YAML."""
+    text: str = yaml.safe_dump(_plain(document), sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def _plain(document: Document) -> dict[str, Any]:
+    words = {"key": document.key, "name": document.name, "description": document.description}
+    return words | document.definition.to_json()
+
+
+def _parsed(text: str) -> object:
+    """Parse JSON, which is quick, or else YAML: plain values, and no aliases, by which ten lines become gigabytes."""
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError:
+        raise InvalidWorkflow(["It nests too deep."]) from None
+    except ValueError:
+        pass
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.CSafeLoader)):
+            raise InvalidWorkflow(["Aliases (*name) are not allowed in it."])
+        return yaml.load(text, Loader=yaml.CSafeLoader)
+    except yaml.YAMLError as error:
+        raise InvalidWorkflow([f"It is neither JSON nor YAML: {' '.join(str(error).split())[:300]}"]) from None
+    except RecursionError:
+        raise InvalidWorkflow(["It nests too deep."]) from None
+
+
+def _no_number(name: str) -> object:
+    raise InvalidWorkflow([f"{name} is no number of JSON."])
