@@ -142,7 +142,7 @@ class Run(models.Model):
         indexes = [
             models.Index(fields=["project", "-created_at", "-id"], name="run_of_project"),
             models.Index(fields=["task", "-attempt"], name="run_of_task"),
-            models.Index(fields=["lease_until"], condition=Q(status__in=values(LEASED_RUN)), name="run_leases"),
+            models.Index(fields=["lease_until"], condition=Q(status__in=values(ACTIVE_RUN)), name="run_leases"),
             models.Index(fields=["created_at"], condition=Q(status="queued"), name="run_queued"),
             models.Index(fields=["project"], condition=Q(rehearsal=False, started_at__isnull=False), name="run_real"),
             models.Index(fields=["-created_at", "-id"], name="run_newest"),

@@ -79,7 +79,7 @@ def nudge() -> None:
 @shared_task(ignore_result=True)
 def dispatch() -> None:
     """Make runs for ready tasks and send each to its worker."""
-    _send(dispatch_ready(now=timezone.now()))
+    dispatch_ready(now=timezone.now(), send=_send)
 
 
 def _send(made: list[Dispatched]) -> None:
@@ -124,7 +124,7 @@ def sweep() -> None:
     recovery.cancel_leftovers(now=now)
     _send(recovery.requeue(now=now))
     recovery.escalate_unanswered(now=now)
-    _send(dispatch_ready(now=now))
+    dispatch_ready(now=now, send=_send)
     for project_id in recovery.undelivered(now=now):
         deliver.delay(project_id=str(project_id))
     orphans.clear(runtime(), now=now)

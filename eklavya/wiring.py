@@ -37,8 +37,8 @@ def connect() -> None:
     account_log.connect()
     prompts.register(_prompt)
     levels.register_agent_names(_agent_names)
+    events.subscribe(_react)  # first: agents wait for it
     events.subscribe(_tell_browsers)
-    events.subscribe(_react)
     # Celery's own signals: its only way to tell a program that a worker begins and ends.
     signals.worker_ready.connect(_begin_worker, dispatch_uid="begin_worker")
     signals.worker_shutting_down.connect(_end_worker, dispatch_uid="end_worker")

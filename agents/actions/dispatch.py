@@ -1,12 +1,14 @@
 """Giving ready tasks to free agents on free workers: one transaction for as many as fit."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Count, F, Q
 
 from agents.actions import agents
@@ -33,6 +35,9 @@ class Dispatched:
     queue: str
 
 
+Send = Callable[[list[Dispatched]], None]
+
+
 @dataclass
 class _Room:
     """What is free right now, used up as tasks are handed out."""
@@ -52,33 +57,41 @@ class _Room:
         return best
 
 
-def dispatch(*, now: datetime) -> list[Dispatched]:
+def dispatch(*, now: datetime, send: Send | None = None) -> list[Dispatched]:
     """Make runs for ready tasks, as many as workers, agents, projects and the account have room for.
 
-    The caller sends each to its worker's queue after the commit. A lost message is found by `sweep_queued`.
+    `send` puts them into their workers' queues: right after the commit, before the news of it is published. A lost
+    message is found by `recovery.requeue`.
     """
     with audit.journal(by=SCHEDULER, now=now):
-        with connection.cursor() as cursor:
-            # Two dispatchers that count at once would both see the last free place. Waiting, rather than leaving it to
-            # the other, matters too: it may have looked before this caller's task became ready.
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_ID])
-        workers = _workers_with_room()
-        if not workers:
-            return []
-        active = Run.objects.filter(status__in=ACTIVE_RUN).count()
-        runs = min(settings.EKLAVYA_MAX_CONCURRENT_RUNS - active, sum(w.room for w in workers))  # type: ignore[attr-defined]
-        if runs <= 0:
-            return []
-        candidates = queries.dispatchable(now=now, limit=4 * runs + 20)
-        room = _room(runs, workers, candidates, now=now)
-        locked = {
-            task.pk: task
-            for task in Task.objects.select_for_update(skip_locked=True, of=("self",))
-            .select_related("project")
-            .filter(pk__in=[candidate.task_id for candidate in candidates], status="ready")
-        }
-        chosen = (locked[candidate.task_id] for candidate in candidates if candidate.task_id in locked)
-        return [run for task in chosen if (run := _hand_out(task, room, now=now))]
+        made = _dispatch(now=now)
+        if made and send is not None:
+            transaction.on_commit(partial(send, made))
+    return made
+
+
+def _dispatch(*, now: datetime) -> list[Dispatched]:
+    with connection.cursor() as cursor:
+        # Two dispatchers that count at once would both see the last free place. Waiting, rather than leaving it to
+        # the other, matters too: it may have looked before this caller's task became ready.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_ID])
+    workers = _workers_with_room()
+    if not workers:
+        return []
+    active = Run.objects.filter(status__in=ACTIVE_RUN).count()
+    runs = min(settings.EKLAVYA_MAX_CONCURRENT_RUNS - active, sum(w.room for w in workers))  # type: ignore[attr-defined]
+    if runs <= 0:
+        return []
+    candidates = queries.dispatchable(now=now, limit=4 * runs + 20)
+    room = _room(runs, workers, candidates, now=now)
+    locked = {
+        task.pk: task
+        for task in Task.objects.select_for_update(skip_locked=True, of=("self",))
+        .select_related("project")
+        .filter(pk__in=[candidate.task_id for candidate in candidates], status="ready")
+    }
+    chosen = (locked[candidate.task_id] for candidate in candidates if candidate.task_id in locked)
+    return [run for task in chosen if (run := _hand_out(task, room, now=now))]
 
 
 def _workers_with_room() -> list[Worker]:

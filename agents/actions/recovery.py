@@ -13,7 +13,7 @@ from agents.actions.dispatch import Dispatched
 from agents.actions.runs import Ending
 from agents.models import Run
 from agents.sandboxes import repository
-from agents.states import ACTIVE_RUN, LEASED_RUN, RunStatus, WorkerStatus
+from agents.states import ACTIVE_RUN, RunStatus, WorkerStatus
 from agents.workspace.errors import UnknownCommit
 from projects import audit, queries
 from projects.actions import tasks
@@ -39,14 +39,14 @@ def end_lost_runs(*, now: datetime) -> list[Run]:
     A run that had moved main before its supervisor died is completed instead: its work is in.
     """
     ended = []
-    expired = Run.objects.filter(status__in=LEASED_RUN, lease_until__lt=now).values_list("pk", flat=True)
+    expired = Run.objects.filter(status__in=ACTIVE_RUN, lease_until__lt=now).values_list("pk", flat=True)
     for run_id in list(expired):
         try:
             with audit.journal(by=SWEEP, now=now):
                 run = (
                     Run.objects.select_for_update(skip_locked=True, of=("self",))
                     .select_related("task__project", "project", "agent")
-                    .filter(pk=run_id, status__in=LEASED_RUN, lease_until__lt=now)
+                    .filter(pk=run_id, status__in=ACTIVE_RUN, lease_until__lt=now)
                     .first()
                 )
                 if run is not None:
@@ -89,7 +89,7 @@ def _is_merged(run: Run) -> bool:
 
 def requeue(*, now: datetime) -> list[Dispatched]:
     """Return the queued runs whose message was probably lost, to be sent again; those of dead workers are ended."""
-    stuck = Run.objects.filter(status=RunStatus.QUEUED, created_at__lt=now - QUEUED_PATIENCE)
+    stuck = Run.objects.filter(status=RunStatus.QUEUED, lease_owner="", created_at__lt=now - QUEUED_PATIENCE)
     again = []
     for run in stuck.select_related("worker", "task__project", "agent"):
         if run.worker is not None and run.worker.status != WorkerStatus.OFFLINE:

@@ -1,4 +1,4 @@
-"""The life of a run: claimed, leased, worked on, evaluated, merged, ended.
+"""The life of a run: held, claimed, worked on, evaluated, merged, ended.
 
 Whoever holds the lease (`owner`) moves the run on. Others only ask (`ask_to_stop`), and the sweep ends what nobody
 holds any more (`agents.actions.recovery`). Every ending goes through `_end`: the token dies with it.
@@ -14,7 +14,7 @@ from django.conf import settings
 from agents.actions import agents
 from agents.errors import LeaseLost
 from agents.models import Agent, Run, Verification
-from agents.states import ACTIVE_RUN, LEASED_RUN, RUN_TRANSITIONS, RunStatus
+from agents.states import ACTIVE_RUN, RUN_TRANSITIONS, RunStatus
 from agents.tokens import hash_token, new_token
 from projects import audit
 from projects.actions import tasks
@@ -35,40 +35,44 @@ def _lease(now: datetime) -> datetime:
     return now + timedelta(seconds=settings.EKLAVYA_LEASE_SECONDS)
 
 
-def claim_run(run_id: UUID, *, owner: str, prompt_version_id: UUID | None, now: datetime) -> tuple[Run, str]:
-    """Take a queued run and return it with its fresh token. Raises LeaseLost when somebody else has it.
+def hold_run(run: Run, *, owner: str, prompt_version_id: UUID | None, now: datetime) -> str:
+    """Put the first lease on a queued run and return its fresh token. Raises LeaseLost when somebody else has it.
 
-    A message that is delivered twice ends here: the second claim finds the run taken.
+    A message that is delivered twice ends here: the second finds the run held. One short statement, so that the CLI can
+    start while the run is being claimed. A hold that nobody follows up runs out like any lease.
     """
+    token = new_token()
+    held: dict[str, Any] = {
+        "lease_owner": owner,
+        "lease_until": _lease(now),
+        "token_hash": hash_token(token),
+        "prompt_version_id": run.prompt_version_id or prompt_version_id,
+        "rehearsal": model_mode(run.project_id) == "rehearsal",
+    }
+    if not Run.objects.filter(pk=run.pk, status=RunStatus.QUEUED, lease_owner="").update(**held):
+        raise LeaseLost
+    for name, value in held.items():
+        setattr(run, name, value)
+    return token
+
+
+def claim_run(run: Run, *, now: datetime) -> None:
+    """Begin a run that is held, and its task. Raises LeaseLost when it was ended meanwhile."""
     with audit.journal(by=SUPERVISOR, now=now) as journal:
-        run = (
-            Run.objects.select_for_update(of=("self",))
-            .select_related("task__project", "project", "agent__member")
-            .filter(pk=run_id)
-            .first()
+        held = Run.objects.select_for_update().filter(
+            pk=run.pk, status=RunStatus.QUEUED, lease_owner=run.lease_owner, token_hash=run.token_hash
         )
-        if run is None or run.status != RunStatus.QUEUED:
+        if not run.lease_owner or not held.exists():
             raise LeaseLost
-        token = new_token()
-        step(
-            run,
-            RunStatus.STARTING,
-            table=RUN_TRANSITIONS,
-            lease_owner=owner,
-            lease_until=_lease(now),
-            started_at=now,
-            token_hash=hash_token(token),
-            prompt_version_id=run.prompt_version_id or prompt_version_id,
-            rehearsal=model_mode(run.project_id) == "rehearsal",
-        )
+        step(run, RunStatus.STARTING, table=RUN_TRANSITIONS, started_at=now)
         tasks.start_task(run.task, by=SUPERVISOR, now=now)
-        journal.add("run.claimed", project_id=run.project_id, agent_id=run.agent_id, obj=run, details={"owner": owner})
-    return run, token
+        details = {"owner": run.lease_owner}
+        journal.add("run.claimed", project_id=run.project_id, agent_id=run.agent_id, obj=run, details=details)
 
 
 def renew_leases(run_ids: list[UUID], *, owner: str, now: datetime) -> dict[UUID, str]:
     """Renew the leases that `owner` still holds. Return each such run with why it is asked to stop, or ""."""
-    held = Run.objects.filter(pk__in=run_ids, lease_owner=owner, status__in=LEASED_RUN)
+    held = Run.objects.filter(pk__in=run_ids, lease_owner=owner, status__in=ACTIVE_RUN)
     held.update(lease_until=_lease(now))
     rows = list(held.values_list("pk", "stop_requested", "agent_id"))
     Agent.objects.filter(pk__in=[agent_id for _, _, agent_id in rows]).update(last_heartbeat=now)

@@ -3,10 +3,12 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 logger = logging.getLogger(__name__)
+R = TypeVar("R")
 
 AWAY = (OperationalError, InterfaceError)
 """What a statement raises when the server does not answer, or has dropped the connection."""
@@ -21,7 +23,7 @@ def give_back() -> None:
         close_old_connections()
 
 
-def patiently(step: Callable[[], None], *, is_futile: Callable[[], bool]) -> None:
+def patiently(step: Callable[[], R], *, is_futile: Callable[[], bool]) -> R:
     """Take a step that may be taken again, until the database has answered, or was away for too long.
 
     Then, or when it has become futile, raises what the step raised.
@@ -29,8 +31,7 @@ def patiently(step: Callable[[], None], *, is_futile: Callable[[], bool]) -> Non
     give_up = time.monotonic() + PATIENCE_S
     while True:
         try:
-            step()
-            return
+            return step()
         except AWAY as error:
             if time.monotonic() > give_up or is_futile():
                 raise

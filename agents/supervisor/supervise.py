@@ -1,6 +1,6 @@
-"""Supervising one run, from the claim to the end. Everything that decides is read from rows; this only takes the steps.
+"""Supervising one run, from the lease to the end. Everything that decides is read from rows; this only takes the steps.
 
-The caller is a Celery task, but the message that started it was only a hint: whoever does not get the claim goes home.
+The caller is a Celery task, but the message that started it was only a hint: whoever does not get the lease goes home.
 """
 
 import asyncio
@@ -66,8 +66,8 @@ class _Unwanted(Exception):
 def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clock) -> None:
     """Do a run, and leave a truthful end of it. Returns at once when the run is somebody else's."""
     try:
-        run = Run.objects.select_related("task").get(pk=run_id)
-        run, token = runs.claim_run(run_id, owner=keeper.owner, prompt_version_id=_prompt_version(run), now=clock())
+        run = _reload(run_id)
+        token = runs.hold_run(run, owner=keeper.owner, prompt_version_id=_prompt_version(run), now=clock())
     except (LeaseLost, Run.DoesNotExist):
         logger.info("run %s is not for us", run_id)
         return
@@ -120,15 +120,17 @@ def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -
 
 
 def _open(place: Workplace, stop: Stop, *, clock: Clock) -> str:
-    """Finish the place while the CLI starts. Return what the agent is told first."""
+    """Claim the run and finish its place while the CLI starts. Return what the agent is told first."""
+    runs.claim_run(place.run, now=clock())
     place = workplace.fill(place)
     _check(stop)
+    told = patiently(lambda: first_message(place.run), is_futile=lambda: _is_lost(stop))
     runs.begin_running(place.run, base_commit=place.base_commit, pid=None, working_dir=str(place.clone), now=clock())
-    return first_message(place.run)
+    return told
 
 
 def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock) -> None:
-    run = _reload(place.run)
+    run = _reload(place.run.pk)
     if not run.is_active:
         return
     match end.reason:
@@ -156,7 +158,7 @@ def _keep_work(run: Run, *, clock: Clock) -> None:
 def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> None:
     """End a run that led to nothing, unless it has ended or is not ours any more."""
     _check_lease(stop)
-    run = _reload(run)
+    run = _reload(run.pk)
     if not run.is_active:
         return
     if run.task.status == TaskStatus.CANCELLED:
@@ -181,10 +183,10 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
     money.fail(run, ending, by=runs.SUPERVISOR, now=clock())
 
 
-def _reload(run: Run) -> Run:
+def _reload(run_id: UUID) -> Run:
     """Read a run again with all that belongs to it: a transaction that was rolled back leaves the objects as they
     would have been."""
-    return Run.objects.select_related("task__project", "project", "agent__member").get(pk=run.pk)
+    return Run.objects.select_related("task__project", "project", "agent__member").get(pk=run_id)
 
 
 def _is_lost(stop: Stop) -> bool:

@@ -27,7 +27,7 @@ def house(settings: Settings, request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize(("house", "rehearsal"), [("rehearsal", True), ("real", False)], indirect=["house"])
 def test_a_run_remembers_which_model_answers_it(house: str, rehearsal: bool) -> None:
     run = RunFactory()
-    runs.claim_run(run.pk, owner="test", prompt_version_id=uuid4(), now=NOW)
+    runs.hold_run(run, owner="test", prompt_version_id=uuid4(), now=NOW)
     assert Run.objects.get(pk=run.pk).rehearsal is rehearsal
 
 

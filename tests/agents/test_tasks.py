@@ -49,6 +49,7 @@ def messages() -> list[tuple[str, str, dict[str, str]]]:
     return found
 
 
+@pytest.mark.django_db(transaction=True)  # it sends what is committed
 @pytest.mark.usefixtures("_empty_queues")
 def test_dispatch_sends_each_run_to_its_workers_queue(settings: Settings) -> None:
     WorkerFactory(queue=settings.EKLAVYA_WORKER_QUEUE)

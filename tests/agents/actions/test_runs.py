@@ -3,13 +3,13 @@ from datetime import timedelta
 import pytest
 
 from agents.actions import runs
+from agents.actions.recovery import end_lost_runs, requeue
 from agents.actions.runs import Ending
 from agents.errors import LeaseLost, UnknownToken
 from agents.models import Run
 from agents.queries import run_by_token
 from agents.states import ACTIVE_RUN, AgentStatus, RunStatus
 from projects.errors import IllegalTransition, StaleState
-from projects.ids import new_id
 from projects.models import AuditLog
 from projects.states import TaskStatus
 from tests.factories import NOW, TESTER, RunFactory, TaskFactory
@@ -19,7 +19,9 @@ LATER = NOW + timedelta(seconds=10)
 
 
 def claim(run: Run, owner: str = "here") -> tuple[Run, str]:
-    return runs.claim_run(run.pk, owner=owner, prompt_version_id=None, now=NOW)
+    token = runs.hold_run(run, owner=owner, prompt_version_id=None, now=NOW)
+    runs.claim_run(run, now=NOW)
+    return run, token
 
 
 def test_claim_takes_the_lease_and_gives_a_token() -> None:
@@ -40,9 +42,40 @@ def test_claim_is_refused_to_the_second() -> None:
         claim(run, owner="elsewhere")
 
 
-def test_claim_of_an_unknown_run_is_refused() -> None:
+def test_a_run_that_is_held_is_nobody_elses() -> None:
+    run = RunFactory()
+    runs.hold_run(run, owner="here", prompt_version_id=None, now=NOW)
+
     with pytest.raises(LeaseLost):
-        runs.claim_run(new_id(), owner="here", prompt_version_id=None, now=NOW)
+        claim(Run.objects.get(pk=run.pk), owner="elsewhere")
+    assert requeue(now=LATER) == []
+    assert runs.renew_leases([run.pk], owner="here", now=NOW) == {run.pk: ""}
+
+
+def test_a_held_run_that_was_stopped_is_not_claimed() -> None:
+    run = RunFactory()
+    runs.hold_run(run, owner="here", prompt_version_id=None, now=NOW)
+    runs.ask_to_stop(run.project, reason="paused", by=TESTER, now=NOW)
+
+    with pytest.raises(LeaseLost):
+        runs.claim_run(run, now=NOW)
+    run.refresh_from_db()
+    assert (run.status, run.token_hash) == (RunStatus.CANCELLED, "")
+
+
+def test_a_held_run_whose_supervisor_died_is_lost() -> None:
+    run = RunFactory()
+    runs.hold_run(run, owner="here", prompt_version_id=None, now=NOW)
+
+    assert end_lost_runs(now=NOW + timedelta(seconds=29)) == []
+    assert end_lost_runs(now=NOW + timedelta(seconds=31)) == [run]
+    run.task.refresh_from_db()
+    assert (run.task.status, run.task.attempts) == (TaskStatus.READY, 0)
+
+
+def test_claim_of_a_run_that_nobody_holds_is_refused() -> None:
+    with pytest.raises(LeaseLost):
+        runs.claim_run(RunFactory(), now=NOW)
 
 
 def test_renew_extends_only_what_the_owner_holds() -> None:

@@ -33,11 +33,12 @@ def begun(order: str) -> tuple[Run, Callable[..., SessionEnd]]:
     """A run that is about to talk, and how to have it talk."""
     task = task_of(TaskKind.BUILD, Role.PM, key="guide", order=order)
     seed(task.project)
-    (queued,) = hand_out(task)
-    run, token = runs.claim_run(queued.pk, owner="here", prompt_version_id=None, now=timezone.now())
+    (run,) = hand_out(task)
+    token = runs.hold_run(run, owner="here", prompt_version_id=None, now=timezone.now())
     place = workplace.prepare(run, token, runtime())
 
     def opening() -> str:
+        runs.claim_run(run, now=timezone.now())
         filled = workplace.fill(place)
         runs.begin_running(run, base_commit=filled.base_commit, pid=None, working_dir="", now=timezone.now())
         return first_message(run)
