@@ -13,3 +13,5 @@ class Scope(models.TextChoices):
     MONEY_WRITE = "money:write", "Raise limits, together with approvals:decide"
     REPOSITORY_READ = "repository:read", "Clone and download repositories"
     AUDIT_READ = "audit:read", "Read the audit log"
+    WEBHOOKS_READ = "webhooks:read", "See webhooks and what was sent"
+    WEBHOOKS_WRITE = "webhooks:write", "Have events sent to addresses: whoever holds this hears of everything"

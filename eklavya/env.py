@@ -120,6 +120,15 @@ class Env(BaseSettings):
     EKLAVYA_EGRESS_MB: Annotated[int, Field(ge=1)] = 2048
     """Most megabytes (2^20 bytes) that a run moves to and from the outside world, both ways together."""
 
+    EKLAVYA_WEBHOOK_HOSTS: str = ""
+    """Receivers of webhooks besides public hosts at the usual port, in the form that projects/addresses.py explains."""
+
+    EKLAVYA_WEBHOOK_HTTP: bool = False
+    """Allows webhooks without TLS."""
+
+    EKLAVYA_WEBHOOK_HOURS: Annotated[int, Field(ge=1, le=168)] = 24
+    """So long a delivery is tried again; a webhook to which nothing got through for so long is disabled."""
+
     EKLAVYA_PUBLIC_URL: str = ""
     """Address of the portal as people type it. Unset: http://127.0.0.1:<web port>."""
 
@@ -178,7 +187,7 @@ class Env(BaseSettings):
             raise ValueError("is shorter than 32 characters; unset it to have one made")
         return value
 
-    @field_validator(*EGRESS_LISTS.values())
+    @field_validator(*EGRESS_LISTS.values(), "EKLAVYA_WEBHOOK_HOSTS")
     @classmethod
     def _check_egress(cls, value: str) -> str:
         parse_rules(value)

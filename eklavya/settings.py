@@ -231,6 +231,8 @@ SPECTACULAR_SETTINGS = {
         "TaskStatusEnum": "projects.states.TaskStatus",
         "RunStatusEnum": "agents.states.RunStatus",
         "ApprovalStatusEnum": "projects.states.ApprovalStatus",
+        "WebhookStatusEnum": "projects.states.WebhookStatus",
+        "DeliveryStatusEnum": "projects.states.DeliveryStatus",
     },
 }
 
@@ -259,6 +261,9 @@ EKLAVYA_EGRESS_PORT = env.EKLAVYA_EGRESS_PORT
 EKLAVYA_EGRESS = env.egress
 EKLAVYA_EGRESS_CONNECTIONS = env.EKLAVYA_EGRESS_CONNECTIONS
 EKLAVYA_EGRESS_BYTES = env.EKLAVYA_EGRESS_MB * 2**20
+EKLAVYA_WEBHOOK_HOSTS = env.EKLAVYA_WEBHOOK_HOSTS
+EKLAVYA_WEBHOOK_HTTP = env.EKLAVYA_WEBHOOK_HTTP
+EKLAVYA_WEBHOOK_HOURS = env.EKLAVYA_WEBHOOK_HOURS
 EKLAVYA_MODEL_URL = env.model_url
 EKLAVYA_MODEL_KEY = env.ANTHROPIC_API_KEY.get_secret_value() if env.ANTHROPIC_API_KEY else "rehearsal"
 EKLAVYA_KEYED_MODEL_URL = env.keyed_model_url

@@ -25,6 +25,8 @@ from projects.live import broadcast
 from projects.models import AuditLog
 from projects.roles import Role
 from projects.states import TaskKind
+from projects.tasks import send_webhooks
+from projects.webhooks.queries import listens
 
 Reaction = Callable[[Published], object]
 
@@ -39,6 +41,7 @@ def connect() -> None:
     levels.register_agent_names(_agent_names)
     events.subscribe(_react)  # first: agents wait for it
     events.subscribe(_tell_browsers)
+    events.subscribe(_tell_receivers)
     # Celery's own signals: its only way to tell a program that a worker begins and ends.
     signals.worker_ready.connect(_begin_worker, dispatch_uid="begin_worker")
     signals.worker_shutting_down.connect(_end_worker, dispatch_uid="end_worker")
@@ -78,6 +81,13 @@ def _tell_browsers(rows: Sequence[Published]) -> None:
     for row in AuditLog.objects.filter(pk__in=shown).order_by("chain", "seq"):
         message = {"id": str(row.pk), "type": row.event_type, "payload": row.event_payload}
         broadcast(message, project_id=row.project_id)
+
+
+def _tell_receivers(rows: Sequence[Published]) -> None:
+    """Have webhooks sent when there is an event and somebody listens, or somebody asked for it."""
+    is_asked = any(row.action in {"webhook.tested", "webhook.redelivered"} for row in rows)
+    if is_asked or (any(row.event_type for row in rows) and listens()):
+        send_webhooks.delay()
 
 
 def _stop(reason: str, row: Published) -> None:

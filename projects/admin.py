@@ -307,16 +307,55 @@ class NotificationAdmin(ShownAdmin):
     uuid_fields = ("project_id",)
 
 
-@admin.register(models.AuditChain)
-class AuditChainAdmin(ShownAdmin):
-    list_display = ("key", "last_seq", "last_hash")
-    text_fields = ("key",)
+@admin.register(models.WebhookEndpoint)
+class WebhookEndpointAdmin(ShownAdmin):
+    """Added, changed and disabled in the portal."""
+
+    list_display = ("host", "description", "project", "status", "failing_since", "created_at")
+    list_filter = ("status",)
+    list_select_related = ("project",)
+    date_hierarchy = "created_at"
+    text_fields = ("url", "description", "project__name")
+    uuid_fields = ("project_id",)
+    search_help_text = "Address, description, project or id"
+    hidden = ("secret", "old_secret")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.WebhookEndpoint]:
+        return super().get_queryset(request).defer("secret", "old_secret")
+
+
+@admin.register(models.WebhookDelivery)
+class WebhookDeliveryAdmin(ShownAdmin):
+    list_display = ("__str__", "endpoint", "status", "attempts", "response_status", "next_attempt_at", "created_at")
+    list_filter = ("status", "event_type")
+    list_select_related = ("endpoint",)
+    date_hierarchy = "created_at"
+    text_fields = ("event_type", "problem")
+    uuid_fields = ("endpoint_id", "event_id")
+    search_help_text = "Type, problem, or id of endpoint or event"
+
+
+class ChainKeyAdmin(ShownAdmin):
+    """Rows whose key is a chain's: a project's id, or “account”."""
+
     search_help_text = "Id of the project, or “account”"
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         return self._with_words(queryset, search_term.split()), False
+
+
+@admin.register(models.AuditChain)
+class AuditChainAdmin(ChainKeyAdmin):
+    list_display = ("key", "last_seq", "last_hash")
+    text_fields = ("key",)
+
+
+@admin.register(models.WebhookCursor)
+class WebhookCursorAdmin(ChainKeyAdmin):
+    list_display = ("chain", "seq")
+    text_fields = ("chain",)
 
 
 @admin.register(models.AuditLog)

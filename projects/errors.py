@@ -50,6 +50,10 @@ class InvalidSecret(DomainError):
     """This cannot be kept as a secret."""
 
 
+class InvalidWebhook(DomainError):
+    """This webhook cannot be used."""
+
+
 class SecretUnreadable(DomainError):
     """No key of EKLAVYA_SECRET_KEYS opens this secret. Add the key it was written with, or set it anew."""
 

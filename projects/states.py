@@ -1,4 +1,4 @@
-"""States of projects, plans, tasks and approvals, and which may follow which. Data only: `actions` writes them.
+"""States of projects, plans, tasks, approvals and webhooks, and which may follow which. Data only: `actions` write.
 
 Few coarse states steer the program; a reason code and a sentence beside them explain to people.
 """
@@ -144,6 +144,38 @@ APPROVAL_TRANSITIONS: Transitions[ApprovalStatus] = {
     ApprovalStatus.EXPIRED: frozenset(),
 }
 OPEN_APPROVAL = frozenset({ApprovalStatus.PENDING, ApprovalStatus.ESCALATED})
+
+
+class WebhookStatus(models.TextChoices):
+    """Whether a receiver is told of events."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"  # by a person, or because nothing got through for too long
+
+
+WEBHOOK_TRANSITIONS: Transitions[WebhookStatus] = {
+    WebhookStatus.ACTIVE: frozenset({WebhookStatus.DISABLED}),
+    WebhookStatus.DISABLED: frozenset({WebhookStatus.ACTIVE}),
+}
+
+
+class DeliveryStatus(models.TextChoices):
+    """One event on its way to one receiver."""
+
+    PENDING = "pending"  # not tried yet
+    FAILED = "failed"  # the last attempt failed; it is tried again at `next_attempt_at`
+    DELIVERED = "delivered"  # the receiver answered with 2xx
+    DEAD = "dead"  # given up: too many hours, or the webhook was disabled
+
+
+DELIVERY_TRANSITIONS: Transitions[DeliveryStatus] = {
+    DeliveryStatus.PENDING: frozenset({DeliveryStatus.DELIVERED, DeliveryStatus.FAILED, DeliveryStatus.DEAD}),
+    # back to pending: a person has it sent again
+    DeliveryStatus.FAILED: frozenset({DeliveryStatus.DELIVERED, DeliveryStatus.DEAD, DeliveryStatus.PENDING}),
+    DeliveryStatus.DELIVERED: frozenset({DeliveryStatus.PENDING}),
+    DeliveryStatus.DEAD: frozenset({DeliveryStatus.PENDING}),
+}
+OPEN_DELIVERY = frozenset({DeliveryStatus.PENDING, DeliveryStatus.FAILED})
 
 
 class TaskKind(models.TextChoices):

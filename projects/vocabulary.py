@@ -87,6 +87,16 @@ LOOKS: dict[str, dict[str, Look]] = {
         "expired": Look("Expired", "clock", "quiet"),
         "escalated": Look("Escalated", "arrow-up-right", "wait"),
     },
+    "webhook": {
+        "active": Look("Active", "circle-check", "done"),
+        "disabled": Look("Disabled", "circle-slash", "hold"),
+    },
+    "delivery": {
+        "pending": Look("Waiting", "clock", "active"),
+        "failed": Look("Tried", "rotate-ccw", "wait"),
+        "delivered": Look("Delivered", "circle-check", "done"),
+        "dead": Look("Given up", "circle-x", "bad"),
+    },
     "worker": {
         "online": Look("Online", "circle-check", "done"),
         "busy": Look("Busy", "loader-circle", "active"),

@@ -29,7 +29,7 @@ from demos.models import Demo, DemoFeedback
 from demos.states import DemoStatus
 from learning.models import Outcome, PromptVersion
 from learning.states import PromptStatus
-from projects import audit
+from projects import audit, sealing
 from projects.actions.projects import DEFAULT_SQUAD
 from projects.actions.secrets import set_secret
 from projects.actors import Actor
@@ -50,16 +50,22 @@ from projects.models import (
     SquadMember,
     Task,
     TaskDependency,
+    WebhookCursor,
+    WebhookDelivery,
+    WebhookEndpoint,
 )
 from projects.roles import Role
 from projects.states import (
     OPEN_APPROVAL,
+    OPEN_DELIVERY,
     ApprovalKind,
     ApprovalStatus,
+    DeliveryStatus,
     PlanStatus,
     ProjectStatus,
     TaskKind,
     TaskStatus,
+    WebhookStatus,
 )
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -67,6 +73,7 @@ TESTER = Actor.system("tests")
 COMMIT = "c0ffee" + "0" * 34
 MODEL = "claude-sonnet-4-5"
 PASSWORD = "a long enough password"
+WEBHOOK_SECRET = "whsec_" + "c2VjcmV0" * 4
 
 _BUILT = {ProjectStatus.BUILDING, ProjectStatus.COMPLETE}
 _TASK_OF_RUN = {
@@ -403,6 +410,46 @@ class LedgerEntryFactory(DjangoModelFactory[LedgerEntry]):
     input_tokens = 1_000
     output_tokens = 200
     created_at = NOW
+
+
+class WebhookEndpointFactory(DjangoModelFactory[WebhookEndpoint]):
+    """An endpoint for all events, signing with WEBHOOK_SECRET."""
+
+    class Meta:
+        model = WebhookEndpoint
+
+    id = factory.LazyFunction(new_id)
+    url = factory.Sequence("https://hooks{}.example.org/eklavya".format)
+    status = WebhookStatus.ACTIVE
+    reason = factory.LazyAttribute(lambda o: "" if o.status == WebhookStatus.ACTIVE else "Disabled by asha.")
+    active_since = factory.LazyAttribute(lambda o: NOW if o.status == WebhookStatus.ACTIVE else None)
+    secret = factory.LazyAttribute(lambda o: sealing.seal(SecretStr(WEBHOOK_SECRET), whose=f"webhook:{o.id}"))
+    created_at = NOW
+
+
+class WebhookDeliveryFactory(DjangoModelFactory[WebhookDelivery]):
+    """A test event that waits to be sent."""
+
+    class Meta:
+        model = WebhookDelivery
+
+    endpoint = factory.SubFactory(WebhookEndpointFactory)
+    event_id = factory.LazyFunction(new_id)
+    event_seq = 0
+    event_type = "webhook:test"
+    status = DeliveryStatus.PENDING
+    next_attempt_at = factory.LazyAttribute(lambda o: NOW if o.status in OPEN_DELIVERY else None)
+    give_up_at = NOW + timedelta(hours=24)
+    created_at = NOW
+    delivered_at = factory.LazyAttribute(lambda o: NOW if o.status == DeliveryStatus.DELIVERED else None)
+
+
+class WebhookCursorFactory(DjangoModelFactory[WebhookCursor]):
+    class Meta:
+        model = WebhookCursor
+
+    chain = factory.LazyFunction(lambda: str(new_id()))
+    seq = 3
 
 
 # -- agents

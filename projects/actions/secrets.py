@@ -6,11 +6,11 @@ from datetime import datetime
 from django.views.decorators.debug import sensitive_variables
 from pydantic import SecretStr
 
-from projects import audit, sealing, secrets
+from projects import audit, sealing
 from projects.actors import Actor
-from projects.errors import InvalidSecret
+from projects.errors import InvalidSecret, SecretUnreadable
 from projects.ids import new_id
-from projects.models import Project, Secret
+from projects.models import Project, Secret, WebhookEndpoint
 
 MAX_CHARS = 8_000
 # Of a shorter one the end would give too much away.
@@ -71,11 +71,23 @@ def rotate_secrets(*, by: Actor, now: datetime) -> int:
     rotated = 0
     with audit.journal(by=by, now=now) as journal:
         for secret in Secret.objects.select_for_update().order_by("pk").iterator():
-            if sealing.is_current(secret.value):
-                continue
-            sealed = sealing.seal(secrets.reveal(secret), whose=secret.whose)
-            Secret.objects.filter(pk=secret.pk).update(value=sealed)
-            rotated += 1
+            rotated += _rotate(secret, "value")
+        for endpoint in WebhookEndpoint.objects.select_for_update().order_by("pk").iterator():
+            rotated += _rotate(endpoint, "secret") + _rotate(endpoint, "old_secret")
         if rotated:
             journal.add("secret.rotated", details={"secrets": rotated})
     return rotated
+
+
+@sensitive_variables()
+def _rotate(row: Secret | WebhookEndpoint, column: str) -> bool:
+    """Encrypt a column anew, where there is something that the first key did not encrypt; return whether it was."""
+    sealed = getattr(row, column)
+    if sealed is None or sealing.is_current(sealed):
+        return False
+    try:
+        value = sealing.unseal(sealed, whose=row.whose)
+    except SecretUnreadable as error:
+        raise SecretUnreadable(f"{row}: {error}") from None
+    type(row)._default_manager.filter(pk=row.pk).update(**{column: sealing.seal(value, whose=row.whose)})
+    return True

@@ -7,6 +7,7 @@ from .client import Client
 from .plan import Plan, Task, TaskDependency
 from .project import Project, Requirement, Squad, SquadMember
 from .secret import Secret
+from .webhook import WebhookCursor, WebhookDelivery, WebhookEndpoint
 
 __all__ = [
     "Approval",
@@ -24,4 +25,7 @@ __all__ = [
     "SquadMember",
     "Task",
     "TaskDependency",
+    "WebhookCursor",
+    "WebhookDelivery",
+    "WebhookEndpoint",
 ]

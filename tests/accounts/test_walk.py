@@ -255,6 +255,9 @@ ADMIN: dict[str, frozenset[str]] = dict.fromkeys(
         "projects.requirement",
         "projects.task",
         "projects.taskdependency",
+        "projects.webhookcursor",
+        "projects.webhookdelivery",
+        "projects.webhookendpoint",
     ],
     SHOWN,
 ) | {

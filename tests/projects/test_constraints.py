@@ -25,6 +25,8 @@ from tests.factories import (
     SquadMemberFactory,
     TaskDependencyFactory,
     TaskFactory,
+    WebhookDeliveryFactory,
+    WebhookEndpointFactory,
 )
 
 pytestmark = pytest.mark.django_db
@@ -84,6 +86,13 @@ NONSENSE: dict[str, Callable[[], object]] = {
     "task_dependency_not_self": lambda: TaskDependencyFactory(task=(t := TaskFactory()), depends_on=t),
     "approval_open_once_per_subject": lambda: twice(ApprovalFactory, "subject_id", "project"),
     "approval_decided_has_time": lambda: ApprovalFactory(status="approved", decided_at=None),
+    "webhook_url_is_http": lambda: WebhookEndpointFactory(url="https://asha:pass@hooks.example.org/"),
+    "webhook_disabled_says_why": lambda: WebhookEndpointFactory(status="disabled", reason=""),
+    "webhook_old_secret_has_an_end": lambda: WebhookEndpointFactory(old_secret=Sealed("a token")),
+    "webhook_delivery_once": lambda: twice(WebhookDeliveryFactory, "endpoint", "event_id"),
+    "webhook_delivery_open_is_due": lambda: WebhookDeliveryFactory(next_attempt_at=None),
+    "webhook_delivery_has_time": lambda: WebhookDeliveryFactory(status="delivered", delivered_at=None),
+    "webhook_delivery_status_is_http": lambda: WebhookDeliveryFactory(response_status=600),
     "audit_seq_once": lambda: audit_row(seq=1),
     "audit_event_has_payload": lambda: audit_row(event_type="notification"),
 }

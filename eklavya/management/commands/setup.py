@@ -16,9 +16,11 @@ ADMIN = "admin"
 # Task -> seconds between two of them. They look after what lost messages and dead processes left behind.
 PERIODIC = {
     "agents.tasks.sweep": 5,
+    "projects.tasks.send_webhooks": 10,
     "demos.tasks.keep_demos": 15,
     "eklavya.tasks.expire": 60,
     "agents.tasks.maintain": 3600,
+    "projects.tasks.forget_deliveries": 3600,
 }
 
 

@@ -1,0 +1,544 @@
+"""Events on their way out, to real receivers on this machine."""
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from django.db import connection
+from pytest_django import Settings
+
+from projects.actions import webhook_deliveries as deliveries
+from projects.actions import webhooks
+from projects.actions.chat import notify, post_message
+from projects.errors import DomainError
+from projects.models import AuditLog, Notification, WebhookCursor, WebhookDelivery, WebhookEndpoint
+from projects.webhooks import sending as attempts
+from projects.webhooks.pump import pump
+from projects.webhooks.schedule import next_attempt
+from projects.webhooks.sending import Sender
+from tests.factories import NOW, TESTER, ProjectFactory, WebhookDeliveryFactory, WebhookEndpointFactory
+from tests.projects.receivers import Names, Receiver, receiving, sending
+
+pytestmark = pytest.mark.django_db
+HOUR = timedelta(hours=1)
+Send = Callable[[datetime], None]
+
+
+@pytest.fixture(autouse=True)
+def inside(settings: Settings) -> None:
+    """This machine's receivers are listed, and need no TLS."""
+    settings.EKLAVYA_WEBHOOK_HTTP = True
+    settings.EKLAVYA_WEBHOOK_HOSTS = f"127.0.0.1:{'+'.join(map(str, range(1024, 65536)))}"
+
+
+@pytest.fixture(scope="module")
+def receiver_of_module() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def receiver(receiver_of_module: Receiver) -> Receiver:
+    receiver_of_module.received.clear()
+    receiver_of_module.arrived.clear()
+    receiver_of_module.answer(200)
+    return receiver_of_module
+
+
+@pytest.fixture
+def names() -> Names:
+    return Names()
+
+
+@pytest.fixture
+def send(names: Names) -> Iterator[Send]:
+    with sending(names) as send:
+        yield send
+
+
+def said(project: Any = None, now: datetime = NOW) -> AuditLog:
+    """Something happens that people are told of; return its row."""
+    notify(project, level=Notification.Level.INFO, title="Delivered", message="é🦉", by=TESTER, now=now)
+    return AuditLog.objects.order_by("-id")[0]
+
+
+def only() -> WebhookDelivery:
+    return WebhookDelivery.objects.select_related("endpoint").get()
+
+
+# -- what arrives
+
+
+def test_event_arrives_signed_and_says_what_happened(receiver: Receiver, send: Send) -> None:
+    WebhookEndpointFactory(url=receiver.url("/hook?key=1"))
+    project = ProjectFactory()
+    row = said(project)
+
+    send(NOW)
+
+    (got,) = receiver.received
+    assert (got.path, got.headers["host"]) == ("/hook?key=1", f"127.0.0.1:{receiver.port}")
+    assert got.headers["content-type"] == "application/json"
+    assert got.headers["webhook-id"] == str(row.pk) == got.content["id"]
+    assert got.headers["webhook-timestamp"] == str(int(NOW.timestamp()))
+    assert got.is_signed()
+    assert not got.is_signed("whsec_b3RoZXI=")
+    assert got.content == {
+        "id": str(row.pk),
+        "type": "notification",
+        "timestamp": "2026-03-01T12:00:00.000Z",
+        "projectId": str(project.pk),
+        "seq": row.seq,
+        "data": {"level": "info", "title": "Delivered", "message": "é🦉", "actions": []},
+    }
+    delivery = only()
+    assert (delivery.status, delivery.response_status, delivery.response_excerpt) == ("delivered", 200, "said")
+    assert (delivery.attempts, delivery.delivered_at, delivery.problem) == (1, NOW, "")
+    assert delivery.duration_ms is not None
+
+
+def test_endpoint_hears_of_its_project_and_its_types_from_its_beginning_on(receiver: Receiver, send: Send) -> None:
+    project = ProjectFactory()
+    early = said(project, NOW - HOUR)
+    of_project = WebhookEndpointFactory(url=receiver.url("/project"), project=project)
+    of_type = WebhookEndpointFactory(url=receiver.url("/chat"), events=["chat:message"])
+    WebhookEndpointFactory(url=receiver.url("/off"), status="disabled")
+    said(ProjectFactory())
+    said(None)
+    said(project)
+    post_message(project, "Hello.", by=TESTER, now=NOW)
+
+    send(NOW)
+
+    got = sorted((one.path, one.content["type"]) for one in receiver.received)
+    assert got == [("/chat", "chat:message"), ("/project", "chat:message"), ("/project", "notification")]
+    assert not WebhookDelivery.objects.filter(event_id=early.pk).exists()
+    assert {delivery.endpoint_id for delivery in WebhookDelivery.objects.all()} == {of_project.pk, of_type.pk}
+
+
+def test_events_are_queued_once_however_often_it_is_asked(receiver: Receiver) -> None:
+    WebhookEndpointFactory(url=receiver.url())
+    rows = [said(ProjectFactory()) for _ in range(2)] + [said(None)]
+
+    made = [deliveries.queue_events(now=NOW) for _ in range(3)]
+    WebhookCursor.objects.update(seq=0)  # even when the place is lost
+    deliveries.queue_events(now=NOW)
+
+    assert made == [3, 0, 0]
+    assert set(WebhookDelivery.objects.values_list("event_id", flat=True)) == {row.pk for row in rows}
+
+
+def test_many_events_are_queued_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "_EVENTS_AT_ONCE", 2)
+    WebhookEndpointFactory()
+    for _ in range(5):
+        said(None)
+
+    assert [deliveries.queue_events(now=NOW) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_house_without_webhooks_reads_no_log(django_assert_num_queries: Any) -> None:
+    said(None)
+    with django_assert_num_queries(1):
+        assert deliveries.queue_events(now=NOW) == 0
+
+
+def test_both_secrets_sign_while_one_is_replaced(receiver: Receiver, send: Send) -> None:
+    endpoint = WebhookEndpointFactory(url=receiver.url())
+    new = webhooks.rotate_secret(endpoint, by=TESTER, now=NOW).get_secret_value()
+    said(None)
+    send(NOW)
+    said(None, NOW + 25 * HOUR)
+    send(NOW + 25 * HOUR)
+
+    during, after = receiver.received
+    assert during.is_signed()
+    assert during.is_signed(new)
+    assert after.is_signed(new)
+    assert not after.is_signed()
+
+
+# -- trying again
+
+
+def test_failure_is_tried_again_later_and_later_with_the_same_id(receiver: Receiver, send: Send) -> None:
+    WebhookEndpointFactory(url=receiver.url())
+    said(None)
+    receiver.answer(500)
+    waits, now = [], NOW
+    for _ in range(5):
+        send(now)
+        send(now)  # nothing more is due
+        delivery = only()
+        assert delivery.next_attempt_at
+        waits.append((delivery.next_attempt_at - now).total_seconds())
+        now = delivery.next_attempt_at
+    assert (delivery.status, delivery.attempts, delivery.response_status) == ("failed", 5, 500)
+    assert delivery.problem == "The receiver answered 500."
+    receiver.answer(204)
+    send(now)
+
+    assert only().status == "delivered"
+    for wait, base in zip(waits, [10, 30, 90, 270, 810], strict=True):
+        assert 0.8 * base <= wait <= 1.2 * base
+    assert len(receiver.received) == 6
+    assert len({one.headers["webhook-id"] for one in receiver.received}) == 1
+    assert len({one.body for one in receiver.received}) == 1
+    assert receiver.received[0].headers["webhook-timestamp"] != receiver.received[5].headers["webhook-timestamp"]
+    assert all(one.is_signed() for one in receiver.received)
+
+
+def test_receiver_may_ask_for_more_time(receiver: Receiver, send: Send) -> None:
+    WebhookEndpointFactory(url=receiver.url())
+    said(None)
+    receiver.answer(503, Retry_After="600")
+
+    send(NOW)
+
+    assert only().next_attempt_at == NOW + timedelta(seconds=600)
+
+
+@pytest.mark.parametrize("attempts", [1, 8, 400])
+def test_wait_has_an_upper_limit(attempts: int) -> None:
+    wait = next_attempt(attempts, retry_after_s=10**6 if attempts == 1 else 0, now=NOW) - NOW
+    assert wait <= 1.2 * 6 * HOUR
+
+
+def test_what_never_gets_through_is_given_up_and_the_endpoint_disabled(receiver: Receiver, send: Send) -> None:
+    endpoint = WebhookEndpointFactory(url=receiver.url("/secret-path"))
+    said(None)
+    receiver.answer(500)
+    now, last = NOW, NOW
+    for _ in range(30):
+        send(now)
+        last, now = now, only().next_attempt_at or now
+        if only().status == "dead":
+            break
+
+    # The last attempt was within a day; so the endpoint is disabled by the next delivery that fails.
+    assert only().status == "dead"
+    assert NOW + 16 * HOUR < last <= NOW + 24 * HOUR
+    assert WebhookEndpoint.objects.get().status == "active"
+    assert AuditLog.objects.get(action="webhook.dead").details["why"] == "The receiver answered 500."
+    waiting = [WebhookDeliveryFactory(endpoint=endpoint, next_attempt_at=NOW + 25 * HOUR) for _ in range(3)]
+    send(NOW + 25 * HOUR)
+
+    endpoint.refresh_from_db()
+    assert (endpoint.status, endpoint.active_since) == ("disabled", None)
+    assert "Nothing got through since 2026-03-01 12:00 UTC." in endpoint.reason
+    assert {WebhookDelivery.objects.get(pk=one.pk).status for one in waiting} == {"dead"}
+    notice = Notification.objects.latest("id")
+    assert (notice.level, notice.actions[0]["url"]) == ("error", f"/settings/webhooks/{endpoint.pk}/")
+    rows = AuditLog.objects.filter(action__startswith="webhook.")
+    assert rows.get(action="webhook.disabled").details["given_up"] == 2
+    assert "secret-path" not in str([row.details for row in rows] + [notice.title, notice.message])
+
+
+def test_one_success_ends_a_row_of_failures(receiver: Receiver, send: Send) -> None:
+    endpoint = WebhookEndpointFactory(url=receiver.url(), failing_since=NOW - 30 * HOUR, problem="http_500")
+    WebhookDeliveryFactory(endpoint=endpoint)
+
+    send(NOW)
+
+    endpoint.refresh_from_db()
+    assert (endpoint.status, endpoint.failing_since, endpoint.problem) == ("active", None, "")
+
+
+def test_receiver_that_is_gone_is_disabled_at_once(receiver: Receiver, send: Send) -> None:
+    WebhookEndpointFactory(url=receiver.url())
+    said(None)
+    receiver.answer(410)
+
+    send(NOW)
+
+    assert only().status == "dead"
+    assert only().endpoint.reason == "The receiver answered 410: it wants no more."
+
+
+@pytest.mark.parametrize("old", ["delivered", "failed", "dead"])
+def test_delivery_is_sent_again_when_a_person_asks(receiver: Receiver, send: Send, old: str) -> None:
+    delivery = WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=receiver.url()), status=old, attempts=9)
+
+    deliveries.redeliver(delivery, by=TESTER, now=NOW)
+    send(NOW)
+
+    assert (only().status, only().attempts) == ("delivered", 1)
+    assert AuditLog.objects.get(action="webhook.redelivered").object_id == str(delivery.pk)
+
+
+def test_delivery_is_not_sent_again_twice_at_once_nor_to_who_does_not_listen() -> None:
+    with pytest.raises(DomainError, match="about to be sent"):
+        deliveries.redeliver(WebhookDeliveryFactory(), by=TESTER, now=NOW)
+    off = WebhookEndpointFactory(status="disabled")
+    with pytest.raises(DomainError, match="enable it first"):
+        deliveries.redeliver(WebhookDeliveryFactory(endpoint=off, status="dead"), by=TESTER, now=NOW)
+    with pytest.raises(DomainError, match="enable it first"):
+        webhooks.send_test(off, by=TESTER, now=NOW)
+
+
+def test_what_a_killed_process_had_taken_is_due_again(receiver: Receiver, send: Send) -> None:
+    WebhookEndpointFactory(url=receiver.url())
+    said(None)
+    deliveries.queue_events(now=NOW)
+    (taken,) = deliveries.claim_due(room=8, busy={}, now=NOW)
+    send(NOW + timedelta(seconds=89))
+    assert receiver.received == []
+    late = NOW + deliveries.LEASE
+
+    send(late)
+    deliveries.record([(taken, attempts.Answer("timeout", "No answer."))], now=late)  # it was only slow
+
+    assert (only().status, only().attempts) == ("delivered", 2)
+
+
+# -- where it is not sent
+
+
+def test_redirect_is_not_followed(receiver: Receiver, send: Send) -> None:
+    WebhookEndpointFactory(url=receiver.url())
+    said(None)
+    receiver.answer(302, Location=receiver.url("/inside"))
+
+    send(NOW)
+
+    assert [one.path for one in receiver.received] == ["/hook"]
+    assert "Redirects are not followed" in only().problem
+
+
+def test_name_that_leads_inside_is_refused_with_an_audit_row(receiver: Receiver, names: Names, send: Send) -> None:
+    names.answers["hooks.example.org"] = [["127.0.0.1"]]
+    url = "https://hooks.example.org/hook"
+    with pytest.raises(DomainError, match="not public"):
+        webhooks.add_webhook(webhooks.NewWebhook(url), by=TESTER, now=NOW, resolve=names)
+    endpoint = WebhookEndpointFactory(url=url)
+    WebhookDeliveryFactory.create_batch(2, endpoint=endpoint)
+
+    send(NOW)
+    send(NOW + HOUR)
+
+    assert receiver.received == []
+    assert all("not public" in one.problem for one in WebhookDelivery.objects.all())
+    row = AuditLog.objects.get(action="webhook.refused")  # once, not for each attempt
+    assert row.details["host"] == "hooks.example.org"
+
+
+def test_name_that_changes_its_mind_after_it_was_saved_is_refused(
+    receiver: Receiver, names: Names, send: Send, settings: Settings
+) -> None:
+    settings.EKLAVYA_WEBHOOK_HOSTS = f"hooks.example.org:{receiver.port}"
+    names.answers["hooks.example.org"] = [["93.184.215.14"], ["127.0.0.1"]]
+    url = receiver.url(host="hooks.example.org")
+    endpoint, _ = webhooks.add_webhook(webhooks.NewWebhook(url), by=TESTER, now=NOW, resolve=names)
+    webhooks.send_test(endpoint, by=TESTER, now=NOW)
+
+    send(NOW)
+
+    assert receiver.received == []
+    assert "not public" in only().problem
+
+
+def test_connection_goes_to_the_address_that_was_checked(receiver: Receiver, names: Names, send: Send) -> None:
+    # Whoever asked a second time would get an address at which nobody listens.
+    names.answers["hooks.test"] = [["127.0.0.1"], ["192.0.2.1"]]
+    inside = f",hooks.test:{receiver.port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django.conf.settings.EKLAVYA_WEBHOOK_HOSTS", f"127.0.0.1:{receiver.port}{inside}")
+        WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=receiver.url(host="hooks.test")))
+        send(NOW)
+
+    assert only().status == "delivered"
+    assert names.asked == ["hooks.test"]
+    assert receiver.received[0].headers["host"] == f"hooks.test:{receiver.port}"
+
+
+def test_environment_names_no_proxy_for_it(receiver: Receiver, send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=receiver.url()))
+
+    send(NOW)
+
+    assert only().status == "delivered"
+
+
+# -- receivers that misbehave
+
+
+def test_long_answer_is_cut_and_odd_bytes_are_kept_out(receiver: Receiver, send: Send) -> None:
+    receiver.answers = [(200, {"Set-Cookie": "a=b", "Content-Encoding": "gzip"}, b"\x00\xff" + b"x" * 3_000_000)]
+    WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=receiver.url()))
+
+    send(NOW)
+
+    assert only().status == "delivered"
+    assert only().response_excerpt == "\ufffd\ufffd" + "x" * 998
+
+
+def test_nobody_listens(send: Send) -> None:
+    with receiving() as gone:
+        url = gone.url()
+    WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=url))
+
+    send(NOW)
+
+    assert (only().status, only().problem, only().response_status) == ("failed", "No connection.", None)
+
+
+def test_slow_receiver_holds_up_no_other(receiver: Receiver, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = WebhookEndpointFactory(url=receiver.url("/slow"))
+    WebhookDeliveryFactory.create_batch(10, endpoint=slow)
+    quick = WebhookDeliveryFactory.create_batch(10, endpoint=WebhookEndpointFactory(url=receiver.url("/quick")))
+    receiver.gate.clear()
+    counts: list[int] = []
+    original = deliveries.record
+
+    def record(results: Any, *, now: datetime) -> None:
+        original(results, now=now)
+        if WebhookDelivery.objects.filter(pk__in=[one.pk for one in quick], status="delivered").count() == 10:
+            counts.append(sum(one.path == "/slow" for one in receiver.received))
+            receiver.gate.set()
+
+    monkeypatch.setattr(deliveries, "record", record)
+    with sending(names) as send:
+        send(NOW)
+
+    assert counts[0] == deliveries.AT_ONCE  # no more than that were at the slow one while ten quick ones went out
+    assert not WebhookDelivery.objects.exclude(status="delivered").exists()
+
+
+def test_receiver_that_never_answers_is_left(receiver: Receiver, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "ATTEMPT_S", 0.2)
+    receiver.gate.clear()
+    WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=receiver.url("/slow")))
+    with sending(names) as send:
+        send(NOW)
+    receiver.gate.set()
+
+    assert (only().status, only().problem[:16]) == ("failed", "No answer within")
+
+
+def test_secret_that_no_key_opens_fails_the_delivery_with_a_sentence(
+    receiver: Receiver, send: Send, settings: Settings
+) -> None:
+    WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=receiver.url()))
+    settings.EKLAVYA_SECRET_KEYS = ["another-key-" * 4]
+
+    send(NOW)
+
+    assert receiver.received == []
+    assert "EKLAVYA_SECRET_KEYS" in only().problem
+
+
+# -- TLS
+
+
+def test_certificate_must_be_trusted_and_for_the_name(tmp_path: Path, names: Names, settings: Settings) -> None:
+    names.answers |= {"hooks.test": [["127.0.0.1"]], "other.test": [["127.0.0.1"]]}
+    server, trusting = certified("hooks.test", tmp_path)
+    with receiving(server) as receiver:
+        settings.EKLAVYA_WEBHOOK_HOSTS = ",".join(
+            f"{host}:{receiver.port}" for host in ("127.0.0.1", "hooks.test", "other.test")
+        )
+        found = {}
+        for name, host, tls in (
+            ("right", "hooks.test", trusting),
+            ("other name", "other.test", trusting),
+            ("not trusted", "hooks.test", None),
+        ):
+            endpoint = WebhookEndpointFactory(url=receiver.url(host=host, scheme="https"))
+            delivery = WebhookDeliveryFactory(endpoint=endpoint)
+            with sending(names, tls) as send:
+                send(NOW)
+            delivery.refresh_from_db()
+            found[name] = delivery.problem
+            endpoint.delete()
+
+    assert found == {
+        "right": "",
+        "other name": "The certificate is not trusted, or not for this name.",
+        "not trusted": "The certificate is not trusted, or not for this name.",
+    }
+    assert len(receiver.received) == 1
+
+
+def certified(name: str, directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context with a certificate for a name, and a client's that trusts it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    today = datetime.now(tz=NOW.tzinfo)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today - HOUR)
+        .not_valid_after(today + HOUR)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    chain, private = directory / "chain.pem", directory / "key.pem"
+    chain.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(chain, private)
+    return server, ssl.create_default_context(cafile=str(chain))
+
+
+# -- one pump per process
+
+
+def test_who_asks_while_a_pump_runs_has_it_look_once_more(receiver: Receiver, names: Names) -> None:
+    WebhookEndpointFactory(url=receiver.url())
+    rows: list[AuditLog] = []
+
+    def clock() -> datetime:
+        if not rows:
+            rows.append(said(None))
+            sender = Sender(resolve=names)
+            other = threading.Thread(target=pump, args=[sender, clock])
+            other.start()  # returns at once: this one runs
+            other.join(10)
+            assert not other.is_alive()
+            sender.close()
+        return NOW
+
+    with sending(names):
+        own = Sender(resolve=names)
+        pump(own, clock)
+        own.close()
+
+    assert [one.headers["webhook-id"] for one in receiver.received] == [str(rows[0].pk)]
+
+
+def test_due_deliveries_are_found_by_the_index(receiver: Receiver) -> None:
+    endpoint = WebhookEndpointFactory()
+    WebhookDelivery.objects.bulk_create(
+        WebhookDeliveryFactory.build(endpoint=endpoint, status="delivered", delivered_at=NOW, next_attempt_at=None)
+        for _ in range(2_000)
+    )
+    WebhookDeliveryFactory(endpoint=endpoint)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE projects_webhookdelivery")
+    due = WebhookDelivery.objects.filter(endpoint=endpoint, status__in=["pending", "failed"], next_attempt_at__lte=NOW)
+
+    assert "webhook_delivery_due" in due.order_by("next_attempt_at", "id").explain()
+
+
+def test_old_deliveries_are_forgotten_and_open_ones_kept() -> None:
+    old = NOW - timedelta(days=31)
+    WebhookDeliveryFactory(status="delivered", created_at=old)
+    kept = [WebhookDeliveryFactory(created_at=old), WebhookDeliveryFactory(status="dead")]
+
+    assert deliveries.forget_old(now=NOW) == 1
+    assert set(WebhookDelivery.objects.all()) == set(kept)
