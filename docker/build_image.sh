@@ -3,6 +3,8 @@
 #
 # Usage: docker/build_image.sh [--force] [IMAGE]     IMAGE defaults to $EKLAVYA_IMAGE, else eklavya-sandbox:latest
 #
+# Where DOCKER_HOST names Podman's socket the image is built there.
+#
 # Takes Debian's own base image where one can be had (already here, or pulled). Where there is no image registry it
 # makes a base from Debian packages with debootstrap, using this machine's apt mirror and proxy, and keeps it under
 # $EKLAVYA_VAR/image (default var/image), so that the next build needs no network. Idempotent: an image built from the
@@ -111,6 +113,7 @@ else
     have_bootstrapped_base
     build "$own_base" 1
 fi
-docker run --rm --network none --read-only "$image" sh -c 'git --version && python3 --version && node --version && rg --version' \
+# Podman asks for more files and processes than some hosts allow, unless it is told how many.
+docker run --rm --network none --read-only --ulimit nofile=1024 --ulimit nproc=16384 "$image" sh -c 'git --version && python3 --version && node --version && rg --version' \
     >/dev/null || fail "$image was built, but a container of it does not run"
 say "$image is ready"

@@ -223,7 +223,7 @@ class Runtime(Protocol):
         """The IP address under which processes inside reach servers of the host.
 
         State left: with docker, the project's network exists (made if missing). Idempotent.
-        The gateway must listen on that address, or on all of them.
+        The gateway must listen on all addresses: with Podman, that one is there while a sandbox is.
         """
 
     # Directories of the host for what sandboxes write.

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from agents.runtimes import firewall, volumes
+from agents.runtimes.docker_dialect import Dialect
 from agents.runtimes.docker_waiting import DEFAULT_HOST
 from agents.runtimes.errors import RuntimeUnavailable
 
@@ -49,18 +50,17 @@ def check_daemon(info: dict[str, Any]) -> None:
         raise RuntimeUnavailable(f"The daemon cannot limit {', '.join(missing)}: its cgroups lack a controller.")
 
 
-def find_weaknesses(info: dict[str, Any], *, is_podman: bool = False) -> tuple[str, ...]:
+def find_weaknesses(info: dict[str, Any], dialect: Dialect) -> tuple[str, ...]:
     """Return what sandboxes of this daemon, on this host, do without."""
     found = []
-    if is_podman:
-        found.append(
-            "Podman names its bridges itself, so no rule matches them: sandboxes reach every port of this host that is "
-            "bound to all addresses, and those of one project reach each other. Use Docker where that matters."
-        )
-    elif problem := firewall.why_not():
+    if problem := firewall.why_not():
         found.append(
             f"Sandboxes reach every port of this host that is bound to all addresses ({problem}): bind nothing there "
             "but the agent gateway, or let the worker run as root with iptables."
+        )
+    if not dialect.keeps_apart and (problem := firewall.why_not_apart()):
+        found.append(
+            f"Sandboxes of one project reach each other ({problem}): let the worker run as root, or use Docker."
         )
     if problem := why_no_volumes():
         found.append(
@@ -70,7 +70,7 @@ def find_weaknesses(info: dict[str, Any], *, is_podman: bool = False) -> tuple[s
     if info.get("SwapLimit") is False:
         found.append("A sandbox may use swap beyond its memory: start the kernel with swapaccount=1, or without swap.")
     if "userns" not in _features(info):
-        found.append("Uid 1000 inside is uid 1000 on the host: start the daemon with userns-remap=default.")
+        found.append(f"Uid 1000 inside is uid 1000 on the host: {dialect.unmapped}")
     return tuple(found)
 
 

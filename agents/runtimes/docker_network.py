@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
 
 from docker import DockerClient
 from docker.errors import APIError, NotFound
 from docker.models.networks import Network
-from docker.types import IPAMConfig, IPAMPool
 
+from agents.runtimes.docker_dialect import Dialect, NetworkPlan
 from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable
 
 __all__ = [
@@ -22,20 +21,25 @@ __all__ = [
     "Network",
     "ensure_network",
     "gateway_of",
-    "is_podman",
     "remove_network",
     "subnet_candidates",
 ]
 
 SUBNET_PREFIX = 27
 """29 sandboxes of a project at a time; a /16 holds 2048 projects. Docker's own choice, a /16 each, holds 31."""
-_BRIDGE_NAME = "com.docker.network.bridge.name"
 _MAX_BRIDGE = 15
 """Characters of an interface's name in Linux."""
 
 
 def ensure_network(
-    client: DockerClient, name: str, *, bridges: str, labels: dict[str, str], subnets: IPv4Network, lock: Path
+    client: DockerClient,
+    name: str,
+    *,
+    dialect: Dialect,
+    bridges: str,
+    labels: dict[str, str],
+    subnets: IPv4Network,
+    lock: Path,
 ) -> Network:
     """The network of that name, made if it is missing.
 
@@ -46,12 +50,12 @@ def ensure_network(
     bridge = bridges + hashlib.sha256(name.encode()).hexdigest()[: _MAX_BRIDGE - len(bridges)]
     with _locked(lock):
         found = _find_network(client, name)
-        if found is not None and not _has_bridge(client, found, bridge):
+        if found is not None and dialect.bridge_of(client, found) != bridge:
             # Of an earlier version, whose bridges no rule matches. Nothing of it runs, or this fails and says so.
             found.remove()
             found = None
         if found is None:
-            return _create(client, name, bridge=bridge, labels=labels, subnets=subnets)
+            found = _create(client, name, dialect=dialect, bridge=bridge, labels=labels, subnets=subnets)
     if not found.attrs["Internal"]:
         raise RuntimeProblem(f"the network {name} exists and is not internal: remove it")
     return found
@@ -86,51 +90,22 @@ def subnet_candidates(name: str, subnets: IPv4Network) -> Iterator[IPv4Network]:
         yield IPv4Network((int(subnets.network_address) + offset, SUBNET_PREFIX))
 
 
-def _has_bridge(client: DockerClient, network: Network, bridge: str) -> bool:
-    return (network.attrs.get("Options") or {}).get(_BRIDGE_NAME) == bridge or is_podman(client)
-
-
-def _create(client: DockerClient, name: str, *, bridge: str, labels: dict[str, str], subnets: IPv4Network) -> Network:
+def _create(
+    client: DockerClient, name: str, *, dialect: Dialect, bridge: str, labels: dict[str, str], subnets: IPv4Network
+) -> Network:
     used = _used_subnets(client)
     for subnet in subnet_candidates(name, subnets):
         if any(subnet.overlaps(other) for other in used):
             continue
         try:
-            return _create_with(client, name, bridge=bridge, labels=labels, subnet=subnet)
+            dialect.create_network(client, NetworkPlan(name=name, bridge=bridge, subnet=subnet, labels=labels))
         except APIError as error:
             # Someone else took it since, or the host has a route to it.
-            if "overlap" not in str(error).lower():
+            if not dialect.says_taken(str(error)):
                 raise
+        else:
+            return client.networks.get(name)
     raise RuntimeUnavailable(f"No subnet of {subnets} is free: remove networks of projects that have ended.")
-
-
-def _create_with(
-    client: DockerClient, name: str, *, bridge: str, labels: dict[str, str], subnet: IPv4Network
-) -> Network:
-    pool = IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
-    return client.networks.create(
-        name,
-        driver="bridge",
-        # No route out: neither the internet, nor the host's other networks, nor other projects.
-        internal=True,
-        ipam=IPAMConfig(pool_configs=[pool]),
-        labels=labels,
-        options=_bridge_options(client, bridge),
-        enable_ipv6=False,
-    )
-
-
-def _bridge_options(client: DockerClient, bridge: str) -> dict[str, str]:
-    # Runs of one project must not reach each other either: an author could change what its reviewer measures.
-    if is_podman(client):
-        return {}  # it refuses options that it does not know
-    return {"com.docker.network.bridge.enable_icc": "false", _BRIDGE_NAME: bridge}
-
-
-def is_podman(client: DockerClient) -> bool:
-    """Whether Podman answers in Docker's place."""
-    version: dict[str, Any] = client.version()
-    return any("podman" in part.get("Name", "").lower() for part in version.get("Components") or ())
 
 
 def _used_subnets(client: DockerClient) -> list[IPv4Network]:
@@ -142,7 +117,7 @@ def _used_subnets(client: DockerClient) -> list[IPv4Network]:
     return used
 
 
-def remove_network(client: DockerClient, name: str) -> bool:
+def remove_network(client: DockerClient, name: str, *, dialect: Dialect) -> bool:
     """Try to remove the network; False while a container that is being removed is still in it."""
     network = _find_network(client, name)
     if network is None:
@@ -152,7 +127,7 @@ def remove_network(client: DockerClient, name: str) -> bool:
     except NotFound:
         return True
     except APIError as error:
-        if "active endpoints" in str(error):
+        if dialect.says_busy(str(error)):
             return False
         raise
     return True

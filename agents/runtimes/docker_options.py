@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +18,21 @@ from docker.types import LogConfig, Ulimit
 from docker.types import Mount as BindMount
 
 from agents.runtimes.contract import Mount, SandboxSpec
+from agents.runtimes.errors import InvalidSpec
 
-__all__ = ["CLI", "HOME", "PATH", "TMP", "WORKSPACE", "Container", "Option", "log_config", "to_argv", "to_create"]
+__all__ = [
+    "CLI",
+    "HOME",
+    "PATH",
+    "TMP",
+    "WORKSPACE",
+    "Container",
+    "Option",
+    "check_paths",
+    "log_config",
+    "to_argv",
+    "to_create",
+]
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
@@ -28,7 +42,6 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 
 _NO_IPV6 = "net.ipv6.conf.all.disable_ipv6"
 _SHM = "64m"
-_PODMAN_PROCESSES = 16_384
 _NO_DNS = "192.0.2.1"
 """An address reserved for documentation, which an internal network does not let through."""
 
@@ -52,7 +65,8 @@ class Container:
     user: tuple[int, int]
     cli: Path
     labels: dict[str, str]
-    is_podman: bool = False
+    ulimits: Mapping[str, int] = field(default_factory=dict)
+    """What the daemon has to be told beside the specification's limits."""
 
     def options(self) -> list[Option]:
         """The table."""
@@ -87,10 +101,7 @@ class Container:
         memory = f"{limits.memory_mb}m"
         # The daemon refuses more processors than there are.
         cpus = min(limits.cpus, float(os.cpu_count() or 1))
-        ulimits = {"core": 0, "fsize": limits.file_mb * 2**20, "nofile": limits.files}
-        if self.is_podman:
-            # Else it asks for more than a host may allow. Unset with Docker: a uid's containers are counted together.
-            ulimits["nproc"] = _PODMAN_PROCESSES
+        ulimits = {"core": 0, "fsize": limits.file_mb * 2**20, "nofile": limits.files, **self.ulimits}
         return [
             Option(("--memory", memory), {"mem_limit": memory}),
             # The same number: no swap, which would slow every other sandbox down.
@@ -162,6 +173,14 @@ def to_argv(options: list[Option]) -> list[str]:
 def to_create(options: list[Option]) -> dict[str, Any]:
     """The table as arguments of `containers.create`."""
     return {key: value for option in options for key, value in option.create.items()}
+
+
+def check_paths(spec: SandboxSpec) -> None:
+    """Raise InvalidSpec where a daemon that cannot quote would mount something else than was asked for."""
+    paths = [spec.workspace, spec.home, *(path for mount in spec.mounts for path in (mount.host, mount.inside))]
+    for path in map(str, paths):
+        if any(character in path for character in ',"'):
+            raise InvalidSpec(f"{path} cannot be mounted by this daemon: it has a comma or a quote in its name")
 
 
 def log_config(max_mb: int) -> LogConfig:

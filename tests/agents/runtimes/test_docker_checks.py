@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from agents.runtimes import firewall
 from agents.runtimes.docker_checks import check_daemon, find_weaknesses, shift_of
+from agents.runtimes.docker_daemon import dialect_of
 from agents.runtimes.errors import RuntimeUnavailable
 
 PLAIN: dict[str, Any] = {"SecurityOptions": ["name=seccomp,profile=default"], "DockerRootDir": "/var/lib/docker"}
@@ -44,8 +46,17 @@ def test_a_daemon_that_cannot_hold_a_sandbox_is_refused(change: dict[str, Any]) 
         check_daemon(PLAIN | change)
 
 
+DOCKER = dialect_of({"Components": [{"Name": "Engine"}]}, api="1.41")
+PODMAN = dialect_of({"Components": [{"Name": "Podman Engine"}]}, api="1.41")
+
+
 def test_what_is_missing_is_said() -> None:
-    assert any("userns-remap" in sentence for sentence in find_weaknesses(PLAIN))
-    assert not any("userns-remap" in sentence for sentence in find_weaknesses(REMAPPED))
-    assert any("swap" in sentence for sentence in find_weaknesses(PLAIN | {"SwapLimit": False}))
-    assert any("Podman names its bridges" in sentence for sentence in find_weaknesses(PLAIN, is_podman=True))
+    assert any("userns-remap" in sentence for sentence in find_weaknesses(PLAIN, DOCKER))
+    assert not any("userns-remap" in sentence for sentence in find_weaknesses(REMAPPED, DOCKER))
+    assert any("swap" in sentence for sentence in find_weaknesses(PLAIN | {"SwapLimit": False}, DOCKER))
+
+
+def test_podman_needs_the_host_to_keep_sandboxes_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firewall, "why_not_apart", lambda: "no filter")
+    assert any("each other (no filter)" in sentence for sentence in find_weaknesses(PLAIN, PODMAN))
+    assert not any("each other" in sentence for sentence in find_weaknesses(PLAIN, DOCKER))

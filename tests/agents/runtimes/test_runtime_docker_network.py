@@ -12,9 +12,9 @@ import pytest
 from agents.runtimes.contract import Runtime, SandboxSpec
 from agents.runtimes.docker import DockerRuntime
 from agents.runtimes.firewall import Firewall, why_not
-from tests.agents.runtimes.conftest import HOST_PORT
+from tests.agents.runtimes.conftest import HOST_PORT, MakeSpec
 from tests.agents.runtimes.test_conformance import host_server
-from tests.agents.runtimes.test_runtime_docker import connect, run
+from tests.agents.runtimes.test_runtime_docker import SERVE, connect, run
 
 pytestmark = [pytest.mark.docker, pytest.mark.skipif(os.getuid() != 0, reason="only root can close the host")]
 
@@ -31,15 +31,22 @@ def open_to_all() -> Iterator[int]:
         yield port
 
 
+def keep_bridge(runtime: Runtime, spec: SandboxSpec) -> None:
+    """Have a sandbox in the project's network: with Podman the bridge goes with the last one."""
+    runtime.start(spec, "exec sleep 60", wait_s=0)
+
+
 def addresses_of_the_host() -> list[str]:
     found = [one.address for each in psutil.net_if_addrs().values() for one in each if one.family == socket.AF_INET]
     return [address for address in found if not address.startswith("127.")]
 
 
 def test_no_service_of_the_host_answers_on_any_of_its_addresses(
-    runtime: Runtime, spec: SandboxSpec, open_to_all: int
+    runtime: Runtime, make_spec: MakeSpec, open_to_all: int
 ) -> None:
     assert why_not() == ""
+    spec, kept = make_spec(), make_spec()
+    keep_bridge(runtime, kept)
     own = runtime.host_address(spec.project)
     addresses = {own, runtime.host_address("two"), *addresses_of_the_host()}
     # It answers the host itself: what follows fails for no other reason.
@@ -83,7 +90,32 @@ def test_installations_side_by_side_do_not_push_each_other_down(runtime: DockerR
         other.remove()
 
 
-def test_udp_of_the_host_does_not_answer(runtime: Runtime, spec: SandboxSpec) -> None:
+def test_sandboxes_of_a_project_are_apart_on_a_host_that_forwards(runtime: DockerRuntime, make_spec: MakeSpec) -> None:
+    neighbour = runtime.start(make_spec(), SERVE)
+    # Where nothing else refuses, as on hosts without Docker. At the end: what keeps them apart comes first.
+    forward = ["FORWARD", "-i", f"{runtime._firewall.bridges}+", "-j", "ACCEPT"]
+    subprocess.run(["/usr/sbin/iptables", "-A", *forward], check=True)
+    try:
+        assert run(runtime, make_spec(), connect(neighbour.host, neighbour.port)) == "closed\n"
+    finally:
+        subprocess.run(["/usr/sbin/iptables", "-D", *forward], check=True)
+
+
+def test_rules_that_keep_sandboxes_apart_come_and_go_with_the_others(tmp_path: Path) -> None:
+    firewall = Firewall("ekapart", (), lock=tmp_path / "lock")
+    for _ in range(2):
+        firewall._seen_at = 0.0
+        firewall.ensure(apart=True)
+    listed = subprocess.check_output(["/usr/sbin/iptables", "-S", "FORWARD"], text=True).splitlines()
+    firewall.remove()
+    assert sum("ekapart+" in rule for rule in listed) == 2
+    left = subprocess.check_output(["/usr/sbin/iptables", "-S"], text=True)
+    assert "EKAPART" not in left
+
+
+def test_udp_of_the_host_does_not_answer(runtime: Runtime, make_spec: MakeSpec) -> None:
+    spec, kept = make_spec(), make_spec()
+    keep_bridge(runtime, kept)
     address = runtime.host_address(spec.project)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("0.0.0.0", 0))
