@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import docker
-import pgtrigger
 import pytest
 from django.conf import settings
 from django.test import TransactionTestCase
@@ -16,6 +15,7 @@ from docker.errors import DockerException
 from agents.runtimes.docker_waiting import knock
 from agents.runtimes.errors import RuntimeProblem
 from eklavya.services.testing import Services, TestServers
+from tests.emptying import empty_database
 
 CHROMIUM = "/usr/bin/chromium"
 SERVERS = pytest.StashKey[TestServers]()
@@ -64,16 +64,10 @@ def fresh_var() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _flush_past_triggers() -> Iterator[None]:
-    """Tests with real transactions empty the tables at their end; append-only triggers must let that pass."""
-    original = TransactionTestCase._fixture_teardown
-
-    def teardown(self: TransactionTestCase) -> None:
-        with pgtrigger.ignore():
-            original(self)
-
+def _empty_quickly() -> Iterator[None]:
+    """Tests with real transactions empty the tables at their end."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TransactionTestCase, "_fixture_teardown", teardown)
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda self: empty_database())
         yield
 
 

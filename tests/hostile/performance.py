@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pgtrigger
 import psutil
-from django.core.management import call_command
 from django.db import connections
 from django.test import override_settings
 from django.utils import timezone
@@ -37,6 +35,7 @@ from tests.agents.rehearsal.rehearsal_support import serving
 from tests.agents.scripted_model import Call
 from tests.agents.supervisor.conftest import new_keeper
 from tests.agents.supervisor.line import Supervised, environment, hand_out, seed, serve
+from tests.emptying import empty_database
 from tests.factories import TESTER, MessageFactory, WorkerFactory
 from tests.hostile.attacks import CONTROLS
 from tests.hostile.attacks.base import World
@@ -242,8 +241,7 @@ def _clear(runtime: DockerRuntime) -> None:
 
 def _empty() -> None:
     """As tests with real transactions do."""
-    with pgtrigger.ignore():
-        call_command("flush", verbosity=0, interactive=False)
+    empty_database()
     connections.close_all()
 
 
