@@ -12,7 +12,11 @@ from projects.secrets import model_mode
 
 def run_by_token(token: str) -> Run:
     """Return the active run that a token belongs to, with its task, project and agent. Raises UnknownToken."""
-    shown = hash_token(token)
+    return run_by_token_hash(hash_token(token))
+
+
+def run_by_token_hash(shown: str) -> Run:
+    """Return the same for a token's hash, which a gateway may remember. Raises UnknownToken."""
     run = Run.objects.select_related("task", "project", "agent").filter(token_hash=shown, status__in=ACTIVE_RUN).first()
     # The index finds by a hash, of which nobody knows a token for a beginning; and compared in constant time besides.
     if run is None or not hmac.compare_digest(run.token_hash, shown):

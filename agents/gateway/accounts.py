@@ -4,7 +4,6 @@ Plain functions with the ORM, run on the gateway's database threads; the money o
 """
 
 import logging
-import time
 from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
@@ -14,6 +13,7 @@ from agents.actions import usage as usage_actions
 from agents.gateway.api_errors import ApiError, ended
 from agents.gateway.callers import Caller
 from agents.gateway.database import Database
+from agents.gateway.remembering import Remembered
 from billing import actions as billing
 from billing import queries as prices
 from billing.errors import OverBudget, UnknownPrice
@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 # What the CLI itself uses for small things, such as titles.
 SMALL_MODEL = "claude-haiku-4-5"
 _WAIT_FOR_MONEY_S = 2
-# A price that is added for today is used this much later.
+# A price that is added for today is used this much later; mostly sooner.
 _PRICE_REMEMBERED_S = 30.0
+_PRICE_FRESH_S = 10.0
 
 
 def offered_models(caller: Caller) -> list[str]:
@@ -46,24 +47,21 @@ class Prices:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[tuple[str, date], tuple[float, Price]] = {}
+        self._known: Remembered[tuple[str, date], Price] = Remembered(self._look)
 
     async def of(self, model: str, on: date) -> Price:
         """Return the price of a model on a day. Raises ApiError when it has none."""
-        key = (base_model(model), on)
-        until, price = self._known.get(key, (0.0, None))
-        if price is None or until < time.monotonic():
-            try:
-                price = await self._database.call(prices.price_for, model, on)
-            except UnknownPrice as error:
-                raise ApiError("not_found_error", str(error)) from error
-            self._known = {kept: value for kept, value in self._known.items() if kept[1] == on}
-            self._known[key] = (time.monotonic() + _PRICE_REMEMBERED_S, price)
-        return price
+        return await self._known.of((base_model(model), on), fresh_s=_PRICE_FRESH_S, usable_s=_PRICE_REMEMBERED_S)
+
+    async def _look(self, key: tuple[str, date]) -> Price:
+        try:
+            return await self._database.call(prices.price_for, *key)
+        except UnknownPrice as error:
+            raise ApiError("not_found_error", str(error)) from error
 
     def forget(self) -> None:
         """Ask again for each price."""
-        self._known.clear()
+        self._known.forget()
 
 
 def refuse(caller: Caller, error: OverBudget, *, now: datetime) -> ApiError:

@@ -1,6 +1,5 @@
 """Who is calling: the run that a token belongs to."""
 
-import time
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,15 +9,17 @@ from agents import queries
 from agents.egress import EgressClass
 from agents.errors import UnknownToken
 from agents.gateway.database import Database
+from agents.gateway.remembering import Remembered
 from agents.roles import policy_of
 from agents.tokens import hash_token
 
 # For so long a run may be over without its token being refused here.
 _REMEMBERED_S = 3.0
-# Where the run itself is looked at besides, as the cashier does each time.
-LOOKED_AT_S = 60.0
+# Where the run itself is looked at besides, as the cashier does each time. What its role may do is looked up again
+# sooner, without anybody waiting for it.
+LOOKED_AT_S = 600.0
+_FRESH_S = 20.0
 _RESEARCH = frozenset({EgressClass.RESEARCH, EgressClass.FULL})
-_MOST_REMEMBERED = 4_096
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Caller:
     agent_id: UUID
     project_id: UUID
     model: str
+    runtime: str = ""
     fallback_model: str = ""
     researches: bool = False
     """Whether its role may read the web, be it by the model's hand."""
@@ -48,34 +50,22 @@ class Callers:
     """Finds the run of a token, and remembers it for a few seconds. Tokens themselves are not kept."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self._known: dict[str, tuple[float, Caller]] = {}
+        self._known: Remembered[str, Caller] = Remembered(lambda key: database.call(_caller, key))
 
     async def of(self, headers: Headers, *, max_age_s: float = _REMEMBERED_S) -> Caller:
         """Return who shows a token of a run that was active at most `max_age_s` ago. Raises UnknownToken."""
-        token = token_of(headers)
-        key = hash_token(token)
-        since, caller = self._known.get(key, (0.0, None))
-        if caller is None or since + max_age_s < time.monotonic():
-            caller = await self._database.call(_caller, token)
-            self._remember(key, caller)
-        return caller
-
-    def _remember(self, key: str, caller: Caller) -> None:
-        now = time.monotonic()
-        if len(self._known) >= _MOST_REMEMBERED:
-            self._known = {key: kept for key, kept in self._known.items() if kept[0] + LOOKED_AT_S >= now}
-        self._known[key] = (now, caller)
+        return await self._known.of(hash_token(token_of(headers)), fresh_s=_FRESH_S, usable_s=max_age_s)
 
 
-def _caller(token: str) -> Caller:
-    run = queries.run_by_token(token)
+def _caller(token_hash: str) -> Caller:
+    run = queries.run_by_token_hash(token_hash)
     member = run.agent.member
     return Caller(
         run_id=run.pk,
         agent_id=run.agent_id,
         project_id=run.project_id,
         model=run.model,
+        runtime=run.runtime,
         fallback_model=member.fallback_model if member else "",
         researches=policy_of(run).egress in _RESEARCH,
     )

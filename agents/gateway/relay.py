@@ -96,7 +96,7 @@ class Relay:
 
     async def way_of(self, caller: Caller) -> Upstream:
         """Return where the caller's requests go, and with whose key. Raises ApiError."""
-        return await self._ways.of(caller.run_id)
+        return await self._ways.of(caller)
 
     async def ask(
         self, way: Upstream, asked: ModelRequest, send: Callable[[], Awaitable[Answer]]

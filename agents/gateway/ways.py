@@ -1,22 +1,23 @@
 """Whose key a project's model requests are sent with: its own, the account's, or the house's."""
 
 import logging
-import time
 from uuid import UUID
 
 from django.conf import settings
 
 from agents.gateway.api_errors import ended
+from agents.gateway.callers import Caller
 from agents.gateway.database import Database
+from agents.gateway.remembering import Remembered
 from agents.gateway.upstream import Upstream
-from agents.models import Run
 from projects.errors import SecretUnreadable
 from projects.secrets import ModelAccess, model_access
 
 logger = logging.getLogger(__name__)
 
-# A key that is set or removed counts this much later.
-REMEMBERED_S = 10.0
+# A key that is set or removed counts for the second request after this, and for all after the longer time.
+REMEMBERED_S = 5.0
+LONGEST_S = 60.0
 
 
 class Ways:
@@ -24,18 +25,16 @@ class Ways:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[UUID, tuple[float, Upstream]] = {}  # by run
+        self._known: Remembered[tuple[UUID, str], Upstream] = Remembered(self._look)  # by project and runtime
         self._upstreams: dict[tuple[str, str], Upstream] = {}
 
-    async def of(self, run_id: UUID) -> Upstream:
+    async def of(self, caller: Caller) -> Upstream:
         """Return the way of a run's requests. Raises ApiError as `access_of`."""
-        until, upstream = self._known.get(run_id, (0.0, None))
-        now = time.monotonic()
-        if upstream is None or until < now:
-            upstream = self._to(await self._database.call(access_of, run_id))
-            self._known = {key: known for key, known in self._known.items() if known[0] >= now}
-            self._known[run_id] = (now + REMEMBERED_S, upstream)
-        return upstream
+        key = (caller.project_id, caller.runtime)
+        return await self._known.of(key, fresh_s=REMEMBERED_S, usable_s=LONGEST_S)
+
+    async def _look(self, key: tuple[UUID, str]) -> Upstream:
+        return self._to(await self._database.call(access_of, *key))
 
     def _to(self, access: ModelAccess) -> Upstream:
         # Those of keys that were replaced stay: streams may still come through them.
@@ -48,19 +47,18 @@ class Ways:
             await upstream.close()
 
 
-def access_of(run_id: UUID) -> ModelAccess:
-    """Return whose key a run's requests are sent with.
+def access_of(project_id: UUID, runtime: str) -> ModelAccess:
+    """Return whose key the requests of a project's runs are sent with.
 
     Raises ApiError when that key cannot be read, as another would have somebody else pay; and when it is the first real
     one in a house of the rehearsal model whose agents are not isolated (see `agents.sandboxes.choice`).
     """
-    run = Run.objects.only("project_id", "runtime").get(pk=run_id)
     try:
-        access = model_access(run.project_id)
+        access = model_access(project_id)
     except SecretUnreadable as error:
         logger.error("a model key cannot be read: %s", error)
         raise ended(f"The platform cannot read its model key: {error}") from error
-    if access.is_kept and run.runtime == "local" and not settings.EKLAVYA_ALLOW_LOCAL_RUNTIME:
-        logger.error("a run without isolation is refused a real model", extra={"run": str(run_id)})
+    if access.is_kept and runtime == "local" and not settings.EKLAVYA_ALLOW_LOCAL_RUNTIME:
+        logger.error("a run without isolation is refused a real model", extra={"project": str(project_id)})
         raise ended("No real model without isolation. Install Docker, or set EKLAVYA_ALLOW_LOCAL_RUNTIME=true.")
     return access

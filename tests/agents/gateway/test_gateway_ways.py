@@ -27,7 +27,7 @@ def send(gateway: str, token: str) -> httpx.Response:
 @pytest.fixture(autouse=True)
 def forget_at_once(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     settings.EKLAVYA_ALLOW_LOCAL_RUNTIME = True
-    monkeypatch.setattr(ways, "REMEMBERED_S", -1.0)
+    monkeypatch.setattr(ways, "LONGEST_S", -1.0)
 
 
 def test_project_with_a_key_of_its_own_pays_itself_at_the_models_own_address(
@@ -66,7 +66,7 @@ def test_key_that_cannot_be_read_ends_the_request_and_nobody_else_pays(
 def test_key_is_looked_up_once_in_a_while(
     start_gateway: StartGateway, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ways, "REMEMBERED_S", 600.0)
+    monkeypatch.setattr(ways, "LONGEST_S", 600.0)
     house = ScriptedModel(answers(*ANSWER))
     gateway = start_gateway(house)
     run, token = start_run()
