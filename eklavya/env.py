@@ -129,6 +129,9 @@ class Env(BaseSettings):
     EKLAVYA_WEBHOOK_HOURS: Annotated[int, Field(ge=1, le=168)] = 24
     """So long a delivery is tried again; a webhook to which nothing got through for so long is disabled."""
 
+    EKLAVYA_MODEL_FIELDS: str = ""
+    """Further fields of a model request that may pass, separated by commas: see agents/gateway/model_request.py."""
+
     EKLAVYA_PUBLIC_URL: str = ""
     """Address of the portal as people type it. Unset: http://127.0.0.1:<web port>."""
 

@@ -266,6 +266,7 @@ EKLAVYA_WEBHOOK_HTTP = env.EKLAVYA_WEBHOOK_HTTP
 EKLAVYA_WEBHOOK_HOURS = env.EKLAVYA_WEBHOOK_HOURS
 EKLAVYA_MODEL_URL = env.model_url
 EKLAVYA_MODEL_KEY = env.ANTHROPIC_API_KEY.get_secret_value() if env.ANTHROPIC_API_KEY else "rehearsal"
+EKLAVYA_MODEL_FIELDS = frozenset(name.strip() for name in env.EKLAVYA_MODEL_FIELDS.split(",") if name.strip())
 EKLAVYA_KEYED_MODEL_URL = env.keyed_model_url
 EKLAVYA_SECRET_KEYS = env.secret_keys
 EKLAVYA_MODEL_MODE = "rehearsal" if env.rehearsal else "real"

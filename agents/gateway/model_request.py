@@ -1,15 +1,22 @@
 """Reading a request to the model: what it may cost at most, and what an agent may not ask for.
 
 The sandbox has no network and a budget. A request could get around both: by having the API fetch an address, search
-the web or call other servers, by naming other models to fall back on, or by options with prices of their own. So it
-may only hold what is listed here. It is forwarded byte by byte as it came, which makes it important that the API reads
-it as it is read here: no duplicate keys, no other encodings.
+the web or call other servers, by naming other models to fall back on, or by options with prices of their own. It is
+forwarded byte by byte as it came, which makes it important that the API reads it as it is read here: no duplicate keys,
+no other encodings.
 
-Source: https://docs.anthropic.com/en/api/messages.
+Fields that this page does not know are where "unchanged" and "not a cent above" meet. The API itself refuses names that
+it does not know, so an unknown one that works is a feature; and of its newer fields more than half have a price or a
+reach (container, mcp_servers, fallbacks, speed, inference_geo, service_tier, compaction, thread, billing_policy).
+Neither a name nor a value tells which kind the next one is. So it passes when it says nothing (null, false, an empty
+list), or when the operator has looked it up and named it in EKLAVYA_MODEL_FIELDS; else the agent is told which field it
+was. Names whose price or reach is known stay refused whatever the operator names.
+
+Source: https://docs.anthropic.com/en/api/messages, and the parameters of the API's own Python client (2.11).
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -25,6 +32,7 @@ _FIELDS = frozenset(
         "cache_control",
         "context_management",
         "diagnostics",
+        "fallback_credit_token",  # of a request that was refused: the next one is cheaper by it
         "max_tokens",
         "messages",
         "metadata",
@@ -42,12 +50,23 @@ _FIELDS = frozenset(
         "top_p",
     }
 )
-# Fields that may only say what would be so without them; other values have other prices.
-_PLAIN_VALUES: dict[str, tuple[str | None, ...]] = {
+# Fields that may only say what would be so without them; other values have other prices, another reach, bring text that
+# is not in the request, or have somebody else pay.
+_PLAIN_VALUES: dict[str, tuple[Any, ...]] = {
+    "billing_policy": (None,),
+    "compaction": (None,),
+    "container": (None,),
+    "fallbacks": (None, []),
     "inference_geo": (None, "global"),
+    "mcp_servers": (None, []),
     "service_tier": (None, "auto", "standard_only"),
     "speed": (None, "standard"),
+    "thread": (None,),
+    "user_profile_id": (None,),
+    "workspace_id": (None,),
 }
+# What an unknown field may say: nothing.
+_NOTHING: tuple[Any, ...] = (None, False, [])
 # Tools that the CLI itself carries out, in the sandbox. Those without a type are the CLI's own.
 _CLIENT_TOOLS = ("custom", "bash_", "text_editor_", "memory_", "tool_search_tool_")
 # Tools that the API carries out: for roles that research, and never more of them than the request says. Running code
@@ -93,13 +112,16 @@ def with_model(asked: ModelRequest, model: str) -> ModelRequest:
     return replace(asked, body=body, model=model, input_bound=max(asked.input_bound, len(body) + _HIDDEN_TOKENS))
 
 
-def read_request(body: bytes, *, counting: bool = False, researches: bool = False) -> ModelRequest:
+def read_request(
+    body: bytes, *, counting: bool = False, researches: bool = False, also: Collection[str] = ()
+) -> ModelRequest:
     """Check a request's body. Raises ApiError.
 
-    `counting` is for the endpoint that only counts tokens, `researches` says that the role may read the web.
+    `counting` is for the endpoint that only counts tokens, `researches` says that the role may read the web, `also`
+    are further fields that the operator lets pass.
     """
     content, has_long_cache = _parse(body)
-    _check_fields(content)
+    _check_fields(content, also)
     model = content.get("model")
     if not isinstance(model, str) or not model:
         _refuse("model: Field required")
@@ -146,13 +168,20 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _check_fields(content: JSON) -> None:
+def _check_fields(content: JSON, also: Collection[str]) -> None:
     for name, value in content.items():
         if name in _PLAIN_VALUES:
-            if value not in _PLAIN_VALUES[name]:
+            if not _is_one_of(value, _PLAIN_VALUES[name]):
                 _refuse(f"{name}: this value may not be used here")
-        elif name not in _FIELDS:
-            _refuse(f"{name[:60]}: this field may not be used here")
+        elif name not in _FIELDS and name not in also and not _is_one_of(value, _NOTHING):
+            _refuse(
+                f"{name[:60]}: this field may not be used here, unless the operator names it in EKLAVYA_MODEL_FIELDS"
+            )
+
+
+def _is_one_of(value: object, values: tuple[Any, ...]) -> bool:
+    # By their types too: to Python 0 is False.
+    return any(type(value) is type(one) and value == one for one in values)
 
 
 def _max_tokens(content: JSON) -> int:

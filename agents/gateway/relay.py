@@ -7,6 +7,7 @@ from functools import partial
 
 import anyio
 from anyio.lowlevel import checkpoint
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from psycopg.errors import ForeignKeyViolation
@@ -75,7 +76,7 @@ class Relay:
             # What is paid for looks at the run again when its money is held.
             age = {} if self.counting else {"max_age_s": LOOKED_AT_S}
             caller = await self._callers.of(request.headers, **age)
-            asked = read_request(await read_body(request), counting=self.counting, researches=caller.researches)
+            asked = self._read(await read_body(request), caller)
             accounts.check_model(caller, asked.model)
             with self._places.take(caller.run_id) as in_flight, anyio.move_on_after(_LONGEST_S):
                 exchange = _Exchange(self, request, caller, asked, in_flight)
@@ -93,6 +94,10 @@ class Relay:
             logger.exception("a model request failed on the platform's side")
             # In the middle of an answer nothing more can be said; the server cuts it.
             await ApiError("api_error", "Internal server error").response()(scope, receive, send)
+
+    def _read(self, body: bytes, caller: Caller) -> ModelRequest:
+        also = settings.EKLAVYA_MODEL_FIELDS
+        return read_request(body, counting=self.counting, researches=caller.researches, also=also)
 
     async def way_of(self, caller: Caller) -> Upstream:
         """Return where the caller's requests go, and with whose key. Raises ApiError."""

@@ -26,9 +26,12 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-# Besides: what shows who asks, or would make the API answer in a form that cannot be read on the way.
+# Besides: what shows who asks, has somebody else pay, or would make the API answer in a form that cannot be read on the
+# way.
 _NOT_FORWARDED = _HOP_BY_HOP | {
     "accept-encoding",
+    "anthropic-user-profile-id",
+    "anthropic-workspace-id",
     "authorization",
     "content-encoding",
     "content-length",

@@ -74,6 +74,15 @@ def test_duplicate_keys_are_refused_however_deep() -> None:
     "fields",
     [
         {"mcp_servers": [{"type": "url", "url": "https://example.com"}]},
+        {"mcp_servers": 0},
+        {"billing_policy": {"type": "billing_policy", "bill_to": "user_profile"}},
+        {"compaction": {}},
+        {"thread": {"type": "thread", "id": "t"}},
+        {"workspace_id": "w"},
+        {"something_new": True},
+        {"something_new": 0},
+        {"something_new": ""},
+        {"something_new": {}},
         {"container": "c"},
         {"fallbacks": [{"model": "claude-opus-4-5"}]},
         {"speed": "fast"},
@@ -108,7 +117,9 @@ def test_ways_to_the_network_or_to_other_prices_are_refused(fields: dict[str, An
         {"tools": [{"name": "Bash", "input_schema": {}}, {"type": "custom", "name": "x"}]},
         {"tools": [{"type": "bash_20250124", "name": "bash"}]},
         {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}},
-        {"speed": "standard", "inference_geo": None},
+        {"speed": "standard", "inference_geo": None, "container": None, "mcp_servers": [], "fallbacks": None},
+        {"something_new": None, "something_else": False, "something_more": []},
+        {"fallback_credit_token": "t"},
         {"thinking": {"type": "enabled", "budget_tokens": 900}, "metadata": {"user_id": "x"}, "temperature": 1},
         {"system": [{"type": "text", "text": "You are…", "cache_control": {"type": "ephemeral"}}]},
         content(
@@ -121,6 +132,19 @@ def test_ways_to_the_network_or_to_other_prices_are_refused(fields: dict[str, An
 )
 def test_what_the_cli_sends_is_taken(fields: dict[str, Any]) -> None:
     assert read_request(encode(**fields))
+
+
+def test_operator_lets_a_field_pass_by_name_but_none_whose_price_is_known() -> None:
+    also = {"something_new", "speed", "container"}
+
+    assert read_request(encode(something_new={"a": 1}), also=also)
+    for fields in ({"speed": "fast"}, {"container": "c"}, {"something_else": 1}):
+        with pytest.raises(ApiError, match=next(iter(fields))):
+            read_request(encode(**fields), also=also)
+
+
+def test_refusal_of_an_unknown_field_says_how_to_let_it_pass() -> None:
+    assert "EKLAVYA_MODEL_FIELDS" in refusal(encode(something_new=1))
 
 
 def test_pictures_cost_more_than_their_bytes() -> None:

@@ -82,6 +82,7 @@ def test_request_passes_with_the_real_key_instead_of_the_token(client: httpx.Cli
     token = client.headers["x-api-key"]
     body = json.dumps(ask()).encode() + b" \n"
     betas = {"anthropic-beta": "interleaved-thinking-2025-05-14,context-1m-2025-08-07", "x-app": "cli", "cookie": "a=b"}
+    betas |= {"anthropic-workspace-id": "w", "anthropic-user-profile-id": "p"}
     client.post("/messages?beta=true", content=body, headers=betas)
 
     [seen] = model.seen
@@ -91,7 +92,7 @@ def test_request_passes_with_the_real_key_instead_of_the_token(client: httpx.Cli
     assert seen.headers["anthropic-beta"] == "interleaved-thinking-2025-05-14"
     assert seen.headers["x-app"] == "cli"
     assert token not in str(seen.headers)
-    assert "cookie" not in seen.headers
+    assert not {"cookie", "anthropic-workspace-id", "anthropic-user-profile-id"} & set(seen.headers)
 
 
 def test_cost_is_settled_for_budgets_run_and_agent(client: httpx.Client, run: Run) -> None:
