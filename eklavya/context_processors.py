@@ -27,6 +27,8 @@ _SECTIONS = {
     "mfa_index": "settings",
     "people": "settings",
     "api_keys": "settings",
+    "webhooks": "settings",
+    "webhook": "settings",
 }
 
 

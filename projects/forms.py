@@ -4,7 +4,10 @@ from decimal import Decimal
 
 from django import forms
 
-from projects.models import Approval
+from projects.actions.webhooks import MAX_DESCRIPTION
+from projects.models import Approval, Project
+from projects.webhooks.messages import SENT_TYPES
+from projects.webhooks.targets import MAX_URL_CHARS
 
 
 class BriefForm(forms.Form):
@@ -85,4 +88,27 @@ class SecretForm(forms.Form):
         max_length=8_000,
         widget=forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
         help_text="It is encrypted, and never shown again.",
+    )
+
+
+class ChangeWebhookForm(forms.Form):
+    """Where events are sent, and which; none ticked stands for all types."""
+
+    url = forms.CharField(
+        label="Address",
+        max_length=MAX_URL_CHARS,
+        widget=forms.URLInput(attrs={"placeholder": "https://hooks.example.org/eklavya", "spellcheck": "false"}),
+        help_text="Of a public host, by https. It gets a signed POST for each event.",
+    )
+    description = forms.CharField(max_length=MAX_DESCRIPTION, required=False)
+    events = forms.MultipleChoiceField(
+        choices=[(one, one) for one in SENT_TYPES], required=False, widget=forms.CheckboxSelectMultiple
+    )
+
+
+class WebhookForm(ChangeWebhookForm):
+    """A new one."""
+
+    project = forms.ModelChoiceField(
+        Project.objects.order_by("-created_at"), required=False, empty_label="All projects", label="For"
     )

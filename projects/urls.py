@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from projects.views import approvals, audit, home, project, secrets
+from projects.views import approvals, audit, home, project, secrets, webhooks
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -23,6 +23,18 @@ urlpatterns = [
     path("secrets/", secrets.secrets, name="secrets"),
     path("secrets/set/", secrets.secret_set, name="secret_set"),
     path("secrets/<uuid:secret_id>/remove/", secrets.secret_remove, name="secret_remove"),
+    path("settings/webhooks/", webhooks.webhooks, name="webhooks"),
+    path("settings/webhooks/<uuid:webhook_id>/", webhooks.webhook, name="webhook"),
+    path("settings/webhooks/<uuid:webhook_id>/enable/", webhooks.webhook_enable, name="webhook_enable"),
+    path("settings/webhooks/<uuid:webhook_id>/disable/", webhooks.webhook_disable, name="webhook_disable"),
+    path("settings/webhooks/<uuid:webhook_id>/rotate/", webhooks.webhook_rotate, name="webhook_rotate"),
+    path("settings/webhooks/<uuid:webhook_id>/test/", webhooks.webhook_test, name="webhook_test"),
+    path("settings/webhooks/<uuid:webhook_id>/remove/", webhooks.webhook_remove, name="webhook_remove"),
+    path(
+        "settings/webhooks/<uuid:webhook_id>/deliveries/<uuid:delivery_id>/redeliver/",
+        webhooks.webhook_redeliver,
+        name="webhook_redeliver",
+    ),
     path("approvals/", approvals.approvals, name="approvals"),
     path("approvals/<uuid:approval_id>/", approvals.approval, name="approval"),
     path("audit/", audit.audit, name="audit"),

@@ -12,6 +12,7 @@ from agents.api import views as agents
 from billing.api import views as billing
 from eklavya.api.errors import not_found
 from projects.api import views as projects
+from projects.api import webhooks
 
 
 class Schema(SpectacularAPIView):
@@ -22,6 +23,7 @@ class Schema(SpectacularAPIView):
 
 
 _PROJECT = "v1/projects/<uuid:project_id>/"
+_WEBHOOK = "v1/webhooks/<uuid:webhook_id>/"
 urlpatterns = [
     path("schema/", Schema.as_view(), name="api_schema"),
     path("v1/projects/", projects.Projects.as_view(), name="api_projects"),
@@ -38,5 +40,17 @@ urlpatterns = [
     path("v1/approvals/<uuid:approval_id>/decide/", projects.Decide.as_view(), name="api_decide"),
     path("v1/ledger/", billing.Ledger.as_view(), name="api_ledger"),
     path("v1/audit/", projects.Audit.as_view(), name="api_audit"),
+    path("v1/webhooks/", webhooks.Webhooks.as_view(), name="api_webhooks"),
+    path(_WEBHOOK, webhooks.Webhook.as_view(), name="api_webhook"),
+    path(f"{_WEBHOOK}enable/", webhooks.EnableWebhook.as_view(), name="api_webhook_enable"),
+    path(f"{_WEBHOOK}disable/", webhooks.DisableWebhook.as_view(), name="api_webhook_disable"),
+    path(f"{_WEBHOOK}rotate/", webhooks.RotateWebhook.as_view(), name="api_webhook_rotate"),
+    path(f"{_WEBHOOK}test/", webhooks.TestWebhook.as_view(), name="api_webhook_test"),
+    path(f"{_WEBHOOK}deliveries/", webhooks.Deliveries.as_view(), name="api_webhook_deliveries"),
+    path(
+        f"{_WEBHOOK}deliveries/<uuid:delivery_id>/redeliver/",
+        webhooks.Redeliver.as_view(),
+        name="api_webhook_redeliver",
+    ),
     path("<path:rest>", login_not_required(not_found), name="api_not_found"),
 ]

@@ -30,7 +30,7 @@ from eklavya.routing import websocket_urlpatterns
 from eklavya.sockets import SessionOrKey
 from projects.models import AuditLog, Project
 from tests.accounts.making import bearer, key_of, person
-from tests.factories import ApprovalFactory, BudgetFactory, DemoFactory, RunFactory, UserFactory
+from tests.factories import ApprovalFactory, BudgetFactory, DemoFactory, RunFactory, UserFactory, WebhookDeliveryFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -57,7 +57,7 @@ class Row:
         return self.exceptions.get(visitor) or (IN if visitor in self.insiders else self.otherwise)
 
 
-DONE = (200, 201, 302, 400, 409, 422)
+DONE = (200, 201, 202, 204, 302, 400, 409, 422)
 V, O, A = PEOPLE  # noqa: E741  # viewer, operator, admin
 
 
@@ -174,6 +174,16 @@ ROWS: dict[str, Row] = {
     "person_unlock": act(A),
     "api_keys": admin_page(),
     "api_key_revoke": act(A),
+    "webhooks": admin_page(),
+    "webhooks post": act(A, data={"url": "https://127.0.0.1/"}),
+    "webhook": admin_page(),
+    "webhook post": act(A, data={"url": "https://127.0.0.1/"}),
+    "webhook_enable": act(A),
+    "webhook_disable": act(A),
+    "webhook_rotate": act(A),
+    "webhook_test": act(A),
+    "webhook_redeliver": act(A),
+    "webhook_remove": act(A),
     # repositories: who has a clone address may read that repository
     "git_refs": everybody(),
     "git_pack": everybody(415, method="post"),
@@ -203,6 +213,17 @@ ROWS: dict[str, Row] = {
     "api_project_ledger": api("money:read"),
     "api_ledger": api("money:read"),
     "api_audit": api("audit:read"),
+    "api_webhooks": api("webhooks:read", by=A),
+    "api_webhooks post": api("webhooks:write", "post", A, data={"url": "https://127.0.0.1/"}),
+    "api_webhook": api("webhooks:read", by=A),
+    "api_webhook patch": api("webhooks:write", "patch", A, data={"description": "Ours."}),
+    "api_webhook_enable": api("webhooks:write", "post", A),
+    "api_webhook_disable": api("webhooks:write", "post", A),
+    "api_webhook_rotate": api("webhooks:write", "post", A),
+    "api_webhook_test": api("webhooks:write", "post", A),
+    "api_webhook_deliveries": api("webhooks:read", by=A),
+    "api_webhook_redeliver": api("webhooks:write", "post", A),
+    "api_webhook delete": api("webhooks:write", "delete", A),
     "api_not_found": everybody(404),
     # Django's admin
     "admin:index": admin_page(),
@@ -299,7 +320,9 @@ def house() -> dict[str, Any]:
     project = run.project
     repository(project.pk).create("# Boat house\n")
     demo = DemoFactory(project=project)
-    return {"run": run, "project": project, "demo": demo, "approval": ApprovalFactory(), "budget": BudgetFactory()}
+    delivery = WebhookDeliveryFactory(endpoint__url="https://127.0.0.1/hook", status="delivered")
+    others = {"approval": ApprovalFactory(), "budget": BudgetFactory(), "delivery": delivery}
+    return {"run": run, "project": project, "demo": demo, **others}
 
 
 def visitors() -> dict[str, Client]:
@@ -342,6 +365,8 @@ def address_of(name: str, house: dict[str, Any]) -> str:
         "user_id": house["user_id"],
         "key_id": house["key_id"],
         "budget_id": house["budget"].pk,
+        "webhook_id": house["delivery"].endpoint_id,
+        "delivery_id": house["delivery"].pk,
         "pk": 0,
         "rest": "nothing",
         "app_label": "projects",

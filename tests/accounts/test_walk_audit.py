@@ -56,7 +56,14 @@ def test_whatever_changes_something_in_the_portal_leaves_an_audit_row(house: dic
 
     assert silent == {}, silent
     # the test would see nothing if nothing was changed
-    assert {"project_new", "project_say", "project_limit", "person_off", "api_key_revoke"} <= changing
+    assert {
+        "project_new",
+        "project_say",
+        "project_limit",
+        "person_off",
+        "api_key_revoke",
+        "webhook_disable",
+    } <= changing
 
 
 def forms() -> dict[str, tuple[str, dict[str, Any]]]:
