@@ -17,6 +17,7 @@ from django.utils import timezone
 from agents.sandboxes import repository
 from tests.accounts.making import key_of
 from tests.factories import ProjectFactory, UserFactory
+from tests.serving import QuickServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,7 +27,7 @@ async def portal() -> AsyncIterator[str]:
     """The portal's pages on a port of their own; host:port."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(get_asgi_application(), lifespan="off", log_level="warning", ws="none")
-    server = uvicorn.Server(config)
+    server = QuickServer(config)
     serving = asyncio.create_task(server.serve([listener]))
     yield f"127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True

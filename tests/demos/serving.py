@@ -17,6 +17,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agents.runtimes.processes import poll
+from tests.serving import QuickServer
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def served(app: Any, at_end: Callable[[], Awaitable[None]] | None = None) -> Ite
         proxy_headers=False,
         timeout_graceful_shutdown=1,
     )
-    server = uvicorn.Server(config)
+    server = QuickServer(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -29,6 +29,7 @@ from projects.actors import Actor
 from projects.live import broadcast
 from projects.models import Project
 from tests.factories import NOW, ProjectFactory, RunEventFactory, RunFactory, UserFactory
+from tests.serving import QuickServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 PHONE = {"width": 375, "height": 812}
@@ -41,7 +42,7 @@ async def portal() -> AsyncIterator[str]:
     http, sockets = get_asgi_application(), AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
     app = ProtocolTypeRouter({"http": http, "websocket": AllowedHostsOriginValidator(sockets)})
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="warning", ws="websockets-sansio"))
+    server = QuickServer(uvicorn.Config(app, lifespan="off", log_level="warning", ws="websockets-sansio"))
     serving = asyncio.create_task(server.serve([listener]))
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True

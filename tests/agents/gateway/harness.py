@@ -21,6 +21,7 @@ from agents.tokens import hash_token, new_token
 from billing import actions as billing
 from billing.models import Price
 from tests.factories import NOW, RunFactory
+from tests.serving import QuickServer
 
 JSON = dict[str, Any]
 DEADLINE_S = 15.0
@@ -31,7 +32,7 @@ def serve(app: ASGIApp) -> Iterator[str]:
     """Run an application in a thread and yield its address."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="critical", ws="none", lifespan="on", timeout_graceful_shutdown=5)
-    server = uvicorn.Server(config)
+    server = QuickServer(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     wait_until(lambda: server.started or not thread.is_alive())

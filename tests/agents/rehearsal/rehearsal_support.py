@@ -18,6 +18,8 @@ import claude_agent_sdk
 import uvicorn
 from mcp.server import MCPServer
 
+from tests.serving import QuickServer
+
 CLI = Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude"
 TOOL_LIBRARY = (
     "We run a tool library in our neighbourhood. Members borrow tools, and we need to know who has what and when it is "
@@ -47,7 +49,7 @@ def serving(app: Any) -> Iterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(app, log_level="critical", ws="none", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
+        server = QuickServer(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         deadline = time.monotonic() + 10
