@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from django.conf import settings
+from django.utils import timezone
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -20,7 +22,9 @@ from agents.gateway.cashier import Cashier
 from agents.gateway.database import Database
 from agents.gateway.limits import Places
 from agents.gateway.mcp_server import McpEndpoint
+from agents.gateway.refusals import Refusals
 from agents.gateway.relay import MOST_AT_ONCE, Relay, Services
+from agents.gateway.strangers import Door, Strangers, peer_of
 from agents.gateway.ways import Ways
 
 _MODELS = "/models/anthropic"
@@ -32,7 +36,8 @@ def build() -> ASGIApp:
     database = Database()
     callers = Callers(database)
     ways = Ways(database)
-    mcp = McpEndpoint(database)
+    strangers = Strangers(database)
+    mcp = McpEndpoint(database, strangers)
     services = Services(
         callers=callers,
         database=database,
@@ -40,6 +45,8 @@ def build() -> ASGIApp:
         ways=ways,
         attempts=Attempts(settings.EKLAVYA_MODEL_PATIENCE_SECONDS),
         places=Places(MOST_AT_ONCE),
+        refusals=Refusals(database),
+        strangers=strangers,
     )
 
     @asynccontextmanager
@@ -66,7 +73,7 @@ def build() -> ASGIApp:
         },
         lifespan=lifespan,
     )
-    app.state.callers = callers
+    app.state.services = services
     return _Gateway(app, {path: Relay(path, services) for path in RELAYED})
 
 
@@ -92,9 +99,13 @@ async def _health(_: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"})
 
 
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
 async def _caller(request: Request) -> Caller:
-    callers: Callers = request.app.state.callers
-    return await callers.of(request.headers)
+    return await _services(request).callers.of(request.headers)
 
 
 async def _models(request: Request) -> JSONResponse:
@@ -115,13 +126,31 @@ def _shown(model: str) -> dict[str, str]:
 
 
 async def _unknown_token(request: Request, error: Exception) -> JSONResponse:
-    return ApiError("authentication_error", str(error)).response()
+    response = ApiError("authentication_error", str(error)).response()
+    note = _services(request).strangers.note
+    response.background = BackgroundTask(note, Door.MODEL, peer_of(request), now=timezone.now())
+    return response
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     kind = "not_found_error" if error.status_code == 404 else "invalid_request_error"
-    return ApiError(kind, error.detail, status=error.status_code).response()
+    refusal = ApiError(kind, error.detail, status=error.status_code)
+    response = refusal.response()
+    response.background = BackgroundTask(_note_astray, request, refusal)
+    return response
+
+
+async def _note_astray(request: Request, refusal: ApiError) -> None:
+    """Record who asked for what is not there: a run, each reason once, or a stranger."""
+    services, path = _services(request), request.url.path
+    try:
+        caller = await services.callers.of(request.headers)
+    except UnknownToken:
+        await services.strangers.note(Door.NONE, peer_of(request), path=path, now=timezone.now())
+    else:
+        said = ApiError(refusal.kind, f"{refusal.message}: {path}", status=refusal.status)
+        await services.refusals.note(caller, said, now=timezone.now())
 
 
 async def _internal_error(request: Request, error: Exception) -> JSONResponse:

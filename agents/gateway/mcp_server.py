@@ -42,6 +42,7 @@ from agents.gateway.mcp_requests import (
     read_message,
     replay,
 )
+from agents.gateway.strangers import Door, Strangers, peer_of
 from agents.gateway.verbs import VERBS, Arguments, Verb, may_call, offered
 from agents.models import Run
 from agents.tool_calls import input_digest
@@ -63,8 +64,9 @@ _MOST_REMEMBERED = 10_000
 class McpEndpoint:
     """The ASGI application at /mcp. Its manager must be running (`run`, once)."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, strangers: Strangers) -> None:
         self._database = database
+        self._strangers = strangers
         self._places = Places(MOST_AT_ONCE)
         self._buckets = Buckets(MOST_A_MINUTE, burst=BURST)
         self._limited: dict[UUID, None] = {}
@@ -81,16 +83,17 @@ class McpEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer whoever shows the token of an active run."""
-        if scope["method"] != "POST":
-            # Nothing is ever said unasked; a stream for it would only hold one of the run's places.
-            await JSONResponse({"error": "use POST"}, 405, {"allow": "POST"})(scope, receive, send)
-            return
+        request = Request(scope)
+        run: Run | None = None
         try:
-            headers = Request(scope).headers
-            check_source(headers)
-            token = token_of(headers)
+            check_source(request.headers)
+            token = token_of(request.headers)
             run = await self._database.call(queries.run_by_token, token)
-            check_body(headers)
+            if scope["method"] != "POST":
+                # Nothing is ever said unasked; a stream for it would only hold one of the run's places.
+                await JSONResponse({"error": "use POST"}, 405, {"allow": "POST"})(scope, receive, send)
+                return
+            check_body(request.headers)
             with self._place(run):
                 message = await read_message(receive)
                 await self._take_turn(run, message)
@@ -101,6 +104,8 @@ class McpEndpoint:
             asked = {"www-authenticate": f'Bearer realm="{NAME}"'}
             refusal = {"error": "invalid_token", "error_description": str(error)}
             await JSONResponse(refusal, 401, asked)(scope, receive, send)
+        if run is None:
+            await self._strangers.note(Door.MCP, peer_of(request), now=timezone.now())
 
     @contextmanager
     def _place(self, run: Run) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Recording the model requests that were refused, without letting whoever is refused write rows for ever."""
+"""Recording the model requests of runs that were refused, without letting a run write rows for ever."""
 
 import logging
 from dataclasses import dataclass
@@ -17,24 +17,23 @@ from projects import audit
 MOST_OF_A_RUN = 50
 _MOST_REMEMBERED = 10_000
 _SENTENCE_CHARS = 300
-_STRANGER_PAUSE_S = 60
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Row:
-    caller: Caller | None
+    caller: Caller
     details: dict[str, Any]
     is_last: bool = False
     """Further refusals of this run are not recorded."""
 
     def write(self, *, now: datetime) -> None:
-        """Write it, on the chain of the run's project or of the account."""
-        project_id = self.caller.project_id if self.caller else None
-        agent_id = self.caller.agent_id if self.caller else None
+        """Write it, on the chain of the run's project."""
         details = self.details | ({"last": True} if self.is_last else {})
         with audit.journal(by=GATEWAY, now=now) as journal:
-            journal.add("model.refused", project_id=project_id, agent_id=agent_id, details=details)
+            journal.add(
+                "model.refused", project_id=self.caller.project_id, agent_id=self.caller.agent_id, details=details
+            )
 
 
 def _forget(remembered: dict[Any, Any]) -> None:
@@ -43,12 +42,11 @@ def _forget(remembered: dict[Any, Any]) -> None:
 
 
 class Refusals:
-    """Each reason once per run, and requests without a token of a working run once a minute and address."""
+    """Each reason once per run; whoever shows no token of one is noted by `strangers`."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._of_runs: dict[UUID, set[str]] = {}
-        self._strangers: dict[str, datetime] = {}
 
     async def note(self, caller: Caller, error: ApiError, *, now: datetime) -> None:
         """Record a refusal. The answer must not fail for it."""
@@ -60,14 +58,6 @@ class Refusals:
             known.add(sentence)
             details = {"run": str(caller.run_id), "kind": error.kind, "status": error.status, "why": sentence}
             await self._write(_Row(caller, details, is_last=len(known) == MOST_OF_A_RUN), now)
-
-    async def note_stranger(self, peer: str, *, now: datetime) -> None:
-        """Record that somebody came without a token of a working run."""
-        last = self._strangers.get(peer)
-        if last is None or (now - last).total_seconds() >= _STRANGER_PAUSE_S:
-            self._strangers[peer] = now
-            _forget(self._strangers)
-            await self._write(_Row(None, {"from": peer, "kind": "authentication_error"}), now)
 
     async def _write(self, row: "_Row", now: datetime) -> None:
         try:

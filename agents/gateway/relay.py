@@ -26,6 +26,7 @@ from agents.gateway.limits import Places
 from agents.gateway.metering import Meter, StreamMeter, WholeMeter, estimate_tokens
 from agents.gateway.model_request import ModelRequest, read_request, with_model
 from agents.gateway.refusals import Refusals
+from agents.gateway.strangers import Door, Strangers, peer_of
 from agents.gateway.upstream import OK, Answer, Cut, Unreachable, Upstream
 from agents.gateway.ways import Ways
 from billing.errors import NoBudget, OverBudget, ReservationClosed
@@ -51,6 +52,8 @@ class Services:
     ways: Ways
     attempts: Attempts
     places: Places
+    refusals: Refusals
+    strangers: Strangers
 
 
 class Relay:
@@ -66,7 +69,8 @@ class Relay:
         self._ways = services.ways
         self._attempts = services.attempts
         self._places = services.places
-        self._refusals = Refusals(services.database)
+        self._refusals = services.refusals
+        self._strangers = services.strangers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -83,7 +87,7 @@ class Relay:
                 await exchange.run(send)
         except UnknownToken as error:
             await ApiError("authentication_error", str(error)).response()(scope, receive, send)
-            await self._refusals.note_stranger(request.client.host if request.client else "", now=timezone.now())
+            await self._strangers.note(Door.MODEL, peer_of(request), now=timezone.now())
         except ApiError as error:
             await error.response()(scope, receive, send)
             if caller is not None:

@@ -294,7 +294,9 @@ def test_body_that_is_too_long(gateway: str) -> None:
 
 def test_no_stream_is_held_open_for_an_agent(gateway: str) -> None:
     """Otherwise it would take one of the run's places for as long as the CLI lives."""
-    response = httpx.get(f"{gateway}/mcp", headers={"Accept": "text/event-stream"}, timeout=10)
+    _, token = work_as(Role.DEVELOPER, "build")
+    headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {token}"}
+    response = httpx.get(f"{gateway}/mcp", headers=headers, timeout=10)
 
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
