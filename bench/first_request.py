@@ -11,6 +11,7 @@ request at a bare server.
 
 import argparse
 import asyncio
+import os
 import statistics
 import sys
 import time
@@ -20,13 +21,15 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.installation import installation
+from bench.installation import free_ports, installation
 
 if TYPE_CHECKING:
     from projects.models import Task
 
 KINDS = ("first task of a new project", "task of a project under way")
 LONGEST_S = 60
+PROJECT = "floor"
+ARGUMENTS = ("-p", "hello", "--tools", "Read,Write,Edit,Glob,Grep", "--strict-mcp-config", "--setting-sources", "")
 
 
 def main() -> None:
@@ -38,7 +41,8 @@ def main() -> None:
         import django
 
         django.setup()
-        rounds = [(*_ours(), _floor()) for _ in range(options.rounds)]
+        with _Floor() as floor_of:
+            rounds = [(*_ours(), floor_of.seconds()) for _ in range(options.rounds)]
     *ours, floor = (statistics.median(column) for column in zip(*rounds, strict=True))
     sys.stdout.write(f"{options.runtime}: {len(rounds)} rounds, median of the floor {floor * 1000:.0f} ms\n")
     for name, median, column in zip(KINDS, ours, zip(*rounds, strict=True), strict=False):
@@ -85,49 +89,70 @@ def _first_reservation(task: "Task", *, runs: int) -> float:
     raise SystemExit(f"run {runs} of the task made no request within {LONGEST_S} s; see run.log")
 
 
-def _floor() -> float:
-    """Seconds from starting the CLI by hand to its first request."""
-    from agents.runtimes.contract import SandboxSpec
-    from agents.sandboxes import runtime
+class _Floor:
+    """The CLI started by hand, in sandboxes of a namespace of its own: of the host they reach the bare server alone."""
 
-    with TemporaryDirectory(prefix="eklavya-floor-", ignore_cleanup_errors=True) as root:
-        for name in ("workspace", "home", "control"):
-            (Path(root) / name).mkdir()
-        return asyncio.run(_start_by_hand(runtime(), SandboxSpec, Path(root)))
+    def __enter__(self) -> "_Floor":
+        from django.conf import settings
 
+        from agents.runtimes.registry import choose
 
-async def _start_by_hand(runtime, spec_of, root: Path) -> float:  # type: ignore[no-untyped-def]
-    arrived = asyncio.Event()
+        (self._port,) = free_ports(1)
+        self._directory = TemporaryDirectory(prefix="eklavya-floor-", ignore_cleanup_errors=True)
+        self._runtime = choose(
+            settings.EKLAVYA_RUNTIME,
+            state_dir=Path(self._directory.name) / "sandboxes",
+            image=settings.EKLAVYA_IMAGE,
+            namespace=f"floor-{os.getpid()}",
+            host_ports=(self._port,),
+        ).runtime
+        return self
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = await reader.readline()
-        if line.startswith(b"POST /v1/messages"):
-            arrived.set()
-        writer.close()
+    def __exit__(self, *_: object) -> None:
+        from agents.runtimes.docker import DockerRuntime
 
-    project = "floor"
-    host = runtime.host_address(project)
-    server = await asyncio.start_server(answer, host, 0)
-    port = server.sockets[0].getsockname()[1]
-    env = {
-        "ANTHROPIC_BASE_URL": f"http://{host}:{port}",
-        "ANTHROPIC_API_KEY": "floor",
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-    }
-    directories = {name: root / name for name in ("workspace", "home", "control")}
-    spec = spec_of(name=f"floor-{time.monotonic_ns()}", project=project, env=env, **directories)
-    launcher = runtime.launcher(spec)
-    arguments = ["-p", "hello", "--tools", "Read,Write,Edit,Glob,Grep", "--strict-mcp-config", "--setting-sources", ""]
-    began = time.monotonic()
-    process = await asyncio.create_subprocess_exec(
-        launcher, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
-    )
-    await asyncio.wait_for(arrived.wait(), 60)
-    took = time.monotonic() - began
-    await asyncio.to_thread(runtime.kill, spec.name)
-    await process.wait()
-    server.close()
-    return took
+        self._runtime.remove_project(PROJECT)
+        if isinstance(self._runtime, DockerRuntime):
+            self._runtime.remove_rules()
+        self._directory.cleanup()
+
+    def seconds(self) -> float:
+        """Seconds from starting the CLI to its first request."""
+        return asyncio.run(self._start_by_hand())
+
+    async def _start_by_hand(self) -> float:
+        from agents.runtimes.contract import SandboxSpec
+
+        arrived = asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            line = await reader.readline()
+            if line.startswith(b"POST /v1/messages"):
+                arrived.set()
+            writer.close()
+
+        host = self._runtime.host_address(PROJECT)
+        server = await asyncio.start_server(answer, host, self._port)
+        env = {
+            "ANTHROPIC_BASE_URL": f"http://{host}:{self._port}",
+            "ANTHROPIC_API_KEY": "floor",
+            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        }
+        name = f"floor-{time.monotonic_ns()}"
+        directories = {part: Path(self._directory.name) / name / part for part in ("workspace", "home", "control")}
+        for directory in directories.values():
+            directory.mkdir(parents=True)
+        launcher = self._runtime.launcher(SandboxSpec(name=name, project=PROJECT, env=env, **directories))
+        began = time.monotonic()
+        process = await asyncio.create_subprocess_exec(
+            launcher, *ARGUMENTS, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
+        )
+        await asyncio.wait_for(arrived.wait(), LONGEST_S)
+        took = time.monotonic() - began
+        await asyncio.to_thread(self._runtime.kill, name)
+        await process.wait()
+        server.close()
+        return took
 
 
 if __name__ == "__main__":
