@@ -4,32 +4,32 @@
 
 Each round measures all, one after the other, so that noise hits all alike. Ours: from the moment the task became
 ready to the moment in which the gateway reserved the first request's money; of the first task of a new project, which
-finds neither repository nor network nor squad, and of a task of a project that is under way, as nearly all are. The
-floor: from starting the launcher of the same sandbox, with the same tools and prompt, to the arrival of the first
-request at a bare server.
+finds neither repository nor network nor squad, and of a task of a project that is under way, as nearly all are.
+
+Two floors, both from starting the launcher of the same sandbox to the arrival of the first request at a bare server.
+"same command": the CLI with the run's own command line, prompt, tools, MCP server and first message; what is above it
+is the platform's doing. "bare CLI": one word to say, no MCP server, no stream of JSON to read. No agent can be started
+like that: what is above it is also what the CLI needs in order to be one.
 """
 
 import argparse
-import asyncio
-import os
 import statistics
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench.floor import LONGEST_S, Floor
 from bench.installation import free_ports, installation
 
 if TYPE_CHECKING:
+    from agents.models import Run
     from projects.models import Task
 
 KINDS = ("first task of a new project", "task of a project under way")
-LONGEST_S = 60
-PROJECT = "floor"
-ARGUMENTS = ("-p", "hello", "--tools", "Read,Write,Edit,Glob,Grep", "--strict-mcp-config", "--setting-sources", "")
+FLOORS = ("same command", "bare CLI")
 
 
 def main() -> None:
@@ -41,20 +41,31 @@ def main() -> None:
         import django
 
         django.setup()
-        with _Floor() as floor_of:
-            rounds = [(*_ours(), floor_of.seconds()) for _ in range(options.rounds)]
-    *ours, floor = (statistics.median(column) for column in zip(*rounds, strict=True))
-    sys.stdout.write(f"{options.runtime}: {len(rounds)} rounds, median of the floor {floor * 1000:.0f} ms\n")
-    for name, median, column in zip(KINDS, ours, zip(*rounds, strict=True), strict=False):
-        ratios = sorted(one / row[-1] for one, row in zip(column, rounds, strict=True))
-        sys.stdout.write(
-            f"{name}: median {median * 1000:.0f} ms, ratio of medians {median / floor:.2f}, "
-            f"of rounds: median {statistics.median(ratios):.2f}, lowest {ratios[0]:.2f}, highest {ratios[-1]:.2f}\n"
-        )
+        with Floor(*free_ports(1)) as floor:
+            rounds = [_round(floor) for _ in range(options.rounds)]
+    sys.stdout.write(f"{options.runtime}: {len(rounds)} rounds, medians\n")
+    columns = dict(zip((*KINDS, *FLOORS), zip(*rounds, strict=True), strict=True))
+    for name in FLOORS:
+        sys.stdout.write(f"  floor, {name}: {statistics.median(columns[name]) * 1000:.0f} ms\n")
+    for kind in KINDS:
+        sys.stdout.write(f"  {kind}: {statistics.median(columns[kind]) * 1000:.0f} ms\n")
+        for name in FLOORS:
+            ratios = sorted(ours / floor for ours, floor in zip(columns[kind], columns[name], strict=True))
+            of_medians = statistics.median(columns[kind]) / statistics.median(columns[name])
+            sys.stdout.write(
+                f"    times {name}: {of_medians:.2f} of medians; "
+                f"of rounds {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})\n"
+            )
 
 
-def _ours() -> tuple[float, float]:
-    """Seconds from ready to the first reservation: of a new project's first task, and of the same once more."""
+def _round(floor: Floor) -> tuple[float, ...]:
+    """Seconds of each kind and each floor, in the order of their names."""
+    first, again, run = _ours()
+    return first, again, floor.like(run), floor.bare()
+
+
+def _ours() -> "tuple[float, float, Run]":
+    """Seconds from ready to the first reservation, of a project's first run and of its second; and the second run."""
     from django.utils import timezone
 
     from agents.actions.runs import ask_to_stop
@@ -72,7 +83,7 @@ def _ours() -> tuple[float, float]:
     ask_to_stop(project, reason="cancelled", by=by, now=timezone.now())
     while any(run.is_active for run in project.runs.all()):
         time.sleep(0.05)
-    return first, again
+    return first, again, project.runs.select_related("task__project", "project", "agent__member").latest("created_at")
 
 
 def _first_reservation(task: "Task", *, runs: int) -> float:
@@ -87,72 +98,6 @@ def _first_reservation(task: "Task", *, runs: int) -> float:
             return float((first.created_at - task.ready_at).total_seconds())
         time.sleep(0.02)
     raise SystemExit(f"run {runs} of the task made no request within {LONGEST_S} s; see run.log")
-
-
-class _Floor:
-    """The CLI started by hand, in sandboxes of a namespace of its own: of the host they reach the bare server alone."""
-
-    def __enter__(self) -> "_Floor":
-        from django.conf import settings
-
-        from agents.runtimes.registry import choose
-
-        (self._port,) = free_ports(1)
-        self._directory = TemporaryDirectory(prefix="eklavya-floor-", ignore_cleanup_errors=True)
-        self._runtime = choose(
-            settings.EKLAVYA_RUNTIME,
-            state_dir=Path(self._directory.name) / "sandboxes",
-            image=settings.EKLAVYA_IMAGE,
-            namespace=f"floor-{os.getpid()}",
-            host_ports=(self._port,),
-        ).runtime
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        from agents.runtimes.docker import DockerRuntime
-
-        self._runtime.remove_project(PROJECT)
-        if isinstance(self._runtime, DockerRuntime):
-            self._runtime.remove_rules()
-        self._directory.cleanup()
-
-    def seconds(self) -> float:
-        """Seconds from starting the CLI to its first request."""
-        return asyncio.run(self._start_by_hand())
-
-    async def _start_by_hand(self) -> float:
-        from agents.runtimes.contract import SandboxSpec
-
-        arrived = asyncio.Event()
-
-        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            line = await reader.readline()
-            if line.startswith(b"POST /v1/messages"):
-                arrived.set()
-            writer.close()
-
-        host = self._runtime.host_address(PROJECT)
-        server = await asyncio.start_server(answer, host, self._port)
-        env = {
-            "ANTHROPIC_BASE_URL": f"http://{host}:{self._port}",
-            "ANTHROPIC_API_KEY": "floor",
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        }
-        name = f"floor-{time.monotonic_ns()}"
-        directories = {part: Path(self._directory.name) / name / part for part in ("workspace", "home", "control")}
-        for directory in directories.values():
-            directory.mkdir(parents=True)
-        launcher = self._runtime.launcher(SandboxSpec(name=name, project=PROJECT, env=env, **directories))
-        began = time.monotonic()
-        process = await asyncio.create_subprocess_exec(
-            launcher, *ARGUMENTS, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
-        )
-        await asyncio.wait_for(arrived.wait(), LONGEST_S)
-        took = time.monotonic() - began
-        await asyncio.to_thread(self._runtime.kill, name)
-        await process.wait()
-        server.close()
-        return took
 
 
 if __name__ == "__main__":
