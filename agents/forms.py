@@ -19,7 +19,8 @@ class SpecialisationForm(forms.Form):
         label="May write",
         max_length=500,
         required=False,
-        help_text="Places, with spaces between: docs/ static/ README.md. Empty: as the base role.",
+        help_text="Places, with spaces between: docs/ static/. Empty: as the base role. In containers a single file, "
+        "such as README.md, can be changed by commands, not by the agent's editor, which replaces files.",
     )
     writes_nothing = forms.BooleanField(label="Writes nothing", required=False)
     no_commits = forms.BooleanField(label="Does not commit", required=False)
