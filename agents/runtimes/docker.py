@@ -329,9 +329,11 @@ class DockerRuntime:
         dialect = self._daemon.dialect(client)
         if not dialect.takes_any_path:
             options.check_paths(spec)
-        if self.is_alive(spec.name):
-            raise SandboxBusy(f"the sandbox {spec.name} is alive")
-        self.kill(spec.name)
+        # Most names are new, and to look through all processes of the machine takes long.
+        if self._table.is_used(spec.name) or containers.find(client, self._naming, spec.name) is not None:
+            if self.is_alive(spec.name):
+                raise SandboxBusy(f"the sandbox {spec.name} is alive")
+            self.kill(spec.name)
         uid, gid = user = sandbox_user()
         shift = self._daemon.user_shift(client)
         for directory in (spec.workspace, spec.home):

@@ -71,8 +71,7 @@ def _find_network(client: DockerClient, name: str) -> Network | None:
 
 
 def gateway_of(network: Network) -> str:
-    """The address of the host in the network."""
-    network.reload()
+    """The address of the host in the network, as `ensure_network` gave it."""
     gateway: str = network.attrs["IPAM"]["Config"][0]["Gateway"]
     return gateway
 

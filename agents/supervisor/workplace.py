@@ -2,6 +2,7 @@
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,8 +77,10 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
         (root / name).mkdir(mode=0o700)
     clone = root / "workspace"
     clone.mkdir(mode=0o755)
-    base = _check_out(run, clone) if runtime.isolated else ""
-    host = runtime.host_address(network_name(run.project_id))
+    with ThreadPoolExecutor(1) as beside:
+        filling = beside.submit(_check_out, run, clone) if runtime.isolated else None
+        host = runtime.host_address(network_name(run.project_id))
+    base = filling.result() if filling else ""
     gateway = f"http://{host}:{settings.EKLAVYA_GATEWAY_PORT}"
     way_out = proxy_environment(policy_of(run).egress, host=host, port=settings.EKLAVYA_EGRESS_PORT, token=token)
     spec = SandboxSpec(
