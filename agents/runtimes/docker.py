@@ -46,7 +46,6 @@ SERVICE_PORT = 8000
 """Every service listens here, on an address of its own."""
 _REMOVAL_TIMEOUT_S = 20.0
 _SERVICE_LOG_MB = 2
-_LET_IN = "join the group that may open the socket (sudo usermod -aG docker $USER, then sign in anew), or run as root"
 
 
 class DockerRuntime:
@@ -99,8 +98,8 @@ class DockerRuntime:
             with self._daemon.client() as client:
                 return self._check_daemon(client)
         except RuntimeProblem as problem:
-            denied = isinstance(problem.__cause__, PermissionError)
-            return RuntimeStatus(False, str(problem), _LET_IN if denied else "docker/start_daemon.sh")
+            fix = problem.fix if isinstance(problem, RuntimeUnavailable) else ""
+            return RuntimeStatus(False, str(problem), fix or "docker/start_daemon.sh")
 
     def workspace_path(self, spec: SandboxSpec) -> str:
         """The same for all."""
@@ -273,11 +272,8 @@ class DockerRuntime:
 
     def _check_daemon(self, client: DockerClient) -> RuntimeStatus:
         info: dict[str, Any] = client.info()
-        try:
-            shift_of(info)
-            check_daemon(info)
-        except RuntimeUnavailable as problem:
-            return RuntimeStatus(False, str(problem), "Point DOCKER_HOST at a daemon that runs as root, with seccomp.")
+        shift_of(info)
+        check_daemon(info)
         try:
             client.images.get(self._image)
         except ImageNotFound:

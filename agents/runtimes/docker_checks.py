@@ -11,10 +11,12 @@ from agents.runtimes import firewall, volumes
 from agents.runtimes.docker_dialect import Dialect
 from agents.runtimes.docker_waiting import DEFAULT_HOST
 from agents.runtimes.errors import RuntimeUnavailable
+from agents.runtimes.ownership import sandbox_user
 
 __all__ = ["check_daemon", "find_weaknesses", "shift_of", "why_no_volumes"]
 
 _REMAPPED_ROOT = re.compile(r"/(\d+)\.(\d+)/?")
+_ROOTS_DAEMON = "point DOCKER_HOST at a daemon that runs as root, with seccomp and all cgroup controllers"
 _LIMITS = {
     "MemoryLimit": "memory",
     "PidsLimit": "the number of processes",
@@ -30,24 +32,31 @@ def shift_of(info: dict[str, Any]) -> int:
     """
     features = _features(info)
     if "rootless" in features:
-        raise RuntimeUnavailable("The daemon is rootless: host files have other owners inside.")
+        raise RuntimeUnavailable("The daemon is rootless: host files have other owners inside.", fix=_ROOTS_DAEMON)
     if "userns" not in features:
         return 0
     found = _REMAPPED_ROOT.search(info.get("DockerRootDir", ""))
     if found is None or found[1] != found[2]:
-        raise RuntimeUnavailable("The daemon maps users in a way that is not known here: use userns-remap=default.")
+        raise RuntimeUnavailable(
+            "The daemon maps users in a way that is not known here.", fix="start the daemon with userns-remap=default"
+        )
     if os.getuid() != 0:
-        raise RuntimeUnavailable("The daemon maps users, and only root can give files to whom it maps to.")
+        raise RuntimeUnavailable(
+            "The daemon maps users, and only root can give files to whom it maps to.",
+            fix="run as root, or point DOCKER_HOST at a daemon without userns-remap",
+        )
     return int(found[1])
 
 
 def check_daemon(info: dict[str, Any]) -> None:
     """Raise RuntimeUnavailable when the daemon cannot hold what a sandbox stands on."""
     if "seccomp" not in _features(info):
-        raise RuntimeUnavailable("The daemon filters no system calls (seccomp).")
+        raise RuntimeUnavailable("The daemon filters no system calls (seccomp).", fix=_ROOTS_DAEMON)
     missing = [what for key, what in _LIMITS.items() if info.get(key) is False]
     if missing:
-        raise RuntimeUnavailable(f"The daemon cannot limit {', '.join(missing)}: its cgroups lack a controller.")
+        raise RuntimeUnavailable(
+            f"The daemon cannot limit {', '.join(missing)}: its cgroups lack a controller.", fix=_ROOTS_DAEMON
+        )
 
 
 def find_weaknesses(info: dict[str, Any], dialect: Dialect) -> tuple[str, ...]:
@@ -70,8 +79,17 @@ def find_weaknesses(info: dict[str, Any], dialect: Dialect) -> tuple[str, ...]:
     if info.get("SwapLimit") is False:
         found.append("A sandbox may use swap beyond its memory: start the kernel with swapaccount=1, or without swap.")
     if "userns" not in _features(info):
-        found.append(f"Uid 1000 inside is uid 1000 on the host: {dialect.unmapped}")
+        found.append(_unmapped(dialect))
     return tuple(found)
+
+
+def _unmapped(dialect: Dialect) -> str:
+    uid, _ = sandbox_user()
+    if os.getuid() != 0:
+        return (
+            f"Uid {uid} inside is this user on the host, who owns Eklavya's data: run as root, with {dialect.mapped}."
+        )
+    return f"Uid {uid} inside is uid {uid} on the host: use {dialect.mapped}."
 
 
 def why_no_volumes() -> str:

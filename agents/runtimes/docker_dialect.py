@@ -59,8 +59,8 @@ class Dialect(Protocol):
         """Limits to name beside ours, because the daemon's own choice may be more than the host allows."""
 
     @property
-    def unmapped(self) -> str:
-        """What to tell people whose containers' users are the host's: the sentence's end, with the way to mend it."""
+    def mapped(self) -> str:
+        """What to use so that users of containers are nobody on the host: for people, without a full stop."""
 
     def create_network(self, client: DockerClient, plan: NetworkPlan) -> None:
         """Make it. Raises docker's APIError, also when the subnet is taken: see `says_taken`."""
@@ -91,9 +91,9 @@ class DockerDialect:
         return {}
 
     @property
-    def unmapped(self) -> str:
+    def mapped(self) -> str:
         """See the protocol."""
-        return "start the daemon with userns-remap=default."
+        return "a daemon started with userns-remap=default"
 
     def create_network(self, client: DockerClient, plan: NetworkPlan) -> None:
         """See the protocol."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import socket
+import stat
 import time
 
 import requests
@@ -19,18 +21,32 @@ DEFAULT_HOST = "unix:///var/run/docker.sock"
 
 
 def knock() -> None:
-    """Raise RuntimeUnavailable unless something listens; docker-py would leave its socket open, and say less.
-
-    Its cause is a PermissionError where something may listen, but not for this user.
-    """
+    """Raise RuntimeUnavailable unless something listens; docker-py would leave its socket open, and say less."""
     host = os.environ.get("DOCKER_HOST") or DEFAULT_HOST
     if not host.startswith("unix://"):
         return
+    path = host.removeprefix("unix://")
     with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.connect(host.removeprefix("unix://"))
+            probe.connect(path)
+        except PermissionError as error:
+            message = f"No Docker daemon answers at {host}: {error.strerror}."
+            raise RuntimeUnavailable(message, fix=_let_in(path)) from error
         except OSError as error:
-            raise RuntimeUnavailable(f"No Docker daemon answers at {host}: {error.strerror or error}.") from error
+            message = f"No Docker daemon answers at {host}: {error.strerror or error}."
+            raise RuntimeUnavailable(message, fix="docker/start_daemon.sh") from error
+
+
+def _let_in(path: str) -> str:
+    """How this user may come to open the socket: by its group, where that has anything to say."""
+    try:
+        status = os.stat(path)
+        group = grp.getgrgid(status.st_gid).gr_name
+    except (OSError, KeyError):  # it lies where this user may not look
+        return "join the group that may open the socket, or run as root"
+    if status.st_gid == 0 or not status.st_mode & stat.S_IWGRP:
+        return f"run as root: {path} is root's alone"
+    return f"join the group {group} (sudo usermod -aG {group} $USER, then sign in anew), or run as root"
 
 
 def wait(container: RunningContainer, timeout_s: float) -> int | None:

@@ -14,6 +14,11 @@ class InvalidSpec(RuntimeProblem):
 class RuntimeUnavailable(RuntimeProblem):
     """The runtime itself does not work here: no daemon, no image, no CLI. `check()` tells how to mend it."""
 
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.fix = fix
+        """The command or step that mends it, without a full stop; empty where the message says it, or nobody knows."""
+
 
 class SandboxBusy(RuntimeProblem):
     """Something of a sandbox of this name is still alive; `kill` it first."""

@@ -37,9 +37,9 @@ class PodmanDialect:
         return {"nproc": _PROCESSES}
 
     @property
-    def unmapped(self) -> str:
-        """See the protocol."""
-        return "use Docker with userns-remap=default where that matters; Podman's own mappings are not supported."
+    def mapped(self) -> str:
+        """See the protocol. Its own mappings are chosen for each container, and do not fit directories of the host."""
+        return "Docker, started with userns-remap=default"
 
     def create_network(self, client: DockerClient, plan: NetworkPlan) -> None:
         """See the protocol. Only its own API names bridges, and makes a network without a name server on the host."""

@@ -1,11 +1,13 @@
 """What is made of what a daemon says of itself."""
 
+import grp
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agents.runtimes import firewall
+from agents.runtimes import docker_waiting, firewall
 from agents.runtimes.docker_checks import check_daemon, find_weaknesses, shift_of
 from agents.runtimes.docker_daemon import dialect_of
 from agents.runtimes.errors import RuntimeUnavailable
@@ -15,6 +17,8 @@ REMAPPED = {
     "SecurityOptions": ["name=seccomp,profile=default", "name=userns"],
     "DockerRootDir": "/var/lib/docker/100000.100000",
 }
+DOCKER = dialect_of({"Components": [{"Name": "Engine"}]}, api="1.41")
+PODMAN = dialect_of({"Components": [{"Name": "Podman Engine"}]}, api="1.41")
 
 
 def test_a_plain_daemon_maps_nobody() -> None:
@@ -35,8 +39,31 @@ def test_a_daemon_that_maps_users_says_by_how_much() -> None:
     ],
 )
 def test_a_daemon_that_maps_otherwise_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(RuntimeUnavailable):
+    with pytest.raises(RuntimeUnavailable) as refused:
         shift_of(PLAIN | change)
+    assert refused.value.fix
+
+
+def test_a_daemon_that_maps_users_is_for_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    with pytest.raises(RuntimeUnavailable, match="only root can give") as refused:
+        shift_of(REMAPPED)
+    assert "without userns-remap" in refused.value.fix
+    (unmapped,) = [sentence for sentence in find_weaknesses(PLAIN, DOCKER) if "Uid" in sentence]
+    assert unmapped.startswith("Uid 4711 inside is this user")
+
+
+def test_whoever_may_not_open_the_socket_is_told_how(tmp_path: Path) -> None:
+    path = tmp_path / "docker.sock"
+    path.touch()
+    if os.getuid() == 0:
+        os.chown(path, -1, 1)
+    path.chmod(0o660)
+    group = grp.getgrgid(path.stat().st_gid).gr_name
+    assert f"usermod -aG {group} $USER" in docker_waiting._let_in(str(path))
+    # Podman's
+    path.chmod(0o600)
+    assert docker_waiting._let_in(str(path)).startswith("run as root")
 
 
 @pytest.mark.parametrize("change", [{"SecurityOptions": []}, {"PidsLimit": False}, {"MemoryLimit": False}])
@@ -44,10 +71,6 @@ def test_a_daemon_that_cannot_hold_a_sandbox_is_refused(change: dict[str, Any]) 
     check_daemon(PLAIN)
     with pytest.raises(RuntimeUnavailable):
         check_daemon(PLAIN | change)
-
-
-DOCKER = dialect_of({"Components": [{"Name": "Engine"}]}, api="1.41")
-PODMAN = dialect_of({"Components": [{"Name": "Podman Engine"}]}, api="1.41")
 
 
 def test_what_is_missing_is_said() -> None:

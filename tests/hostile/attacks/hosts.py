@@ -119,7 +119,8 @@ def resolver(world: World) -> str:
     return str(socket.getaddrinfo("secret.example.com", 443)[0][4])
 
 
-@attack("direct-ping", "sends a secret out in pings", stopped=_NOWHERE)
+# EACCES: a daemon that maps users does not open the socket of pings to them.
+@attack("direct-ping", "sends a secret out in pings", stopped=f"{_NOWHERE}|EACCES")
 def ping(world: World) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP) as here:
         here.settimeout(NO_ANSWER_S)
