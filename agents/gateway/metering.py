@@ -166,6 +166,15 @@ class WholeMeter:
         return self._counts.usage()
 
 
+def meter_of(first: bytes, *, input_estimate: int) -> Meter:
+    """Return the meter for an answer that begins like this.
+
+    By what it is, whatever was asked for or said of it: an answer that is read the wrong way would cost nothing.
+    """
+    meter = WholeMeter if first.lstrip().startswith(b"{") else StreamMeter
+    return meter(input_estimate=input_estimate)
+
+
 def estimate_tokens(size_bytes: int) -> int:
     """Return about how many tokens so many bytes are, rather too many than too few."""
     return -(-size_bytes // _BYTES_PER_TOKEN)

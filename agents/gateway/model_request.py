@@ -92,7 +92,6 @@ class ModelRequest:
     model: str
     max_tokens: int
     input_bound: int
-    is_stream: bool
     has_long_cache: bool
     fees: Decimal = Decimal(0)
     """The most that it can cost besides its tokens."""
@@ -125,6 +124,8 @@ def read_request(
     model = content.get("model")
     if not isinstance(model, str) or not model:
         _refuse("model: Field required")
+    if type(content.get("stream", False)) is not bool:
+        _refuse("stream: Input should be a valid boolean")
     uses = _check_tools(content.get("tools"), researches=researches)
     _check_context_management(content.get("context_management"))
     sources = [_check_source(block) for block in _message_blocks(content)]
@@ -134,7 +135,6 @@ def read_request(
         max_tokens=0 if counting else _max_tokens(content),
         input_bound=_input_bound(model, len(body), sources, uses=uses.searches + uses.fetches),
         fees=SEARCH_FEE * uses.searches,
-        is_stream=content.get("stream") is True,
         has_long_cache=has_long_cache,
     )
 

@@ -23,7 +23,7 @@ from agents.gateway.callers import LOOKED_AT_S, Caller, Callers
 from agents.gateway.cashier import Cashier, RunOver, RunStopping, TurnsUsed, Unusual
 from agents.gateway.database import Database
 from agents.gateway.limits import Places
-from agents.gateway.metering import Meter, StreamMeter, WholeMeter, estimate_tokens
+from agents.gateway.metering import Meter, estimate_tokens, meter_of
 from agents.gateway.model_request import ModelRequest, read_request, with_model
 from agents.gateway.refusals import Refusals
 from agents.gateway.strangers import Door, Strangers, peer_of
@@ -195,7 +195,7 @@ class _Exchange:
         self._in_flight = in_flight
         self._input_estimate = estimate_tokens(len(asked.body))
         self._way: Upstream
-        self._meter: Meter
+        self._meter: Meter | None = None  # as soon as something came
         self._lost = 0  # attempts that the API may have read, and that nobody answered
         self._is_waiting = False  # sent, and nothing known of an answer
         self._error: ApiError | None = None
@@ -236,8 +236,7 @@ class _Exchange:
 
     async def _try(self, asked: ModelRequest, send: Send) -> Refusal | Silent | None:
         """Hold the money for a request, and pass its answer on. Return what stood in for an answer where none came."""
-        meter = StreamMeter if asked.is_stream else WholeMeter
-        self._meter = meter(input_estimate=self._input_estimate)
+        self._meter = None
         self._lost = 0
         reservation = await self._relay.hold(self._caller, asked, self._in_flight)
         try:
@@ -248,7 +247,7 @@ class _Exchange:
 
     def _usage(self, *, waited: bool) -> Usage | None:
         """Return what to settle. Whoever leaves before the answer begins still pays for what was read."""
-        used = self._meter.usage()
+        used = self._meter.usage() if self._meter else None
         if used is None and waited:
             used = Usage(input_tokens=self._input_estimate)
         if self._lost:
@@ -288,7 +287,8 @@ class _Exchange:
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.returned_headers})
         try:
             async for chunk in answer.chunks():
-                self._meter.feed(chunk)
+                meter = self._meter or self._begin_meter(chunk)
+                meter.feed(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except Cut as error:
             # Left without its last message, the server cuts the client's connection too: the CLI must notice.
@@ -297,6 +297,12 @@ class _Exchange:
             return
         self._is_waiting = False
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _begin_meter(self, first: bytes) -> Meter:
+        meter = meter_of(first, input_estimate=self._input_estimate)
+        if first.strip():
+            self._meter = meter
+        return meter
 
 
 async def _pass_refusal(refusal: Refusal, send: Send) -> None:

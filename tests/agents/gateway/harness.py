@@ -143,8 +143,9 @@ async def _left(receive: Receive) -> None:
 
 
 async def begin(send: Send, status: int = 200, **headers: str) -> None:
-    pairs = {"content-type": "text/event-stream", "set-cookie": "who=platform"} | headers
-    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in pairs.items()]
+    pairs = {"content-type": "text/event-stream", "set-cookie": "who=platform"}
+    pairs |= {name.replace("_", "-"): value for name, value in headers.items()}
+    raw = [(name.encode(), value.encode()) for name, value in pairs.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
 
 

@@ -22,6 +22,7 @@ from billing.actions import expire_reservations
 from billing.models import Budget, LedgerEntry, Reservation
 from tests.agents.gateway.conftest import KEY, StartGateway
 from tests.agents.gateway.harness import (
+    ANSWER,
     ScriptedModel,
     ask,
     cuts,
@@ -68,6 +69,7 @@ def test_other_content_types_are_refused(client: httpx.Client, model: ScriptedMo
         json.dumps(ask(max_tokens=1e400)).encode(),
         json.dumps(ask(max_tokens="NaN")).encode(),
         json.dumps(ask(model="\u0000")).encode(),
+        json.dumps(ask(stream="yes")).encode(),
         json.dumps(ask(tools=[{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}])).encode(),
     ],
 )
@@ -118,6 +120,25 @@ def test_streams_that_are_nonsense_or_break_off_are_closed(
     kinds = list(LedgerEntry.objects.order_by("id").values_list("kind", flat=True))
     assert kinds[0] == "reserve"
     assert kinds[1] in {"settle", "release"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "answer"),
+    [
+        (False, "text/event-stream; charset=utf-8", ANSWER),
+        (True, "application/json", [b'{"type": "message", "usage": {"input_tokens": 1000, "output_tokens": 200}}']),
+        (True, "text/html", [b"\n", *ANSWER]),
+    ],
+)
+def test_answer_of_another_content_type_than_was_asked_for_is_paid(
+    client: httpx.Client, model: ScriptedModel, asked: bool, kind: str, answer: list[bytes]
+) -> None:
+    model.behave = refuses(200, b"".join(answer), content_type=kind)
+
+    assert client.post("/messages", json=ask(stream=asked)).status_code == 200
+
+    wait_until(lambda: LedgerEntry.objects.filter(kind__in=["settle", "release"]).exists())
+    assert set(Budget.objects.values_list("reserved", "settled")) == {(Decimal(0), Decimal("0.006"))}
 
 
 @pytest.mark.parametrize("jump", [timedelta(days=-400), timedelta(days=400)])

@@ -31,7 +31,7 @@ def test_reads_what_matters() -> None:
     body = encode(max_tokens=32_000)
     read = read_request(body)
 
-    assert (read.body, read.model, read.max_tokens, read.is_stream) == (body, "claude-sonnet-4-5", 32_000, True)
+    assert (read.body, read.model, read.max_tokens) == (body, "claude-sonnet-4-5", 32_000)
     assert read.input_bound == len(body) + 2_000
     assert not read.has_long_cache
 
@@ -94,6 +94,8 @@ def test_duplicate_keys_are_refused_however_deep() -> None:
         {"tools": [{"type": 5}]},
         {"tools": {"type": "custom"}},
         {"context_management": {"edits": [{"type": "compact_20260112"}]}},
+        {"stream": 1},
+        {"stream": "true"},
         {"model": ""},
         {"model": 5},
         content({"type": "image", "source": FROM_WEB}),
