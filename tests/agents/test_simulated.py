@@ -51,8 +51,9 @@ def test_pages_of_money_and_the_preview_say_so(client: Client, settings: Setting
     run = RunFactory(status="running", started_at=NOW, rehearsal=rehearsal)
     pages = [client.get(reverse(name, args=[run.project_id])).content.decode() for name in ("project", "project_money")]
     pages.append(client.get(reverse("budget")).content.decode())
+    pages.append(client.get(reverse("run", args=[run.pk])).content.decode())
     # one beside "Spent today", one beside the page's own sum
-    assert [page.count(">simulated</span>") for page in pages] == [2 * rehearsal] * 3
+    assert [page.count(">simulated</span>") for page in pages] == [2 * rehearsal] * 4
 
 
 def test_a_delivered_project_says_how_to_clone_it(client: Client) -> None:
