@@ -10,8 +10,9 @@ DEV = $(BOOT) --dev
 BIN = .venv/bin
 UV_COMPILE = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links
 
-# loadscope: what a module or class sets up once serves all of its tests, in one process
-PYTEST_OPTIONS = --import-mode=importlib --dist=loadscope
+# loadscope: what a module or class sets up once serves all of its tests, in one process. tests/conftest.py says
+# which modules come first.
+PYTEST_OPTIONS = --import-mode=importlib --dist=loadscope --no-loadscope-reorder
 
 SYSTEM_PACKAGES = ca-certificates chromium debootstrap docker.io fonts-dejavu-core git procps ripgrep
 # Debian's npm refuses to stand beside a Node.js from elsewhere, which serves as well.
@@ -26,6 +27,8 @@ run: ## Start Eklavya: installs what is missing, prints the address
 rehearse: ## Run the whole job once with the rehearsal model, and show each step
 	@$(BOOT) manage.py rehearse $(ARGS)
 
+# Hundreds of processes start in a run: none compiles anew what another has compiled, whatever the shell says.
+test: export PYTHONDONTWRITEBYTECODE =
 test: ## Run the tests, on servers of their own
 	@$(DEV) -m pytest $(PYTEST_OPTIONS) --numprocesses=2 $(ARGS)
 

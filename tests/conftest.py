@@ -18,6 +18,27 @@ from eklavya.services.testing import Services, TestServers
 from tests.emptying import empty_database
 
 CHROMIUM = "/usr/bin/chromium"
+WORKER = "PYTEST_XDIST_WORKER"
+# Modules that take longest, the longest first: begun last, one of them would keep a single core busy at the end.
+LONG = (
+    "e2e/test_line.py",
+    "agents/supervisor/test_misbehaving_model.py",
+    "agents/supervisor/test_interrupted_runs.py",
+    "e2e/test_browser.py",
+    "hostile/test_attacks.py",
+    "agents/test_role_matrix.py",
+    "eklavya/test_run_command.py",
+    "agents/supervisor/test_refused_changes.py",
+    "agents/supervisor/test_kinds_of_tasks.py",
+    "agents/rehearsal/test_rehearsal_cli.py",
+    "test_admin_pages.py",
+    "accounts/test_walk.py",
+    "agents/runtimes/test_conformance.py",
+    "eklavya/test_services_stack.py",
+    "agents/rehearsal/test_rehearsal_builder.py",
+    "eklavya/test_bootstrap.py",
+    "demos/test_demos_proxy.py",
+)
 SERVERS = pytest.StashKey[TestServers]()
 
 
@@ -27,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers: PostgreSQL once, by the process that makes the others, and a Valkey in each one."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    worker = os.environ.get(WORKER)
     servers = TestServers()
     config.stash[SERVERS] = servers
     if config.option.collectonly or settings.SETTINGS_MODULE != "tests.settings":
@@ -81,13 +102,21 @@ def browser_type_launch_args() -> dict[str, object]:
     return {"executable_path": CHROMIUM, "args": arguments}
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, by name and with the reason, what this machine cannot run."""
+    """Skip, by name and with the reason, what this machine cannot run; of several processes, begin with long modules.
+
+    The others stay in the order that they were shuffled into.
+    """
     for marker, problem in (("docker", docker_problem), ("browser", browser_problem)):
         marked = [item for item in items if item.get_closest_marker(marker)]
         if marked and (reason := problem()):
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=reason))
+    if WORKER in os.environ:
+        rank = {Path(__file__).parent / name: at for at, name in enumerate(LONG)}
+        assert all(path.exists() for path in rank), "tests/conftest.py: LONG names a module that is gone"
+        items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 def docker_problem() -> str:
