@@ -27,6 +27,7 @@ from projects.roles import Role
 from projects.states import TaskKind
 from projects.tasks import send_webhooks
 from projects.webhooks.queries import listens
+from projects.workflows import hosting
 
 Reaction = Callable[[Published], object]
 
@@ -49,6 +50,7 @@ def connect() -> None:
 
 def _begin_worker(**_: object) -> None:
     announce_worker()
+    hosting.ensure()
 
 
 def _end_worker(**_: object) -> None:
@@ -60,6 +62,7 @@ def _end_worker(**_: object) -> None:
 
 def _retire() -> None:
     try:
+        hosting.stop()
         retire_worker()
     finally:
         connections.close_all()

@@ -17,6 +17,7 @@ from projects.actions.approvals import Decision
 from projects.actions.secrets import MAX_CHARS, set_secret
 from projects.actors import Actor
 from projects.admin_tools import SettingsAdmin, ShownAdmin, ShownInline, actor_of
+from projects.admin_workflows import ExecutionAdmin as ExecutionAdmin
 from projects.briefs import clean_name
 from projects.errors import DomainError, IllegalTransition
 from projects.states import OPEN_APPROVAL, ApprovalKind

@@ -1,4 +1,4 @@
-"""States of projects, plans, tasks, approvals and webhooks, and which may follow which. Data only: `actions` write.
+"""States of projects, plans, tasks, approvals, webhooks, executions, and which may follow which. Only data.
 
 Few coarse states steer the program; a reason code and a sentence beside them explain to people.
 """
@@ -196,6 +196,63 @@ class ApprovalKind(models.TextChoices):
     QUESTION = "question"  # the product manager asks the client, through the admin
     BLOCKED_TASK = "blocked_task"
     BUDGET = "budget"
+
+
+class ExecutionStatus(models.TextChoices):
+    """One use of a workflow."""
+
+    RUNNING = "running"  # its nodes are worked on, one after the other
+    PAUSED = "paused"  # what runs ends; nothing new starts
+    COMPLETED = "completed"  # no node is open any more
+    FAILED = "failed"  # a node failed, and no edge says what to do then
+    CANCELLED = "cancelled"  # given up
+
+
+OPEN_EXECUTION = frozenset({ExecutionStatus.RUNNING, ExecutionStatus.PAUSED})
+
+EXECUTION_TRANSITIONS: Transitions[ExecutionStatus] = {
+    ExecutionStatus.RUNNING: frozenset(
+        {ExecutionStatus.PAUSED, ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED}
+    ),
+    ExecutionStatus.PAUSED: frozenset(
+        {ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED}
+    ),
+    ExecutionStatus.COMPLETED: frozenset(),
+    ExecutionStatus.FAILED: frozenset(),
+    ExecutionStatus.CANCELLED: frozenset(),
+}
+
+
+class NodeStatus(models.TextChoices):
+    """A node of an execution."""
+
+    PENDING = "pending"  # waits for edges that lead to it
+    HELD = "held"  # could start, but its execution is paused
+    READY = "ready"  # may be claimed, from `not_before` on
+    RUNNING = "running"  # somebody claimed it
+    COMPLETED = "completed"  # did what it should; its result is stored
+    FAILED = "failed"  # its attempts are used up
+    SKIPPED = "skipped"  # cannot be reached any more
+    CANCELLED = "cancelled"  # its execution ended before
+
+
+OPEN_NODE = frozenset({NodeStatus.PENDING, NodeStatus.HELD, NodeStatus.READY, NodeStatus.RUNNING})
+
+NODE_TRANSITIONS: Transitions[NodeStatus] = {
+    # Straight to running: whoever completed its predecessor goes on with it.
+    NodeStatus.PENDING: frozenset(
+        {NodeStatus.READY, NodeStatus.HELD, NodeStatus.RUNNING, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
+    ),
+    NodeStatus.HELD: frozenset({NodeStatus.READY, NodeStatus.CANCELLED}),
+    NodeStatus.READY: frozenset({NodeStatus.RUNNING, NodeStatus.HELD, NodeStatus.CANCELLED}),
+    NodeStatus.RUNNING: frozenset(
+        {NodeStatus.COMPLETED, NodeStatus.FAILED, NodeStatus.READY, NodeStatus.HELD, NodeStatus.CANCELLED}
+    ),
+    NodeStatus.COMPLETED: frozenset(),
+    NodeStatus.FAILED: frozenset(),
+    NodeStatus.SKIPPED: frozenset(),
+    NodeStatus.CANCELLED: frozenset(),
+}
 
 
 def pairs(transitions: Transitions[S]) -> list[tuple[str, str]]:

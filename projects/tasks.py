@@ -3,9 +3,10 @@
 from celery import shared_task
 from django.utils import timezone
 
-from projects.actions import webhook_deliveries
+from projects.actions import webhook_deliveries, workflows
 from projects.webhooks.pump import pump
 from projects.webhooks.sending import sender
+from projects.workflows import hosting
 
 
 # No time limit: the pump ends by itself, and each attempt has its own.
@@ -19,3 +20,11 @@ def send_webhooks() -> None:
 def forget_deliveries() -> None:
     """Delete the deliveries that nobody looks at any more."""
     webhook_deliveries.forget_old(now=timezone.now())
+
+
+@shared_task(ignore_result=True)
+def keep_workflows() -> None:
+    """Keep this process's runner alive, and bring the audit log up to date. Safe at any time, and twice at once."""
+    hosting.ensure()
+    while workflows.audit_executions(now=timezone.now()):
+        pass

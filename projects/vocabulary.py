@@ -97,6 +97,23 @@ LOOKS: dict[str, dict[str, Look]] = {
         "delivered": Look("Delivered", "circle-check", "done"),
         "dead": Look("Given up", "circle-x", "bad"),
     },
+    "execution": {
+        "running": Look("Running", "loader-circle", "active"),
+        "paused": Look("Paused", "circle-pause", "hold"),
+        "completed": Look("Done", "circle-check", "done"),
+        "failed": Look("Failed", "circle-x", "bad"),
+        "cancelled": Look("Cancelled", "ban", "quiet"),
+    },
+    "node": {
+        "pending": Look("Waiting", "circle-dashed", "quiet"),
+        "held": Look("Held", "circle-pause", "hold"),
+        "ready": Look("Ready", "circle", "quiet"),
+        "running": Look("Running", "loader-circle", "active"),
+        "completed": Look("Done", "circle-check", "done"),
+        "failed": Look("Failed", "circle-x", "bad"),
+        "skipped": Look("Skipped", "circle-slash", "quiet"),
+        "cancelled": Look("Cancelled", "ban", "quiet"),
+    },
     "worker": {
         "online": Look("Online", "circle-check", "done"),
         "busy": Look("Busy", "loader-circle", "active"),

@@ -8,6 +8,7 @@ from .plan import Plan, Task, TaskDependency
 from .project import Project, Requirement, Squad, SquadMember
 from .secret import Secret
 from .webhook import WebhookCursor, WebhookDelivery, WebhookEndpoint
+from .workflow import Execution, ExecutionLog, ExecutionNode, Runner, Workflow
 
 __all__ = [
     "Approval",
@@ -16,10 +17,14 @@ __all__ = [
     "ChatMessage",
     "Client",
     "Correction",
+    "Execution",
+    "ExecutionLog",
+    "ExecutionNode",
     "Notification",
     "Plan",
     "Project",
     "Requirement",
+    "Runner",
     "Secret",
     "Squad",
     "SquadMember",
@@ -28,4 +33,5 @@ __all__ = [
     "WebhookCursor",
     "WebhookDelivery",
     "WebhookEndpoint",
+    "Workflow",
 ]

@@ -37,6 +37,11 @@ class InvalidWorkflow(DomainError):
         super().__init__("The workflow cannot be used: " + " ".join(shown))
 
 
+def is_key(text: str) -> bool:
+    """Whether a workflow or a node may be called so."""
+    return _KEY.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A step: a task of a role, or a registered function that a worker calls. Exactly one of the two is named."""
@@ -168,7 +173,7 @@ def _repeated(found: Definition) -> Iterator[str]:
 
 def _node_problems(node: Node, incoming: int) -> Iterator[str]:
     name = f"Node “{node.key[:64]}”"
-    if not _KEY.fullmatch(node.key):
+    if not is_key(node.key):
         yield f"The key “{node.key[:64]}” is not 1 to 64 of a-z, 0-9, - and _, starting with a letter or digit."
     if bool(node.role) == bool(node.function):
         yield f"{name} must name either a role or a function."

@@ -17,6 +17,8 @@ from tests.factories import (
     ApprovalFactory,
     AuditLogFactory,
     ClientFactory,
+    ExecutionFactory,
+    ExecutionNodeFactory,
     LedgerEntryFactory,
     PlanFactory,
     ProjectFactory,
@@ -27,6 +29,7 @@ from tests.factories import (
     TaskFactory,
     WebhookDeliveryFactory,
     WebhookEndpointFactory,
+    WorkflowFactory,
 )
 
 pytestmark = pytest.mark.django_db
@@ -93,6 +96,14 @@ NONSENSE: dict[str, Callable[[], object]] = {
     "webhook_delivery_open_is_due": lambda: WebhookDeliveryFactory(next_attempt_at=None),
     "webhook_delivery_has_time": lambda: WebhookDeliveryFactory(status="delivered", delivered_at=None),
     "webhook_delivery_status_is_http": lambda: WebhookDeliveryFactory(response_status=600),
+    "workflow_version_once": lambda: twice(WorkflowFactory, "key", "version"),
+    "workflow_key_is_a_key": lambda: WorkflowFactory(key="A key"),
+    "execution_key_once": lambda: twice(ExecutionFactory, "key", key="nightly"),
+    "execution_ended_has_time": lambda: ExecutionFactory(status="failed", finished_at=None),
+    "execution_completed_has_none_open": lambda: ExecutionFactory(status="completed", open_count=1),
+    "node_position_once": lambda: twice(ExecutionNodeFactory, "execution", "position"),
+    "node_running_has_lease": lambda: ExecutionNodeFactory(status="running", lease_until=None),
+    "node_ended_has_time": lambda: ExecutionNodeFactory(status="skipped", finished_at=None),
     "audit_seq_once": lambda: audit_row(seq=1),
     "audit_event_has_payload": lambda: audit_row(event_type="notification"),
 }

@@ -14,8 +14,12 @@ from projects.states import (
     ACTIVE_PROJECT,
     APPROVAL_TRANSITIONS,
     DELIVERY_TRANSITIONS,
+    EXECUTION_TRANSITIONS,
+    NODE_TRANSITIONS,
     OPEN_APPROVAL,
     OPEN_DELIVERY,
+    OPEN_EXECUTION,
+    OPEN_NODE,
     OPEN_TASK,
     PLAN_TRANSITIONS,
     PROJECT_TRANSITIONS,
@@ -24,6 +28,8 @@ from projects.states import (
     WEBHOOK_TRANSITIONS,
     ApprovalStatus,
     DeliveryStatus,
+    ExecutionStatus,
+    NodeStatus,
     PlanStatus,
     ProjectStatus,
     TaskStatus,
@@ -100,6 +106,22 @@ MACHINES = {
             "delivered_at": NOW if to == "delivered" else None,
         },
     ),
+    "execution": Machine(
+        ExecutionStatus,
+        EXECUTION_TRANSITIONS,
+        factories.ExecutionFactory,
+        lambda _, to: {"finished_at": None if to in OPEN_EXECUTION else NOW, "open_count": 0},
+    ),
+    "node": Machine(
+        NodeStatus,
+        NODE_TRANSITIONS,
+        factories.ExecutionNodeFactory,
+        lambda _, to: {
+            "finished_at": None if to in OPEN_NODE else NOW,
+            "runner": 1 if to == "running" else None,
+            "lease_until": NOW if to == "running" else None,
+        },
+    ),
     "agent": Machine(AgentStatus, AGENT_TRANSITIONS, factories.AgentFactory, lambda *_: {}),
     "run": Machine(RunStatus, RUN_TRANSITIONS, factories.RunFactory, beside_run),
     "worker": Machine(WorkerStatus, WORKER_TRANSITIONS, factories.WorkerFactory, lambda *_: {}),
@@ -146,6 +168,8 @@ def test_every_state_can_be_reached_from_the_first(machine: Machine) -> None:
         ("approval", {"approved", "rejected", "amended", "expired"}),
         ("webhook", set()),
         ("delivery", set()),
+        ("execution", {"completed", "failed", "cancelled"}),
+        ("node", {"completed", "failed", "skipped", "cancelled"}),
         ("agent", {"terminated"}),
         ("run", {"succeeded", "failed", "lost", "cancelled", "over_budget"}),
         ("worker", set()),
@@ -188,6 +212,8 @@ def test_other_columns_change_without_a_step(machine: Machine) -> None:
 def test_groups_of_states_fit_the_tables() -> None:
     assert {state for state in ProjectStatus if ProjectStatus.PAUSED in PROJECT_TRANSITIONS[state]} == ACTIVE_PROJECT
     assert {state for state in ApprovalStatus if APPROVAL_TRANSITIONS[state]} == OPEN_APPROVAL
+    assert {state for state in ExecutionStatus if EXECUTION_TRANSITIONS[state]} == OPEN_EXECUTION
+    assert {state for state in NodeStatus if NODE_TRANSITIONS[state]} == OPEN_NODE
     assert RUNNING_TASK < OPEN_TASK == set(TaskStatus) - {TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED}
 
 

@@ -17,6 +17,7 @@ ADMIN = "admin"
 PERIODIC = {
     "agents.tasks.sweep": 5,
     "projects.tasks.send_webhooks": 10,
+    "projects.tasks.keep_workflows": 10,
     "demos.tasks.keep_demos": 15,
     "eklavya.tasks.expire": 60,
     "agents.tasks.maintain": 3600,

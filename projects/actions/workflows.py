@@ -1,0 +1,209 @@
+"""Workflows and their executions: saved in versions, started, paused, resumed, cancelled."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import connection
+from django.db.models import F
+
+from projects import audit
+from projects.actors import Actor
+from projects.errors import DomainError, StaleState
+from projects.ids import new_id
+from projects.jsontext import storable_json, storable_text
+from projects.models import Execution, Project, Workflow
+from projects.states import EXECUTION_TRANSITIONS, ExecutionStatus, NodeStatus
+from projects.transitions import check_step, step
+from projects.workflows import statements
+from projects.workflows.definition import Definition, InvalidWorkflow, is_key
+from projects.workflows.documents import Document
+from projects.workflows.plan import Plan, compile_plan
+
+MAX_INPUT_CHARS = 256 * 1024
+MAX_KEY_CHARS = 200
+ENGINE = Actor.system("workflows")
+_VERSIONS_LOCK = 0x656B_6C78
+
+
+class InvalidExecution(DomainError):
+    """The workflow cannot be started so."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """One execution to start: by `key`, if given, it is started once and never again."""
+
+    key: str | None = None
+    input: dict[str, Any] = field(default_factory=dict)
+
+
+def save_workflow(document: Document, *, is_shipped: bool = False, by: Actor, now: datetime) -> Workflow:
+    """Store a workflow as the next version of its key, or return the newest where nothing changed.
+
+    Raises InvalidWorkflow unless it has a proper key and a name.
+    """
+    name, description = storable_text(document.name, max_chars=255).strip(), storable_text(document.description)
+    if not name or len(description) > 20_000 or not is_key(document.key):
+        raise InvalidWorkflow(["It needs a key of a-z, 0-9, - and _, a name, and at most 20,000 characters about it."])
+    with audit.journal(by=by, now=now) as journal:
+        _lock_versions()
+        newest = Workflow.objects.filter(key=document.key).order_by("-version").first()
+        definition = storable_json(document.definition.to_json())
+        if newest and (newest.name, newest.description, newest.definition) == (name, description, definition):
+            return newest
+        made = Workflow.objects.create(
+            id=new_id(),
+            key=document.key,
+            version=newest.version + 1 if newest else 1,
+            name=name,
+            description=description,
+            definition=definition,
+            is_shipped=is_shipped,
+            created_by=by.name,
+            created_at=now,
+        )
+        journal.add("workflow.saved", obj=made, details={"key": made.key, "version": made.version})
+    return made
+
+
+def start_execution(
+    workflow: Workflow, start: Start, *, project: Project | None = None, by: Actor, now: datetime
+) -> Execution:
+    """Start a workflow once. Raises InvalidExecution."""
+    (found,) = start_executions(workflow, [start], project=project, by=by, now=now)
+    return Execution.objects.get(pk=found)
+
+
+def start_executions(
+    workflow: Workflow, starts: Sequence[Start], *, project: Project | None = None, by: Actor, now: datetime
+) -> list[UUID]:
+    """Start a workflow many times, in one statement, and return the executions' ids in the same order.
+
+    A key that was used before gives the execution of then. Durable as soon as the caller's transaction is; runners hear
+    of it in the same moment. The audit log has it a moment later (`audit_executions`): a row of a chain is not waited
+    for. Raises InvalidExecution for input that is too large, or a key that belongs to another workflow.
+    """
+    plan = _plan(workflow.pk)
+    rows = [(new_id(), start.key, _input(start)) for start in starts]
+    keys = [key for _, key, _ in rows if key is not None]
+    if len(set(keys)) != len(keys) or any(not 1 <= len(key) <= MAX_KEY_CHARS for key in keys):
+        raise InvalidExecution(f"Keys have 1 to {MAX_KEY_CHARS} characters, and each is given once.")
+    given = {
+        "ids": [row[0] for row in rows],
+        "keys": [row[1] for row in rows],
+        "inputs": [row[2] for row in rows],
+        "workflow": workflow.pk,
+        "project": project.pk if project else None,
+        "count": len(plan.nodes),
+        "started_by": by.name,
+        "now": now,
+    }
+    made = {row[0] for row in _start(plan.columns | given)}
+    if len(made) == len(rows):
+        return [row[0] for row in rows]
+    return _with_those_before(workflow, rows, made)
+
+
+def _start(given: dict[str, Any]) -> list[Any]:
+    """Run START in Django's transaction, past its cursors, which write each parameter into the statement's text."""
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        return cursor.execute(statements.START, given).fetchall()
+
+
+def _with_those_before(workflow: Workflow, rows: Sequence[tuple[UUID, str | None, str]], made: set[UUID]) -> list[UUID]:
+    wanted = [key for pk, key, _ in rows if pk not in made]
+    before = {row.key: row for row in Execution.objects.filter(key__in=wanted).only("key", "workflow_id")}
+    for key in wanted:
+        if before[key].workflow_id != workflow.pk:
+            raise InvalidExecution(f"The key “{key}” belongs to an execution of another workflow.")
+    return [pk if pk in made else before[key].pk for pk, key, _ in rows]
+
+
+def pause_execution(execution: Execution, *, by: Actor, now: datetime) -> None:
+    """Start no further node of it. Nodes that run end in their own time. Raises IllegalTransition, StaleState."""
+    with audit.journal(by=by, now=now) as journal:
+        step(execution, ExecutionStatus.PAUSED, table=EXECUTION_TRANSITIONS, audited_status=ExecutionStatus.PAUSED)
+        execution.nodes.filter(status=NodeStatus.READY).update(status=NodeStatus.HELD)
+        _record(journal, execution)
+
+
+def resume_execution(execution: Execution, *, by: Actor, now: datetime) -> None:
+    """Go on where it was paused. Raises IllegalTransition unless it is paused, StaleState."""
+    with audit.journal(by=by, now=now) as journal:
+        step(execution, ExecutionStatus.RUNNING, table=EXECUTION_TRANSITIONS, audited_status=ExecutionStatus.RUNNING)
+        execution.nodes.filter(status=NodeStatus.HELD).update(status=NodeStatus.READY)
+        _record(journal, execution)
+        with connection.cursor() as cursor:
+            cursor.execute(f"NOTIFY {statements.READY_CHANNEL}")
+
+
+def cancel_execution(execution: Execution, *, reason: str, by: Actor, now: datetime) -> None:
+    """Give it up: no node starts any more, and what running ones return is not taken. Raises IllegalTransition."""
+    reason = storable_text(reason, max_chars=2_000)
+    with audit.journal(by=by, now=now) as journal:
+        check_step(execution, ExecutionStatus.CANCELLED, EXECUTION_TRANSITIONS)
+        with connection.cursor() as cursor:
+            given = {"execution": str(execution.pk), "status": ExecutionStatus.CANCELLED.value, "detail": reason}
+            cursor.execute(statements.STOP, given)
+            if not cursor.fetchall():
+                raise StaleState(f"{execution} has ended meanwhile.")
+        Execution.objects.filter(pk=execution.pk).update(audited_status=ExecutionStatus.CANCELLED)
+        execution.refresh_from_db()
+        _record(journal, execution, {"reason": reason})
+
+
+def audit_executions(*, now: datetime, limit: int = 500) -> int:
+    """Write to the audit log which executions were started, and how they ended since; return how many rows.
+
+    Rows are marked in the same transaction: none is lost or recorded twice. Any number of sweepers may do it at once.
+    """
+    with audit.journal(by=ENGINE, now=now) as journal:
+        unaudited = Execution.objects.exclude(audited_status=F("status")).select_related("workflow").order_by("pk")
+        found = list(unaudited.select_for_update(skip_locked=True, no_key=True, of=("self",))[:limit])
+        for execution in found:
+            if not execution.audited_status:
+                _record(journal, execution, {"started_by": execution.started_by}, verb="started")
+            if execution.status not in {ExecutionStatus.RUNNING, execution.audited_status}:
+                _record(journal, execution)
+        Execution.objects.filter(pk__in=[one.pk for one in found]).update(audited_status=F("status"))
+    return len(found)
+
+
+def _record(
+    journal: audit.Journal, execution: Execution, details: dict[str, Any] | None = None, *, verb: str = ""
+) -> None:
+    workflow = execution.workflow
+    journal.add(
+        f"execution.{verb or execution.status}",
+        project_id=execution.project_id,
+        obj=execution,
+        details={"workflow": workflow.key, "version": workflow.version, "detail": execution.detail} | (details or {}),
+    )
+
+
+@lru_cache(maxsize=200)
+def _plan(workflow_id: UUID) -> Plan:
+    """Return a version's plan; it never changes."""
+    return compile_plan(Definition.from_json(Workflow.objects.values_list("definition", flat=True).get(pk=workflow_id)))
+
+
+def _input(start: Start) -> str:
+    text = json.dumps(storable_json(start.input), allow_nan=False)
+    if len(text) > MAX_INPUT_CHARS:
+        raise InvalidExecution(
+            f"The input has {len(text):,} characters of JSON; at most {MAX_INPUT_CHARS:,} are taken."
+        )
+    return text
+
+
+def _lock_versions() -> None:
+    """Let one caller at a time give out version numbers, until its transaction ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_VERSIONS_LOCK])

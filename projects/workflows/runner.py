@@ -1,0 +1,300 @@
+"""Running the function nodes of executions: a loop over one connection to PostgreSQL.
+
+    claim → call the functions → finish the batch in one transaction, which hands over what became ready → call …
+
+A broker has no part in it. Who is idle waits for a NOTIFY; a lost one is made up for by looking once a second. A runner
+that dies loses its connection, and with it the lock that says it lives: others take back its nodes at once.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import connection as django_connection
+from psycopg.types.numeric import Int4Dumper
+
+from projects.workflows import statements
+from projects.workflows.definition import Definition
+from projects.workflows.finishing import columns_of, held_executions
+from projects.workflows.plan import Plan, compile_plan
+from projects.workflows.slices import Slice
+from projects.workflows.work import Claimed, Outcome, work
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH = 64
+# What was done is written so often at least: that much work is repeated, at most, when the process is killed.
+SLICE_S = 0.005
+# Who always has successors to go on with looks at the queue so often nevertheless.
+FAIR_S = 0.02
+LOOK_S = 1.0
+POLITE_S = 0.003
+WATCH_S = 0.02
+MAX_PLANS = 200
+_DJANGOS_OWN = {"context", "cursor_factory", "prepare_threshold", "pool", "server_side_binding", "autocommit"}
+
+
+def connect() -> "psycopg.Connection[Any]":
+    """Open a connection as Django would, for statements of our own."""
+    given = django_connection.get_connection_params()
+    kept = {name: value for name, value in given.items() if name not in _DJANGOS_OWN}
+    made = psycopg.connect(**kept, autocommit=True, prepare_threshold=0)
+    # Else the type of a parameter, and with it the prepared statement, would follow from the size of each number.
+    made.adapters.register_dumper(int, Int4Dumper)
+    return made
+
+
+class Runner:
+    """Runs nodes from `run` until `stop`, which another thread calls."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.runner = 0
+        self._connection: psycopg.Connection[Any] | None = None
+        self._plans: OrderedDict[UUID, Plan] = OrderedDict()
+        self._slice = Slice()
+        self._stopping, self._at_work = threading.Event(), threading.Event()
+        self._writing = threading.RLock()
+        self._size = 8
+        self._was_first, self._was_told = True, False
+        self._claimed_at = self._looked_at = 0.0
+
+    def stop(self) -> None:
+        """Ask it to end after the node that it is at. Heard at once where a NOTIFY comes through."""
+        self._stopping.set()
+        try:
+            with connect() as connection:
+                connection.execute(f"NOTIFY {statements.READY_CHANNEL}")
+        except psycopg.Error:
+            logger.info("the runner hears of its end within a second")
+
+    def run(self) -> None:
+        """Work until asked to stop. A connection that breaks is made anew: then this is another runner."""
+        ended, pause = threading.Event(), 0.1
+        watcher = threading.Thread(target=self._watch, args=[ended], name="workflows-watcher", daemon=True)
+        watcher.start()
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._run_once()
+                    pause = 0.1
+                except psycopg.Error:
+                    logger.warning("runner lost its connection, and tries again", exc_info=True)
+                    self._stopping.wait(pause)
+                    pause = min(2 * pause, 2.0)
+        finally:
+            ended.set()
+            self._at_work.set()
+            watcher.join()
+
+    def _run_once(self) -> None:
+        with connect() as self._connection:
+            self._sign_on()
+            self._serve()
+            self._execute(statements.SIGN_OFF)
+
+    def _sign_on(self) -> None:
+        assert self._connection is not None
+        for statement in statements.SESSION.split(";"):
+            self._connection.execute(statement)
+        ((self.runner,),) = self._execute(statements.SIGN_ON, {"name": self.name, "lock_class": statements.LOCK_CLASS})
+        self._connection.execute(f"LISTEN {statements.READY_CHANNEL}")
+        self._look_after()
+
+    def _serve(self) -> None:
+        batch: list[Claimed] = []
+        while not self._stopping.is_set():
+            now = time.monotonic()
+            if not batch or (len(batch) < self._size and now - self._claimed_at > FAIR_S):
+                found = self._claim(self._size - len(batch))
+                # Nothing after the clock alone woke it says nothing about others.
+                self._was_first = bool(found) or (self._was_first and not self._was_told)
+                self._was_told, self._claimed_at = False, now
+                batch += found
+            if batch:
+                self._at_work.set()
+                batch = self._do(batch)
+            else:
+                self._wait()
+            if time.monotonic() - self._looked_at > LOOK_S:
+                self._look_after()
+        self._release(batch)
+
+    def _wait(self) -> None:
+        """Sleep until somebody says that there is work, or it is time to look.
+
+        All that are idle hear of it. Whoever found nothing the last time lets the others go first for a moment, so that
+        a single node is not waited for by all of the machine.
+        """
+        assert self._connection is not None
+        self._at_work.clear()
+        for _ in self._connection.notifies(timeout=LOOK_S, stop_after=1):
+            self._was_told = True
+            if not self._was_first:
+                time.sleep(POLITE_S)
+
+    def _claim(self, limit: int) -> list[Claimed]:
+        rows = self._execute(statements.CLAIM, {"limit": max(limit, 1)})
+        return [Claimed(row[0], row[1], row[2], row[3], self._plan(row[3])) for row in rows]
+
+    def _do(self, batch: list[Claimed]) -> list[Claimed]:
+        """Call a batch's functions for as long as a slice lasts, write what came of it, and return what follows."""
+        began, count = time.monotonic(), 0
+        self._slice = Slice(batch)
+        while node := self._slice.begin_next():
+            self._slice.note(work(node, read_input=self._read_input, read_results=self._read_results))
+            count += 1
+            if time.monotonic() - began > SLICE_S:
+                break
+        is_over = time.monotonic() - began > SLICE_S
+        self._size = count if is_over else min(2 * self._size, MAX_BATCH)
+        outcomes, rest = self._slice.take()
+        following = self._finish(outcomes)
+        self._release(rest)
+        return following
+
+    def _watch(self, ended: threading.Event) -> None:
+        """In a thread of its own: when one node takes long, write what was done before it, and let others have the
+        rest."""
+        while not ended.wait(WATCH_S):
+            self._at_work.wait()
+            try:
+                if self._slice.is_stuck(SLICE_S):
+                    outcomes, rest = self._slice.take()
+                    self._release(self._finish(outcomes) + rest)
+            except psycopg.Error:  # the runner finds it out itself; what was not written is done again
+                logger.warning("could not write what was done before a slow node", exc_info=True)
+
+    def _finish(self, outcomes: Sequence[Outcome]) -> list[Claimed]:
+        """Write outcomes, and return the nodes that this runner goes on with."""
+        assert self._connection is not None
+        following: list[Claimed] = []
+        if plain := [outcome for outcome in outcomes if outcome.is_plain]:
+            following += self._write(plain)
+        for outcome in outcomes:
+            if not outcome.is_plain:
+                with self._writing, self._connection.transaction():
+                    following += self._write([outcome])
+        return following
+
+    def _write(self, outcomes: Sequence[Outcome]) -> list[Claimed]:
+        fatal = next((outcome for outcome in outcomes if outcome.is_fatal), None)
+        columns = columns_of(outcomes)
+        rows = self._execute(
+            statements.FINISH,
+            columns | {"keep": self._size, "fatal": fatal is not None, "detail": _detail(fatal)},
+        )
+        nodes = {outcome.node.execution_id: outcome.node for outcome in outcomes}
+        following = self._following(rows, nodes)
+        in_time = {(row[1], row[2]) for row in rows if row[0] == "ended"}
+        self._note_late(in_time, outcomes)
+        while skipped := [(row[1], row[2]) for row in rows if row[0] == "skipped"]:
+            rows = self._execute(statements.SKIP, self._skip_columns(skipped, nodes))
+            following += self._following(rows, nodes)
+        if fatal is not None and in_time:
+            self._execute(
+                statements.STOP,
+                {"execution": fatal.node.execution_id, "status": "failed", "detail": _detail(fatal)},
+            )
+        return following
+
+    def _following(self, rows: Sequence[Any], nodes: dict[UUID, Claimed]) -> list[Claimed]:
+        return [
+            Claimed(row[1], row[2], row[3], nodes[row[1]].workflow_id, nodes[row[1]].plan)
+            for row in rows
+            if row[0] == "running"
+        ]
+
+    def _skip_columns(self, skipped: list[tuple[UUID, int]], nodes: dict[UUID, Claimed]) -> dict[str, Any]:
+        """Return SKIP's parameters: no edge from a skipped node is met."""
+        ways = [
+            (execution, place, way.target)
+            for place, (execution, position) in enumerate(skipped, 1)
+            for way in nodes[execution].plan.ways[position]
+        ]
+        return {
+            "executions": sorted({execution for execution, _ in skipped}),
+            "node_executions": [execution for execution, _ in skipped],
+            "positions": [position for _, position in skipped],
+            "edge_executions": [execution for execution, _, _ in ways],
+            "sources": [place for _, place, _ in ways],
+            "targets": [target for _, _, target in ways],
+            "met": [False] * len(ways),
+            "keep": self._size,
+            "fatal": False,
+            "detail": "",
+        }
+
+    def _note_late(self, in_time: set[tuple[UUID, int]], outcomes: Sequence[Outcome]) -> None:
+        late = [o.node for o in outcomes if (o.node.execution_id, o.node.position) not in in_time]
+        if late:
+            self._execute(
+                statements.LATE,
+                {"node_executions": [n.execution_id for n in late], "positions": [n.position for n in late]},
+            )
+
+    def _release(self, nodes: Sequence[Claimed]) -> None:
+        """Give back what was claimed and not begun."""
+        if nodes:
+            self._execute(
+                statements.RELEASE,
+                {
+                    "executions": held_executions(nodes),
+                    "node_executions": [node.execution_id for node in nodes],
+                    "positions": [node.position for node in nodes],
+                    "attempts": [node.attempts for node in nodes],
+                },
+            )
+
+    def _look_after(self) -> None:
+        """Take back what dead runners held."""
+        self._looked_at = time.monotonic()
+        for number, name in self._execute(statements.BURY, {"lock_class": statements.LOCK_CLASS}):
+            logger.warning("runner %s (%s) is dead: its nodes are taken back", number, name)
+        ((executions, dead),) = self._execute(statements.ABANDONED)
+        if executions:
+            self._execute(statements.TAKE_BACK, {"executions": sorted(executions), "dead": dead or []})
+
+    def _plan(self, workflow_id: UUID) -> Plan:
+        plan = self._plans.get(workflow_id)
+        if plan is None:
+            ((data,),) = self._execute(
+                "SELECT definition FROM projects_workflow WHERE id = %(workflow)s", {"workflow": workflow_id}
+            )
+            plan = self._plans[workflow_id] = compile_plan(Definition.from_json(data))
+            if len(self._plans) > MAX_PLANS:
+                self._plans.popitem(last=False)
+        return plan
+
+    def _read_input(self, node: Claimed) -> Any:
+        ((found,),) = self._execute(
+            "SELECT input FROM projects_execution WHERE id = %(execution)s", {"execution": node.execution_id}
+        )
+        return found
+
+    def _read_results(self, node: Claimed) -> dict[str, Any]:
+        rows = self._execute(
+            "SELECT key, result FROM projects_executionnode "
+            "WHERE execution_id = %(execution)s AND position = ANY(%(positions)s::int[]) AND status = 'completed'",
+            {"execution": node.execution_id, "positions": list(node.plan.parents[node.position])},
+        )
+        return dict(rows)
+
+    def _execute(self, statement: str, parameters: dict[str, Any] | None = None) -> list[Any]:
+        """Run one statement and return its rows. A statement is prepared when it is used for the first time."""
+        assert self._connection is not None
+        given = {"runner": self.runner} | (parameters or {})
+        with self._writing:
+            cursor = self._connection.execute(statement, given)
+            return cursor.fetchall() if cursor.description else []
+
+
+def _detail(fatal: Outcome | None) -> str:
+    if fatal is None:
+        return ""
+    return f"Node “{fatal.node.plan.nodes[fatal.node.position].key}” failed: {fatal.error}"

@@ -1,0 +1,419 @@
+"""The engine: real PostgreSQL, runners in threads with connections of their own."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.db.models import F
+
+from projects.actions.workflows import (
+    Start,
+    cancel_execution,
+    pause_execution,
+    resume_execution,
+    save_workflow,
+    start_execution,
+    start_executions,
+)
+from projects.actors import Actor
+from projects.errors import IllegalTransition
+from projects.models import Execution, ExecutionLog, ExecutionNode, Workflow
+from projects.models import Runner as RunnerRow
+from projects.workflows import functions, statements
+from projects.workflows.definition import Definition
+from projects.workflows.documents import Document
+from projects.workflows.functions import Call
+from projects.workflows.runner import Runner, connect
+from projects.workflows.work import MAX_LOSSES, work
+from tests.factories import NOW
+
+pytestmark = pytest.mark.django_db(transaction=True)
+BY = Actor.system("tests")
+
+
+@pytest.fixture(autouse=True)
+def _own_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(functions, "_registered", dict(functions._registered))
+
+
+def save(nodes: list[dict[str, Any]], edges: list[Any]) -> Workflow:
+    ways = [edge if isinstance(edge, dict) else {"from": edge[0], "to": edge[1]} for edge in edges]
+    definition = Definition.from_json({"nodes": nodes, "edges": ways})
+    return save_workflow(Document("trial", "Trial", "", definition), by=BY, now=NOW)
+
+
+def step(key: str, **fields: Any) -> dict[str, Any]:
+    return {"key": key, "function": "noop", **fields}
+
+
+@contextmanager
+def running(count: int = 1) -> Iterator[list[Runner]]:
+    runners = [Runner(f"test-{number}") for number in range(count)]
+    threads = [threading.Thread(target=one.run) for one in runners]
+    for thread in threads:
+        thread.start()
+    try:
+        yield runners
+    finally:
+        for one in runners:
+            one.stop()
+        for thread in threads:
+            thread.join(timeout=30)
+
+
+@contextmanager
+def standing() -> Iterator[Runner]:
+    """A runner that does only what the test has it do."""
+    runner = Runner("standing")
+    with connect() as runner._connection:
+        runner._sign_on()
+        yield runner
+        runner._execute(statements.SIGN_OFF)
+
+
+def ended(execution: Execution, *, within_s: float = 30) -> Execution:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        execution.refresh_from_db()
+        if execution.status not in {"running", "paused"}:
+            return execution
+        time.sleep(0.01)
+    rows = list(execution.nodes.values_list("key", "status", "attempts", "error"))
+    raise AssertionError(f"still {execution.status}: {rows}")
+
+
+def statuses(execution: Execution) -> dict[str, str]:
+    return dict(execution.nodes.values_list("key", "status"))
+
+
+def test_chain_runs_in_order_and_returns_the_last_result() -> None:
+    workflow = save([step("a"), step("b"), step("c", params={"n": 3})], [("a", "b"), ("b", "c")])
+    execution = start_execution(workflow, Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "completed"
+    nodes = list(execution.nodes.order_by("finished_at"))
+    assert [node.key for node in nodes] == ["a", "b", "c"]
+    assert execution.result == {"c": {"n": 3}}
+    assert execution.open_count == 0
+
+
+def test_a_node_waits_for_all_any_or_some_of_its_edges() -> None:
+    seen: list[str] = []
+    gate = threading.Event()
+
+    @functions.register("tests.seen")
+    def note(call: Call) -> None:
+        if call.params.get("waits"):
+            assert gate.wait(20)
+        seen.append(call.key)
+        if call.key == "two":
+            gate.set()
+
+    first = [{"key": key, "function": "tests.seen"} for key in ("a", "b")]
+    slow = {"key": "slow", "function": "tests.seen", "params": {"waits": True}}
+    joins = [
+        {"key": key, "function": "tests.seen", "join": join}
+        for key, join in (("any", "any"), ("two", 2), ("all", "all"))
+    ]
+    edges = [(start, end) for start in ("a", "b", "slow") for end in ("any", "two", "all")]
+    execution = start_execution(save([*first, slow, *joins], edges), Start(), by=BY, now=NOW)
+    with running(2):
+        assert ended(execution).status == "completed"
+    assert sorted(seen) == ["a", "all", "any", "b", "slow", "two"]
+    assert seen.index("two") < seen.index("slow") < seen.index("all")
+    assert max(seen.index("a"), seen.index("b")) < seen.index("two")
+
+
+def test_conditions_choose_the_way_and_skip_the_other() -> None:
+    nodes = [
+        step("look", params={"verdict": "rejected"}),
+        step("ship"),
+        step("announce"),
+        step("mend"),
+        step("end", join="any"),
+    ]
+    edges = [
+        {"from": "look", "to": "ship", "when": "result.verdict == 'approved'"},
+        {"from": "look", "to": "mend", "when": "result.verdict != 'approved'"},
+        ("ship", "announce"),
+        ("announce", "end"),
+        ("mend", "end"),
+    ]
+    execution = start_execution(save(nodes, edges), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "completed"
+    assert statuses(execution) == {
+        "look": "completed",
+        "ship": "skipped",
+        "announce": "skipped",
+        "mend": "completed",
+        "end": "completed",
+    }
+
+
+def test_everything_behind_an_unmet_condition_is_skipped_and_the_execution_ends() -> None:
+    edges = [{"from": "a", "to": "b", "when": "false"}, ("b", "c"), ("c", "d")]
+    execution = start_execution(save([step(key) for key in "abcd"], edges), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "completed"
+    assert list(statuses(execution).values()) == ["completed", "skipped", "skipped", "skipped"]
+
+
+def test_condition_that_cannot_be_decided_fails_the_execution_and_says_why() -> None:
+    edges = [{"from": "a", "to": "b", "when": "result.nothing > 1"}]
+    execution = start_execution(save([step("a"), step("b"), step("c")], edges), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "failed"
+    assert "“a” failed: “result.nothing > 1” could not be decided" in execution.detail
+    assert statuses(execution)["b"] == "cancelled"
+
+
+def test_failing_node_is_tried_again_then_ends_the_execution() -> None:
+    @functions.register("tests.fails")
+    def fail(call: Call) -> None:
+        raise RuntimeError(f"no {call.key}\x00")
+
+    nodes = [{"key": "a", "function": "tests.fails", "retries": 2, "retry_after_s": 0.01}, step("b")]
+    execution = start_execution(save(nodes, [("a", "b")]), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "failed"
+    node = execution.nodes.get(key="a")
+    assert (node.status, node.attempts, execution.open_count) == ("failed", 3, 0)
+    assert execution.detail.startswith("Node “a” failed: RuntimeError: no a")
+    events = list(
+        ExecutionLog.objects.filter(execution_id=execution.pk, position=0)
+        .order_by("id")
+        .values_list("event", flat=True)
+    )
+    assert events == ["retried", "retried", "failed"]
+
+
+def test_edge_on_failure_is_taken_and_the_execution_goes_on() -> None:
+    @functions.register("tests.gives_up")
+    def fail(call: Call) -> None:
+        raise functions.Permanent("never")
+
+    nodes = [{"key": "a", "function": "tests.gives_up", "retries": 5}, step("good"), step("bad"), step("both")]
+    edges = [("a", "good"), {"from": "a", "to": "bad", "on": "failure"}, {"from": "a", "to": "both", "on": "always"}]
+    execution = start_execution(save(nodes, edges), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "completed"
+    assert statuses(execution) == {"a": "failed", "good": "skipped", "bad": "completed", "both": "completed"}
+    assert execution.nodes.get(key="a").attempts == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [("x" * 100_000_000, "at most 262,144 are kept"), ({1, 2}, "no JSON"), (float("nan"), "no JSON")],
+    ids=["100 MB", "set", "nan"],
+)
+def test_result_that_cannot_be_kept_fails_the_node_without_another_try(value: object, said: str) -> None:
+    @functions.register("tests.returns")
+    def give(call: Call) -> object:
+        return value
+
+    nodes = [{"key": "a", "function": "tests.returns", "retries": 3}]
+    execution = start_execution(save(nodes, []), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "failed"
+    node = execution.nodes.get()
+    assert said in node.error
+    assert (node.attempts, node.result) == (1, None)
+
+
+def test_result_with_what_postgresql_does_not_store_is_kept_without_it() -> None:
+    @functions.register("tests.odd")
+    def give(call: Call) -> object:
+        return {"nul": "a\x00b", "half": "\ud800", "deep": json.loads("[" * 200 + "]" * 200)}
+
+    execution = start_execution(save([{"key": "a", "function": "tests.odd"}], []), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "completed"
+    assert execution.result["a"]["nul"] == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def test_unknown_function_fails_the_node_and_says_so() -> None:
+    execution = start_execution(save([{"key": "a", "function": "nobody.knows"}], []), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "failed"
+    assert "No function “nobody.knows” is registered" in execution.detail
+
+
+def test_functions_read_what_came_before_and_what_the_execution_was_given() -> None:
+    @functions.register("tests.sum")
+    def add(call: Call) -> int:
+        return sum(row["n"] for row in call.read_results().values()) + call.read_input()["plus"]
+
+    nodes = [step("a", params={"n": 1}), step("b", params={"n": 2}), step("other", params={"n": 50})]
+    workflow = save([*nodes, {"key": "sum", "function": "tests.sum"}], [("a", "sum"), ("b", "sum")])
+    execution = start_execution(workflow, Start(input={"plus": 4}), by=BY, now=NOW)
+    with running():
+        assert ended(execution).result["sum"] == 7
+
+
+def test_several_runners_share_many_graphs_and_run_each_node_once() -> None:
+    calls: list[tuple[UUID, str]] = []
+
+    @functions.register("tests.counted")
+    def count(call: Call) -> None:
+        calls.append((call.execution_id, call.key))
+
+    keys = [f"l{layer}-{number}" for layer in range(6) for number in range(8)]
+    edges = [(f"l{layer}-{n}", f"l{layer + 1}-{(n + k) % 8}") for layer in range(5) for n in range(8) for k in (0, 3)]
+    workflow = save([{"key": key, "function": "tests.counted"} for key in keys], edges)
+    with running(4):
+        started = start_executions(workflow, [Start() for _ in range(20)], by=BY, now=NOW)
+        for execution in Execution.objects.filter(pk__in=started):
+            assert ended(execution).status == "completed"
+    assert len(calls) == len(set(calls)) == 20 * 48
+    assert not ExecutionNode.objects.exclude(status="completed").exists()
+    assert not ExecutionLog.objects.exclude(event="completed").exists()
+    assert not RunnerRow.objects.exists()
+
+
+def test_late_and_double_results_change_nothing() -> None:
+    workflow = save([step("a"), step("b")], [("a", "b")])
+    execution = start_execution(workflow, Start(), by=BY, now=NOW)
+    with standing() as slow, standing() as other:
+        (held,) = slow._claim(1)
+        done = work(held, read_input=lambda n: None, read_results=lambda n: None)
+        # Its time is over: somebody else takes the node back and does it.
+        ExecutionNode.objects.filter(key="a").update(lease_until=NOW)
+        other._look_after()
+        (again,) = other._claim(1)
+        assert again.attempts == 2
+        assert slow._finish([done]) == []
+        assert statuses(execution) == {"a": "running", "b": "pending"}
+        (following,) = other._do([again])
+        # Twice by its owner, and a made-up report by one who never held it.
+        assert other._finish([work(again, read_input=lambda n: None, read_results=lambda n: None)]) == []
+        assert slow._finish([work(following, read_input=lambda n: None, read_results=lambda n: None)]) == []
+        assert statuses(execution) == {"a": "completed", "b": "running"}
+        other._do([following])
+    assert ended(execution).open_count == 0
+    late = ExecutionLog.objects.filter(execution_id=execution.pk, event="late")
+    assert list(late.order_by("id").values_list("position", flat=True)) == [0, 0, 1]
+
+
+def test_paused_execution_starts_nothing_and_goes_on_when_resumed() -> None:
+    workflow = save([step("a"), step("b"), step("c")], [("a", "b")])
+    execution = start_execution(workflow, Start(), by=BY, now=NOW)
+    with standing() as runner:
+        claimed = runner._claim(2)
+        pause_execution(execution, by=BY, now=NOW)
+        runner._release(claimed[1:])
+        assert runner._finish([work(claimed[0], read_input=lambda n: None, read_results=lambda n: None)]) == []
+        assert runner._claim(9) == []
+        assert statuses(execution) == {"a": "completed", "b": "held", "c": "held"}
+        resume_execution(execution, by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "completed"
+
+
+def test_cancelled_execution_takes_no_result_any_more() -> None:
+    execution = start_execution(save([step("a"), step("b")], [("a", "b")]), Start(), by=BY, now=NOW)
+    with standing() as runner:
+        (held,) = runner._claim(1)
+        cancel_execution(execution, reason="Not needed.", by=BY, now=NOW)
+        assert runner._do([held]) == []
+    assert statuses(execution) == {"a": "cancelled", "b": "cancelled"}
+    assert (execution.status, execution.detail, execution.open_count) == ("cancelled", "Not needed.", 0)
+    with pytest.raises(IllegalTransition):
+        cancel_execution(execution, reason="Again.", by=BY, now=NOW)
+
+
+def test_node_that_ends_its_worker_each_time_is_given_up() -> None:
+    execution = start_execution(save([step("a")], []), Start(), by=BY, now=NOW)
+    ExecutionNode.objects.update(attempts=1 + MAX_LOSSES)
+    with running():
+        assert ended(execution).status == "failed"
+    assert "whoever ran it was lost" in execution.detail
+
+
+def test_higher_priority_goes_first_until_the_other_has_waited_longer() -> None:
+    def start(key: str, priority: int) -> None:
+        start_execution(save([step(key, priority=priority)], []), Start(), by=BY, now=NOW)
+
+    start("low", 0), start("high", 3), start("old", 0)
+    ExecutionNode.objects.filter(key="old").update(rank_at=F("rank_at") - timedelta(minutes=10))
+    with standing() as runner:
+        claimed = [runner._claim(1)[0].plan.nodes[0].key for _ in range(3)]
+    assert claimed == ["old", "high", "low"]
+
+
+def test_runner_goes_on_after_its_connection_was_cut() -> None:
+    with running():
+        deadline = time.monotonic() + 20
+        while not RunnerRow.objects.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        before = RunnerRow.objects.get().pk
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s", [before]
+            )
+        execution = start_execution(save([step("a")], []), Start(), by=BY, now=NOW)
+        assert ended(execution).status == "completed"
+        assert RunnerRow.objects.get().pk != before
+
+
+KILLED = """
+import os, sys, time, django
+django.setup()
+from projects.workflows import functions, hosting
+@functions.register("tests.traced")
+def trace(call):
+    with open(sys.argv[1], "a") as file:
+        file.write(call.key + "\\n")
+    time.sleep(0.01)
+hosting.ensure()
+time.sleep(60)
+"""
+
+
+def test_nodes_of_a_killed_process_are_taken_up_at_once_and_at_most_one_runs_twice(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    keys = [f"n{number}" for number in range(60)]
+    workflow = save([{"key": key, "function": "tests.traced"} for key in keys], list(pairwise(keys)))
+    execution = start_execution(workflow, Start(), by=BY, now=NOW)
+    of = connection.settings_dict
+    url = f"postgresql://{of['USER']}@/{of['NAME']}?host={of['HOST']}"
+    environment = os.environ | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "eklavya.settings"}
+    command = [sys.executable, "-c", KILLED, str(trace)]
+    first = subprocess.Popen(command, env=environment)
+    try:
+        deadline = time.monotonic() + 60
+        while len(lines(trace)) < 20 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        first.kill()
+        first.wait()
+    before = len(lines(trace))
+    assert 20 <= before < 60
+
+    @functions.register("tests.traced")
+    def trace_on(call: Call) -> None:
+        with trace.open("a") as file:
+            file.write(call.key + "\n")
+
+    with running():
+        assert ended(execution).status == "completed"
+    times = Counter(lines(trace))
+    assert sorted(times) == sorted(keys)
+    assert sum(times.values()) <= 61
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []
