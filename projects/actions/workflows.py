@@ -24,6 +24,7 @@ from projects.workflows import statements
 from projects.workflows.definition import Definition, InvalidWorkflow, is_key
 from projects.workflows.documents import Document
 from projects.workflows.plan import Plan, compile_plan
+from projects.workflows.shipped import shipped
 
 MAX_INPUT_CHARS = 256 * 1024
 MAX_KEY_CHARS = 200
@@ -70,6 +71,25 @@ def save_workflow(document: Document, *, is_shipped: bool = False, by: Actor, no
         )
         journal.add("workflow.saved", obj=made, details={"key": made.key, "version": made.version})
     return made
+
+
+def load_shipped(*, by: Actor, now: datetime) -> list[Workflow]:
+    """Store what comes with Eklavya. Idempotent; where a person wrote a newer version, theirs stays the newest."""
+    loaded = []
+    with audit.journal(by=by, now=now):
+        for document in shipped():
+            newest = Workflow.objects.filter(key=document.key).order_by("-version").first()
+            if newest and not newest.is_shipped:
+                loaded.append(newest)
+            else:
+                loaded.append(save_workflow(document, is_shipped=True, by=by, now=now))
+    return loaded
+
+
+def document_of(workflow: Workflow) -> Document:
+    """Return a stored version as it is handed around."""
+    definition = Definition.from_json(workflow.definition)
+    return Document(workflow.key, workflow.name, workflow.description, definition)
 
 
 def start_execution(

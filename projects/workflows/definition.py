@@ -69,11 +69,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """The way from one node to another, taken on `on` (success, failure, always) and where `when` is met."""
+    """The way from one node to another, taken `after` (success, failure, always) and where `when` is met."""
 
     source: str
     target: str
-    on: str = "success"
+    after: str = "success"
     when: str = ""
 
 
@@ -112,7 +112,7 @@ _NODE_FIELDS: dict[str, tuple[type, ...]] = {
     "timeout_s": (int,),
     "priority": (int,),
 }
-_EDGE_FIELDS: dict[str, tuple[type, ...]] = {"from": (str,), "to": (str,), "on": (str,), "when": (str,)}
+_EDGE_FIELDS: dict[str, tuple[type, ...]] = {"from": (str,), "to": (str,), "after": (str,), "when": (str,)}
 
 
 def _read(data: object, problems: list[str]) -> tuple[tuple[Node, ...], tuple[Edge, ...]]:
@@ -133,7 +133,7 @@ def _read(data: object, problems: list[str]) -> tuple[tuple[Node, ...], tuple[Ed
     fields = [row for number, row in enumerate(nodes, 1) if _has_shape(row, f"Node {number}", _NODE_FIELDS, problems)]
     ways = [row for number, row in enumerate(edges, 1) if _has_shape(row, f"Edge {number}", _EDGE_FIELDS, problems)]
     return tuple(Node(**row) for row in fields if "key" in row), tuple(
-        Edge(row["from"], row["to"], row.get("on", "success"), row.get("when", "")) for row in ways
+        Edge(row["from"], row["to"], row.get("after", "success"), row.get("when", "")) for row in ways
     )
 
 
@@ -209,8 +209,8 @@ def _edge_problems(found: Definition) -> Iterator[str]:
         for key in (edge.source, edge.target):
             if key not in keys:
                 yield f"The edge {name} names “{key[:64]}”, which is no node."
-        if edge.on not in _OUTCOMES:
-            yield f"The edge {name} is taken on “{edge.on[:20]}”; use one of: {', '.join(_OUTCOMES)}."
+        if edge.after not in _OUTCOMES:
+            yield f"The edge {name} is taken after “{edge.after[:20]}”; use one of: {', '.join(_OUTCOMES)}."
         if edge.when:
             try:
                 check_condition(edge.when)
@@ -253,4 +253,4 @@ def _sparse(node: Node, fields: Mapping[str, object]) -> dict[str, Any]:
 
 def _edge(edge: Edge) -> dict[str, str]:
     row = {"from": edge.source, "to": edge.target}
-    return row | ({"on": edge.on} if edge.on != "success" else {}) | ({"when": edge.when} if edge.when else {})
+    return row | ({"after": edge.after} if edge.after != "success" else {}) | ({"when": edge.when} if edge.when else {})

@@ -15,7 +15,7 @@ class Way:
     """An edge, by positions."""
 
     target: int
-    on: str
+    after: str
     when: str
 
 
@@ -34,11 +34,7 @@ class Plan:
 
     def is_plain(self, position: int) -> bool:
         """Whether all edges from a node are met by its success alone."""
-        return all(way.on == "success" and not way.when for way in self.ways[position])
-
-    def handles_failure(self, position: int) -> bool:
-        """Whether some edge says what is done when this node fails."""
-        return any(way.on != "success" for way in self.ways[position])
+        return all(way.after == "success" and not way.when for way in self.ways[position])
 
     def met(self, position: int, *, status: str, result: Any) -> list[bool]:
         """Decide the edges from a node that ended. Raises UndecidedCondition."""
@@ -66,7 +62,7 @@ def compile_plan(definition: Definition) -> Plan:
 
 
 def _way(edge: Edge, places: dict[str, int]) -> Way:
-    return Way(places[edge.target], edge.on, edge.when)
+    return Way(places[edge.target], edge.after, edge.when)
 
 
 def _needed(node: Node, incoming: int) -> int:
@@ -76,7 +72,7 @@ def _needed(node: Node, incoming: int) -> int:
 
 
 def _is_met(way: Way, *, status: str, result: Any) -> bool:
-    if way.on != "always" and (way.on == "success") != (status == "completed"):
+    if way.after != "always" and (way.after == "success") != (status == "completed"):
         return False
     return not way.when or is_met(way.when, result, status=status)
 

@@ -10,6 +10,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from billing import price_table
 from learning.actions import load_prompts
+from projects.actions.workflows import load_shipped
 from projects.actors import Actor
 
 ADMIN = "admin"
@@ -26,7 +27,7 @@ PERIODIC = {
 
 
 class Command(BaseCommand):
-    help = "Make the admin, load the shipped prompts and prices and schedule the periodic work."
+    help = "Make the admin, load the shipped prompts, prices and workflows and schedule the periodic work."
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do all steps; what is there already stays as it is."""
@@ -36,7 +37,9 @@ class Command(BaseCommand):
         by, now = Actor.system("setup"), timezone.now()
         loaded = load_prompts(by=by, now=now)
         price_table.load(by=by, now=now)
-        self.stdout.write(f"{len(loaded)} prompts, {len(PERIODIC)} periodic tasks, admin “{ADMIN}”")
+        workflows = load_shipped(by=by, now=now)
+        counts = f"{len(loaded)} prompts, {len(workflows)} workflows, {len(PERIODIC)} periodic tasks"
+        self.stdout.write(f"{counts}, admin “{ADMIN}”")
 
     def _make_admin(self) -> None:
         """The first admin has no password: the one-time link that `run` prints signs in, and there one can be set."""

@@ -29,7 +29,7 @@ def test_definition_is_read_and_written_as_it_was() -> None:
         step("a", params={"n": 1}),
         review,
         step("c", join=1),
-        edges=[("a", "b"), {"from": "b", "to": "c", "on": "always", "when": "status == 'failed'"}],
+        edges=[("a", "b"), {"from": "b", "to": "c", "after": "always", "when": "status == 'failed'"}],
     )
     assert Definition.from_json(data).to_json() == data
 
@@ -41,14 +41,14 @@ def test_definition_lists_everything_that_is_wrong() -> None:
         step("a", join="most", retries=99, timeout_s=0),
         {"key": "d", "role": "qa"},
         step("e", join=3),
-        edges=[("a", "nowhere"), ("d", "e"), ("d", "e"), {"from": "a", "to": "e", "on": "noon", "when": "oops("}],
+        edges=[("a", "nowhere"), ("d", "e"), ("d", "e"), {"from": "a", "to": "e", "after": "noon", "when": "oops("}],
     )
     said = problems(data)
     for expected in (
         "The key “a” is used 2 times.",
         "The edge “d” → “e” is there 2 times.",
         "names “nowhere”, which is no node",
-        "is taken on “noon”",
+        "is taken after “noon”",
         "“oops(” is no expression",
         "Node “a” must name either a role or a function.",
         "The key “B!” is not 1 to 64",

@@ -207,7 +207,11 @@ def test_edge_on_failure_is_taken_and_the_execution_goes_on() -> None:
         raise functions.Permanent("never")
 
     nodes = [{"key": "a", "function": "tests.gives_up", "retries": 5}, step("good"), step("bad"), step("both")]
-    edges = [("a", "good"), {"from": "a", "to": "bad", "on": "failure"}, {"from": "a", "to": "both", "on": "always"}]
+    edges = [
+        ("a", "good"),
+        {"from": "a", "to": "bad", "after": "failure"},
+        {"from": "a", "to": "both", "after": "always"},
+    ]
     execution = start_execution(save(nodes, edges), Start(), by=BY, now=NOW)
     with running():
         assert ended(execution).status == "completed"
