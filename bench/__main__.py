@@ -7,6 +7,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ALL = (
     ("budget.py",),
+    ("graphs.py",),
+    ("graphs.py", "--crash"),
     ("gateway.py",),
     ("first_request.py", "--runtime", "local"),
     ("first_request.py", "--runtime", "docker"),

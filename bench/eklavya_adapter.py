@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 WORKERS = 2
 
 
-class Eklavya(Adapter):  # type: ignore[misc]  # the harness has no types
+class Eklavya(Adapter):
     needs = ("postgres", "redis")
     packages = ("Django", "celery", "psycopg")
 
