@@ -284,7 +284,7 @@ class DockerRuntime:
             return RuntimeStatus(False, str(problem), "pip install --requirement requirements.txt")
         dialect = self._daemon.dialect(client)
         detail = f"{dialect.engine} {info.get('ServerVersion', '')} runs agents in containers of {self._image}."
-        return RuntimeStatus(True, detail, weaknesses=find_weaknesses(info, dialect))
+        return RuntimeStatus(True, detail, weaknesses=(*find_weaknesses(info, dialect), *dialect.weaknesses(client)))
 
     def _network(self, client: DockerClient, project: str) -> networks.Network:
         # First: no container is in a network that the host is open to.

@@ -62,6 +62,9 @@ class Dialect(Protocol):
     def mapped(self) -> str:
         """What to use so that users of containers are nobody on the host: for people, without a full stop."""
 
+    def weaknesses(self, client: DockerClient) -> tuple[str, ...]:
+        """What this daemon, as it is set up, does not hold though it could; as in `RuntimeStatus`."""
+
     def create_network(self, client: DockerClient, plan: NetworkPlan) -> None:
         """Make it. Raises docker's APIError, also when the subnet is taken: see `says_taken`."""
 
@@ -94,6 +97,10 @@ class DockerDialect:
     def mapped(self) -> str:
         """See the protocol."""
         return "a daemon started with userns-remap=default"
+
+    def weaknesses(self, client: DockerClient) -> tuple[str, ...]:
+        """None: its default profile is strict, and said to be there by its info."""
+        return ()
 
     def create_network(self, client: DockerClient, plan: NetworkPlan) -> None:
         """See the protocol."""

@@ -5,7 +5,9 @@ Checked with Podman 4.3 of Debian 12; docs/operations.md says how to set it up.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from docker import DockerClient
 from docker.errors import APIError
@@ -13,6 +15,7 @@ from docker.models.networks import Network
 from requests import HTTPError, Response
 
 from agents.runtimes.docker_dialect import NetworkPlan
+from agents.runtimes.podman_seccomp import allows_namespaces
 
 __all__ = ["PodmanDialect"]
 
@@ -40,6 +43,20 @@ class PodmanDialect:
     def mapped(self) -> str:
         """See the protocol. Its own mappings are chosen for each container, and do not fit directories of the host."""
         return "Docker, started with userns-remap=default"
+
+    def weaknesses(self, client: DockerClient) -> tuple[str, ...]:
+        """See the protocol. The profile is a file of this machine's, as the daemon is this machine's."""
+        answer = _checked(client.api.get(_url(client, "info"), timeout=client.api.timeout))
+        path = answer.json()["host"]["security"].get("seccompProfilePath", "")
+        try:
+            if not allows_namespaces(json.loads(Path(path).read_bytes())):
+                return ()
+        except (OSError, ValueError):  # not for this user to read, or none that is known here
+            return (f"Podman's filter of system calls cannot be read ({path}): see docs/operations.md, Podman.",)
+        return (
+            f"Podman's filter of system calls ({path}) lets sandboxes make user namespaces, by which holes of the "
+            "kernel are reached: give it the one that docs/operations.md, Podman, says how to make.",
+        )
 
     def create_network(self, client: DockerClient, plan: NetworkPlan) -> None:
         """See the protocol. Only its own API names bridges, and makes a network without a name server on the host."""
