@@ -102,7 +102,7 @@ class ChangeWebhookForm(forms.Form):
     )
     description = forms.CharField(max_length=MAX_DESCRIPTION, required=False)
     events = forms.MultipleChoiceField(
-        choices=[(one, one) for one in SENT_TYPES], required=False, widget=forms.CheckboxSelectMultiple
+        choices=list(SENT_TYPES.items()), required=False, widget=forms.CheckboxSelectMultiple
     )
 
 

@@ -59,7 +59,7 @@ class NewWebhookSerializer(serializers.Serializer[None]):
         max_length=actions.MAX_DESCRIPTION, required=False, default="", allow_blank=True
     )
     events = serializers.ListField(
-        child=serializers.ChoiceField(choices=SENT_TYPES), required=False, default=list, max_length=50
+        child=serializers.ChoiceField(choices=list(SENT_TYPES)), required=False, default=list, max_length=50
     )
     project_id = serializers.UUIDField(required=False, default=None, allow_null=True)
 
@@ -69,7 +69,9 @@ class ChangedWebhookSerializer(serializers.Serializer[None]):
 
     url = serializers.CharField(max_length=MAX_URL_CHARS, required=False)
     description = serializers.CharField(max_length=actions.MAX_DESCRIPTION, required=False, allow_blank=True)
-    events = serializers.ListField(child=serializers.ChoiceField(choices=SENT_TYPES), required=False, max_length=50)
+    events = serializers.ListField(
+        child=serializers.ChoiceField(choices=list(SENT_TYPES)), required=False, max_length=50
+    )
 
 
 class DeliverySerializer(serializers.ModelSerializer[WebhookDelivery]):

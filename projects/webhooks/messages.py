@@ -5,12 +5,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from projects.events import EVENT_TYPES, RUN_EVENTS
+from projects import events
 from projects.models import AuditLog, WebhookDelivery
 from projects.webhooks import signing
 
-# A line of a transcript is no row of the audit log, and not sent.
-SENT_TYPES = sorted(EVENT_TYPES - {RUN_EVENTS})
+# What people choose from. A line of a transcript (run:events) is no row of the audit log, and not sent.
+SENT_TYPES = {
+    events.PROJECT_CREATED: "A project begins",
+    events.PROJECT_STATUS: "A project enters another phase, is paused, resumed or delivered",
+    events.TASK_STATUS: "A task changes its state",
+    events.AGENT_SPAWNED: "An agent joins a squad",
+    events.AGENT_WORKING: "An agent begins a task",
+    events.AGENT_COMPLETED: "An agent ends a task",
+    events.AGENT_BLOCKED: "An agent cannot go on",
+    events.DEMO_READY: "A preview can be looked at",
+    events.DEMO_APPROVED: "A demo is decided",
+    events.BUDGET_WARNING: "Much of a budget is used",
+    events.BUDGET_EXCEEDED: "A budget is used up",
+    events.CHAT_MESSAGE: "Somebody writes in a project",
+    events.NOTIFICATION: "People are told something, such as that a decision waits",
+}
 TEST_TYPE = "webhook:test"
 _USER_AGENT = "Eklavya-Webhooks/1"
 

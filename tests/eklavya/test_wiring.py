@@ -1,10 +1,17 @@
-"""What Celery's signals set off."""
+"""What Celery's signals and committed events set off."""
 
+import json
 import threading
+from typing import Any
 
 import pytest
+import redis
+from django.conf import settings
 
 from eklavya import wiring
+from projects.actions.chat import notify
+from projects.models import Notification
+from tests.factories import NOW, TESTER, WebhookEndpointFactory
 
 
 def test_a_worker_retires_once_and_not_in_the_signal_handler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +27,21 @@ def test_a_worker_retires_once_and_not_in_the_signal_handler(monkeypatch: pytest
             thread.join(timeout=10)
     assert len(retired) == 1
     assert retired[0] is not threading.main_thread()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("status", "expected"), [("active", True), ("disabled", False), (None, False)])
+def test_an_event_sets_off_webhooks_where_somebody_listens(
+    django_capture_on_commit_callbacks: Any, status: str | None, expected: bool
+) -> None:
+    """Asked of the real broker: the message that a worker would take."""
+    if status:
+        WebhookEndpointFactory(status=status)
+    broker = redis.from_url(settings.REDIS_URL)
+    broker.delete(settings.CELERY_TASK_DEFAULT_QUEUE)
+    with django_capture_on_commit_callbacks(execute=True):
+        notify(None, level=Notification.Level.INFO, title="News", by=TESTER, now=NOW)
+
+    messages = [json.loads(one) for one in broker.lrange(settings.CELERY_TASK_DEFAULT_QUEUE, 0, -1)]
+    broker.close()
+    assert ("projects.tasks.send_webhooks" in [one["headers"]["task"] for one in messages]) is expected

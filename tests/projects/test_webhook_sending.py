@@ -13,18 +13,22 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.db import connection
+from django.utils import timezone
 from pytest_django import Settings
 
+from eklavya.env import BASE_DIR
 from projects.actions import webhook_deliveries as deliveries
 from projects.actions import webhooks
 from projects.actions.chat import notify, post_message
 from projects.errors import DomainError
+from projects.events import EVENT_TYPES, RUN_EVENTS
 from projects.models import AuditLog, Notification, WebhookCursor, WebhookDelivery, WebhookEndpoint
 from projects.webhooks import sending as attempts
+from projects.webhooks.messages import SENT_TYPES, TEST_TYPE
 from projects.webhooks.pump import pump
 from projects.webhooks.schedule import next_attempt
 from projects.webhooks.sending import Sender
-from tests.factories import NOW, TESTER, ProjectFactory, WebhookDeliveryFactory, WebhookEndpointFactory
+from tests.factories import NOW, TESTER, WEBHOOK_SECRET, ProjectFactory, WebhookDeliveryFactory, WebhookEndpointFactory
 from tests.projects.receivers import Names, Receiver, receiving, sending
 
 pytestmark = pytest.mark.django_db
@@ -105,6 +109,21 @@ def test_event_arrives_signed_and_says_what_happened(receiver: Receiver, send: S
     assert delivery.duration_ms is not None
 
 
+def test_the_documented_example_verifies_it(receiver: Receiver, send: Send) -> None:
+    WebhookEndpointFactory(url=receiver.url())
+    now = timezone.now()
+    said(None, now)
+    send(now)
+    names: dict[str, Any] = {}
+    exec((BASE_DIR / "docs" / "webhooks.md").read_text().split("```python\n")[1].split("```")[0], names)
+    (got,) = receiver.received
+
+    assert names["is_genuine"](WEBHOOK_SECRET, got.headers, got.body)
+    assert not names["is_genuine"](WEBHOOK_SECRET, got.headers, got.body + b" ")
+    late = got.headers | {"webhook-timestamp": str(int(now.timestamp()) - 301)}
+    assert not names["is_genuine"](WEBHOOK_SECRET, late, got.body)
+
+
 def test_endpoint_hears_of_its_project_and_its_types_from_its_beginning_on(receiver: Receiver, send: Send) -> None:
     project = ProjectFactory()
     early = said(project, NOW - HOUR)
@@ -122,6 +141,13 @@ def test_endpoint_hears_of_its_project_and_its_types_from_its_beginning_on(recei
     assert got == [("/chat", "chat:message"), ("/project", "chat:message"), ("/project", "notification")]
     assert not WebhookDelivery.objects.filter(event_id=early.pk).exists()
     assert {delivery.endpoint_id for delivery in WebhookDelivery.objects.all()} == {of_project.pk, of_type.pk}
+
+
+def test_every_event_of_the_log_can_be_chosen_and_is_documented() -> None:
+    assert set(SENT_TYPES) == EVENT_TYPES - {RUN_EVENTS}
+    page = (BASE_DIR / "docs" / "webhooks.md").read_text()
+    for event_type in [*SENT_TYPES, TEST_TYPE]:
+        assert f"| `{event_type}` |" in page
 
 
 def test_events_are_queued_once_however_often_it_is_asked(receiver: Receiver) -> None:
@@ -260,6 +286,7 @@ def test_receiver_that_is_gone_is_disabled_at_once(receiver: Receiver, send: Sen
     send(NOW)
 
     assert only().status == "dead"
+    assert only().problem == "The receiver answered 410."
     assert only().endpoint.reason == "The receiver answered 410: it wants no more."
 
 
@@ -500,23 +527,23 @@ def certified(name: str, directory: Path) -> tuple[ssl.SSLContext, ssl.SSLContex
 
 def test_who_asks_while_a_pump_runs_has_it_look_once_more(receiver: Receiver, names: Names) -> None:
     WebhookEndpointFactory(url=receiver.url())
+    sender = Sender(resolve=names)
     rows: list[AuditLog] = []
+    asked = 0
 
     def clock() -> datetime:
-        if not rows:
+        nonlocal asked
+        asked += 1
+        if asked == 2:  # it looked for events already, and is about to end
             rows.append(said(None))
-            sender = Sender(resolve=names)
             other = threading.Thread(target=pump, args=[sender, clock])
-            other.start()  # returns at once: this one runs
+            other.start()
             other.join(10)
-            assert not other.is_alive()
-            sender.close()
+            assert not other.is_alive()  # it left the work to this one
         return NOW
 
-    with sending(names):
-        own = Sender(resolve=names)
-        pump(own, clock)
-        own.close()
+    pump(sender, clock)
+    sender.close()
 
     assert [one.headers["webhook-id"] for one in receiver.received] == [str(rows[0].pk)]
 
@@ -542,3 +569,20 @@ def test_old_deliveries_are_forgotten_and_open_ones_kept() -> None:
 
     assert deliveries.forget_old(now=NOW) == 1
     assert set(WebhookDelivery.objects.all()) == set(kept)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_processes_at_once_make_and_take_each_delivery_once(together: Any) -> None:
+    WebhookEndpointFactory.create_batch(3)
+    project = ProjectFactory()
+    for number in range(20):
+        said(project if number % 2 else None)
+
+    together(*[lambda: deliveries.queue_events(now=NOW)] * 4)
+    deliveries.queue_events(now=NOW)  # what one left to another that was not done yet
+    taken = together(*[lambda: deliveries.claim_due(room=40, busy={}, now=NOW)] * 4)
+
+    assert WebhookDelivery.objects.count() == 60
+    claimed = [delivery.pk for future in taken for delivery in future.result()]
+    assert len(claimed) == len(set(claimed)) > deliveries.AT_ONCE
+    assert set(WebhookDelivery.objects.filter(attempts=1).values_list("pk", flat=True)) == set(claimed)
