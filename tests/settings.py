@@ -35,3 +35,5 @@ os.environ |= {
 }
 
 from eklavya.settings import *  # noqa: E402, F403  # the environment had to come first
+
+PASSWORD_HASHERS = ["tests.hashing.CheapArgon2", *PASSWORD_HASHERS[1:]]  # noqa: F405

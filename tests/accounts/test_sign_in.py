@@ -15,7 +15,7 @@ from allauth.mfa.totp.internal.auth import (
     yield_hotp_counters_from_time,
 )
 from django.conf import settings
-from django.contrib.auth.hashers import make_password
+from django.contrib.auth.hashers import Argon2PasswordHasher, get_hasher, make_password
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
@@ -24,6 +24,7 @@ from django.utils import timezone
 from accounts import actions
 from accounts.lock_outs import clear_lock_outs, lock_outs
 from accounts.roles import AccountRole
+from eklavya import settings as product
 from eklavya.login_links import make_link
 from projects.models import AuditLog
 from tests.accounts.making import person
@@ -124,6 +125,9 @@ def test_new_passwords_are_kept_with_argon2_and_old_ones_move_there(client: Clie
     user.refresh_from_db()
     assert is_in(client)
     assert user.password.startswith("argon2$argon2id$")
+    # the tests' own hasher is this one, made cheap
+    assert product.PASSWORD_HASHERS[0] == "django.contrib.auth.hashers.Argon2PasswordHasher"
+    assert get_hasher().__class__.__bases__ == (Argon2PasswordHasher,)
 
 
 def test_switched_off_account_does_not_sign_in(client: Client, asha: User) -> None:
