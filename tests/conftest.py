@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from itertools import chain, groupby
 from pathlib import Path
 
 import docker
@@ -106,17 +107,23 @@ def browser_type_launch_args() -> dict[str, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip, by name and with the reason, what this machine cannot run; of several processes, begin with long modules.
 
-    The others stay in the order that they were shuffled into.
+    The others stay in the order that they were shuffled into, but for what is marked `last`.
     """
     for marker, problem in (("docker", docker_problem), ("browser", browser_problem)):
         marked = [item for item in items if item.get_closest_marker(marker)]
         if marked and (reason := problem()):
             for item in marked:
                 item.add_marker(pytest.mark.skip(reason=reason))
+    ordered = [sorted(group, key=_is_last) for _, group in groupby(items, key=lambda item: item.parent)]
+    items[:] = chain.from_iterable(ordered)
     if WORKER in os.environ:
         rank = {Path(__file__).parent / name: at for at, name in enumerate(LONG)}
         assert all(path.exists() for path in rank), "tests/conftest.py: LONG names a module that is gone"
         items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def _is_last(item: pytest.Item) -> bool:
+    return item.get_closest_marker("last") is not None
 
 
 def docker_problem() -> str:

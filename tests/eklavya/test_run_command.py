@@ -128,24 +128,22 @@ class TestRunning:
         started.wait_for(r"Web works again")
         assert http_answers(started.env.EKLAVYA_WEB_PORT)
 
-
-@pytest.mark.e2e
-def test_stop_is_orderly_and_keeps_the_data(fresh_var: Path) -> None:
-    one = start(fresh_var, fresh_var.with_name("out"), ports=free_ports(4))
-    one.wait_for(r"^  Stop ")
-    record = read_record(fresh_var)
-    assert record
-    processes = [psutil.Process(child["pid"]) for child in record["processes"].values()]
-    one.process.send_signal(signal.SIGINT)
-    assert one.process.wait(timeout=90) == 0
-    assert wait_gone(processes, seconds=5) == []
-    assert one.out.read_text(encoding="utf-8").endswith(f"stopped; the data is kept in {fresh_var}\n")
-    assert (fresh_var / "postgres" / "PG_VERSION").exists()
-    assert running(one.env) is None
-    # told twice it used to hang, and was killed after its time
-    log = (fresh_var / "logs" / "worker.log").read_text(encoding="utf-8")
-    assert (log.count("Warm shutdown"), log.count("runs handed back")) == (1, 1)
-    assert "Worker stopped in 30 s" not in one.out.read_text(encoding="utf-8")
+    @pytest.mark.last
+    def test_stop_is_orderly_and_keeps_the_data(self, started: Started) -> None:
+        var = started.env.EKLAVYA_VAR
+        record = read_record(var)
+        assert record
+        processes = [psutil.Process(child["pid"]) for child in record["processes"].values()]
+        started.process.send_signal(signal.SIGINT)
+        assert started.process.wait(timeout=90) == 0
+        assert wait_gone(processes, seconds=5) == []
+        assert started.out.read_text(encoding="utf-8").endswith(f"stopped; the data is kept in {var}\n")
+        assert (var / "postgres" / "PG_VERSION").exists()
+        assert running(started.env) is None
+        # told twice it used to hang, and was killed after its time
+        log = (var / "logs" / "worker.log").read_text(encoding="utf-8")
+        assert (log.count("Warm shutdown"), log.count("runs handed back")) == (1, 1)
+        assert "Worker stopped in 30 s" not in started.out.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
