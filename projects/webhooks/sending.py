@@ -5,6 +5,7 @@ and no other receiver.
 """
 
 import asyncio
+import logging
 import ssl
 import threading
 import time
@@ -24,6 +25,8 @@ from projects.errors import DomainError
 from projects.jsontext import storable_text
 from projects.webhooks.messages import Message
 from projects.webhooks.targets import Receiver, ReceiverRefused, ReceiverUnknown, Resolve, find
+
+logger = logging.getLogger(__name__)
 
 ATTEMPT_S = 15.0
 """From the question to the name server to the head of the answer."""
@@ -75,7 +78,12 @@ class Sender:
 
     async def _timed(self, message: Message) -> Answer:
         begun = time.monotonic()
-        answer = await self._attempt(message)
+        try:
+            answer = await self._attempt(message)
+        except Exception as error:  # the edge of the loop: one that breaks must not hold up the others
+            # The kind of it, not its text, which may quote the address.
+            logger.error("an attempt of a webhook broke: %s", type(error).__name__)
+            answer = Answer("broken", "The attempt broke on our side. The worker's log has the kind of error.")
         return replace(answer, duration_ms=round((time.monotonic() - begun) * 1000))
 
     async def _attempt(self, message: Message) -> Answer:

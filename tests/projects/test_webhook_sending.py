@@ -463,6 +463,22 @@ def test_secret_that_no_key_opens_fails_the_delivery_with_a_sentence(
     assert "EKLAVYA_SECRET_KEYS" in only().problem
 
 
+def test_attempt_that_breaks_holds_up_no_other_and_logs_no_address(receiver: Receiver, caplog: Any) -> None:
+    def resolve(name: str) -> Any:
+        raise RuntimeError(name)
+
+    broken = WebhookDeliveryFactory(endpoint__url="https://hooks.example.org/path-is-a-key")
+    fine = WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=receiver.url()))
+    sender = Sender(resolve=resolve)
+    pump(sender, lambda: NOW)
+    sender.close()
+
+    assert {one.status for one in WebhookDelivery.objects.filter(pk=fine.pk)} == {"delivered"}
+    assert WebhookDelivery.objects.get(pk=broken.pk).problem.startswith("The attempt broke on our side.")
+    assert "RuntimeError" in caplog.text
+    assert "hooks.example.org" not in caplog.text
+
+
 # -- TLS
 
 
