@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -13,10 +12,9 @@ from typing import Any
 
 from docker import DockerClient
 from docker.errors import DockerException, ImageNotFound
-from docker.models.containers import Container as RunningContainer
+from docker.models.networks import Network
 
 from agents.runtimes import docker_containers as containers
-from agents.runtimes import docker_network as networks
 from agents.runtimes import docker_options as options
 from agents.runtimes import firewall, volumes
 from agents.runtimes.contract import (
@@ -30,10 +28,11 @@ from agents.runtimes.contract import (
 )
 from agents.runtimes.docker_checks import check_daemon, find_weaknesses, shift_of, why_no_volumes
 from agents.runtimes.docker_daemon import Daemon
-from agents.runtimes.docker_launching import client_env, inside_env, run_command, write_env_file
+from agents.runtimes.docker_making import client_env, create, run_command, write_env_file
 from agents.runtimes.docker_naming import Naming, label
+from agents.runtimes.docker_network import ProjectNetworks, gateway_of
 from agents.runtimes.docker_waiting import handle_of, wait, wait_until_open
-from agents.runtimes.environment import SDK_VARIABLES, bundled_cli, require_directories
+from agents.runtimes.environment import SDK_VARIABLES, find_cli, require_directories
 from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable, SandboxBusy, ServiceFailed
 from agents.runtimes.firewall import Firewall
 from agents.runtimes.ownership import give, sandbox_user
@@ -84,10 +83,12 @@ class DockerRuntime:
         self._image = image
         self._daemon = Daemon(image)
         self._naming = Naming(namespace)
-        self._subnets = IPv4Network(subnets)
         self._cli = cli
-        self._bridges = f"ek{hashlib.sha256(namespace.encode()).hexdigest()[:5]}"
-        self._firewall = Firewall(self._bridges, host_ports, lock=state_dir / ".firewall.lock")
+        bridges = f"ek{hashlib.sha256(namespace.encode()).hexdigest()[:5]}"
+        self._networks = ProjectNetworks(
+            naming=self._naming, bridges=bridges, subnets=IPv4Network(subnets), lock=state_dir / ".networks.lock"
+        )
+        self._firewall = Firewall(bridges, host_ports, lock=state_dir / ".firewall.lock")
         self._watch = DiskWatch(self._end)
 
     def check(self) -> RuntimeStatus:
@@ -120,7 +121,7 @@ class DockerRuntime:
     def host_address(self, project: str) -> str:
         """The gateway of the project's network."""
         with self._daemon.client() as client:
-            return networks.gateway_of(self._network(client, project))
+            return gateway_of(self._network(client, project))
 
     def make_directory(self, directory: Path, *, disk_mb: int) -> None:
         """See the contract. A volume where one can be made; elsewhere what is written there is watched."""
@@ -166,7 +167,7 @@ class DockerRuntime:
         # Only the tail is wanted. A character may take six bytes in the daemon's JSON.
         log_mb = 1 + 6 * max_output_bytes // 2**20
         with self._daemon.client() as client:
-            container = self._create(client, spec, command, log_mb=log_mb)
+            container = create(client, self._image, self._prepare(client, spec), command, log_mb=log_mb)
             try:
                 container.start()
                 exit_code = wait(container, timeout_s)
@@ -183,7 +184,9 @@ class DockerRuntime:
     def start(self, spec: SandboxSpec, command: str, *, wait_s: float = 20.0) -> ServiceHandle:
         """See the contract. The port is the same for all; the address is the container's own."""
         with self._daemon.client() as client:
-            container = self._create(client, spec, command, log_mb=_SERVICE_LOG_MB, port=SERVICE_PORT)
+            container = create(
+                client, self._image, self._prepare(client, spec), command, log_mb=_SERVICE_LOG_MB, port=SERVICE_PORT
+            )
             try:
                 container.start()
             except DockerException:
@@ -245,8 +248,7 @@ class DockerRuntime:
         """See the contract."""
         projects = {about["project"] for about in self._abouts().values()}
         with self._daemon.client() as client:
-            for network in client.networks.list(filters={"label": self._naming.mark}):
-                projects.add(self._naming.project_of(network))
+            projects |= self._networks.list_projects(client)
         return tuple(sorted(projects))
 
     def remove_project(self, project: str) -> None:
@@ -255,13 +257,10 @@ class DockerRuntime:
         for name, about in self._abouts().items():
             if about["project"] == project:
                 self.kill(name)
-        network = self._naming.resource(project)
         with self._daemon.client() as client:
             dialect = self._daemon.dialect(client)
-            if not poll(
-                lambda: networks.remove_network(client, network, dialect=dialect), timeout_s=_REMOVAL_TIMEOUT_S
-            ):
-                raise RuntimeProblem(f"the network {network} is still in use")
+            if not poll(lambda: self._networks.remove(client, project, dialect=dialect), timeout_s=_REMOVAL_TIMEOUT_S):
+                raise RuntimeProblem(f"the network {self._naming.resource(project)} is still in use")
 
     def remove_rules(self) -> None:
         """Take the rules out of the host's packet filter, when an installation goes. Nothing of it may run."""
@@ -278,27 +277,16 @@ class DockerRuntime:
             client.images.get(self._image)
         except ImageNotFound:
             return RuntimeStatus(False, f"The image {self._image} is missing.", "docker/build_image.sh")
-        try:
-            self._find_cli()
-        except RuntimeUnavailable as problem:
-            return RuntimeStatus(False, str(problem), "pip install --requirement requirements.txt")
+        find_cli(self._cli)
         dialect = self._daemon.dialect(client)
         detail = f"{dialect.engine} {info.get('ServerVersion', '')} runs agents in containers of {self._image}."
         return RuntimeStatus(True, detail, weaknesses=(*find_weaknesses(info, dialect), *dialect.weaknesses(client)))
 
-    def _network(self, client: DockerClient, project: str) -> networks.Network:
+    def _network(self, client: DockerClient, project: str) -> Network:
         # First: no container is in a network that the host is open to.
         dialect = self._daemon.dialect(client)
         self._firewall.ensure(apart=not dialect.keeps_apart)
-        return networks.ensure_network(
-            client,
-            self._naming.resource(project),
-            dialect=dialect,
-            bridges=self._bridges,
-            labels=self._naming.network_labels(project),
-            subnets=self._subnets,
-            lock=self._table.state_dir / ".networks.lock",
-        )
+        return self._networks.ensure(client, project, dialect=dialect)
 
     def _end(self, name: str) -> None:
         with self._daemon.client() as client:
@@ -310,14 +298,6 @@ class DockerRuntime:
         with self._daemon.client() as client:
             known |= dict(containers.list_abouts(client, self._naming))
         return known
-
-    def _find_cli(self) -> Path:
-        cli = self._cli or bundled_cli()
-        if not os.access(cli, os.X_OK):
-            raise RuntimeUnavailable(f"The Claude Code CLI at {cli} cannot be executed.")
-        return cli
-
-    # Making containers
 
     def _prepare(self, client: DockerClient, spec: SandboxSpec) -> options.Container:
         """Free the name of what ended, give the directories away, and make the network."""
@@ -341,32 +321,7 @@ class DockerRuntime:
             name=self._naming.resource(spec.name),
             network=str(self._network(client, spec.project).name),
             user=user,
-            cli=self._find_cli(),
+            cli=find_cli(self._cli),
             labels=self._naming.container_labels(spec),
             ulimits=dialect.ulimits,
-        )
-
-    def _create(
-        self,
-        client: DockerClient,
-        spec: SandboxSpec,
-        command: str,
-        *,
-        log_mb: int,
-        port: int | None = None,
-    ) -> RunningContainer:
-        arguments = options.to_create(self._prepare(client, spec).options())
-        environment = inside_env(spec)
-        if port is not None:
-            # On all addresses: a container has only the one that the host reaches it by, and its own
-            # loopback.
-            environment |= {"HOST": "0.0.0.0", "PORT": str(port)}
-            arguments["labels"] |= {label("port"): str(port)}
-        return client.containers.create(
-            self._image,
-            entrypoint=["/bin/sh", "-c", command],
-            command=[],
-            environment=environment,
-            log_config=options.log_config(log_mb),
-            **arguments,
         )

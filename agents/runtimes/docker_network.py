@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -14,14 +15,13 @@ from docker.errors import APIError, NotFound
 from docker.models.networks import Network
 
 from agents.runtimes.docker_dialect import Dialect, NetworkPlan
+from agents.runtimes.docker_naming import Naming
 from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable
 
 __all__ = [
     "SUBNET_PREFIX",
-    "Network",
-    "ensure_network",
+    "ProjectNetworks",
     "gateway_of",
-    "remove_network",
     "subnet_candidates",
 ]
 
@@ -31,34 +31,57 @@ _MAX_BRIDGE = 15
 """Characters of an interface's name in Linux."""
 
 
-def ensure_network(
-    client: DockerClient,
-    name: str,
-    *,
-    dialect: Dialect,
-    bridges: str,
-    labels: dict[str, str],
-    subnets: IPv4Network,
-    lock: Path,
-) -> Network:
-    """The network of that name, made if it is missing.
+@dataclass(frozen=True, kw_only=True)
+class ProjectNetworks:
+    """The networks of one installation."""
 
-    Its bridge's name begins with `bridges`, by which the host's packet filter knows it. Docker lets two networks have
-    one name, so processes of this host take turns by `lock`. Raises RuntimeUnavailable when every subnet of the range
-    is taken, RuntimeProblem when a network of that name is not an internal one.
-    """
-    bridge = bridges + hashlib.sha256(name.encode()).hexdigest()[: _MAX_BRIDGE - len(bridges)]
-    with _locked(lock):
-        found = _find_network(client, name)
-        if found is not None and dialect.bridge_of(client, found) != bridge:
-            # Of an earlier version, whose bridges no rule matches. Nothing of it runs, or this fails and says so.
-            found.remove()
-            found = None
-        if found is None:
-            found = _create(client, name, dialect=dialect, bridge=bridge, labels=labels, subnets=subnets)
-    if not found.attrs["Internal"]:
-        raise RuntimeProblem(f"the network {name} exists and is not internal: remove it")
-    return found
+    naming: Naming
+    bridges: str
+    """How the names of their bridges begin, by which the host's packet filter knows them."""
+    subnets: IPv4Network
+    lock: Path
+    """By which processes of this host take turns: Docker lets two networks have one name."""
+
+    def ensure(self, client: DockerClient, project: str, *, dialect: Dialect) -> Network:
+        """The project's network, made if it is missing.
+
+        Raises RuntimeUnavailable when every subnet of the range is taken, RuntimeProblem when a network of that name is
+        not an internal one.
+        """
+        name = self.naming.resource(project)
+        bridge = self.bridges + hashlib.sha256(name.encode()).hexdigest()[: _MAX_BRIDGE - len(self.bridges)]
+        with _locked(self.lock):
+            found = _find_network(client, name)
+            if found is not None and dialect.bridge_of(client, found) != bridge:
+                # Of an earlier version, whose bridges no rule matches. Nothing of it runs, or this fails and says so.
+                found.remove()
+                found = None
+            if found is None:
+                labels = self.naming.network_labels(project)
+                found = _create(client, name, dialect=dialect, bridge=bridge, labels=labels, subnets=self.subnets)
+        if not found.attrs["Internal"]:
+            raise RuntimeProblem(f"the network {name} exists and is not internal: remove it")
+        return found
+
+    def remove(self, client: DockerClient, project: str, *, dialect: Dialect) -> bool:
+        """Try to remove the project's network; False while a container that is being removed is still in it."""
+        network = _find_network(client, self.naming.resource(project))
+        if network is None:
+            return True
+        try:
+            network.remove()
+        except NotFound:
+            return True
+        except APIError as error:
+            if dialect.says_busy(str(error)):
+                return False
+            raise
+        return True
+
+    def list_projects(self, client: DockerClient) -> set[str]:
+        """Projects that have one."""
+        found = client.networks.list(filters={"label": self.naming.mark})
+        return {self.naming.project_of(network) for network in found}
 
 
 def _find_network(client: DockerClient, name: str) -> Network | None:
@@ -71,7 +94,7 @@ def _find_network(client: DockerClient, name: str) -> Network | None:
 
 
 def gateway_of(network: Network) -> str:
-    """The address of the host in the network, as `ensure_network` gave it."""
+    """The address of the host in the network, as `ProjectNetworks.ensure` gave it."""
     gateway: str = network.attrs["IPAM"]["Config"][0]["Gateway"]
     return gateway
 
@@ -114,22 +137,6 @@ def _used_subnets(client: DockerClient) -> list[IPv4Network]:
             if "." in pool.get("Subnet", ""):
                 used.append(IPv4Network(pool["Subnet"], strict=False))
     return used
-
-
-def remove_network(client: DockerClient, name: str, *, dialect: Dialect) -> bool:
-    """Try to remove the network; False while a container that is being removed is still in it."""
-    network = _find_network(client, name)
-    if network is None:
-        return True
-    try:
-        network.remove()
-    except NotFound:
-        return True
-    except APIError as error:
-        if dialect.says_busy(str(error)):
-            return False
-        raise
-    return True
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """What processes inside a sandbox get to see of the world: an environment made from nothing, and the CLI."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 from agents.runtimes.contract import SandboxSpec
 from agents.runtimes.errors import InvalidSpec, RuntimeUnavailable
 
-__all__ = ["SDK_VARIABLES", "bundled_cli", "clean_env", "require_directories"]
+__all__ = ["SDK_VARIABLES", "bundled_cli", "clean_env", "find_cli", "require_directories"]
 
 SDK_VARIABLES = (
     "CLAUDE_CODE_ENTRYPOINT",
@@ -17,6 +18,8 @@ SDK_VARIABLES = (
 )
 """The only variables that a launcher passes on from its caller: claude-agent-sdk sets them."""
 
+_INSTALL = "pip install --requirement requirements.txt"
+
 
 def bundled_cli() -> Path:
     """Path of the Claude Code CLI in claude-agent-sdk's wheel. Raises RuntimeUnavailable without one."""
@@ -25,7 +28,15 @@ def bundled_cli() -> Path:
         cli = Path(location) / "_bundled" / "claude"
         if cli.is_file():
             return cli
-    raise RuntimeUnavailable("The Claude Code CLI is missing: install the wheel of claude-agent-sdk.")
+    raise RuntimeUnavailable("The Claude Code CLI is missing: install the wheel of claude-agent-sdk.", fix=_INSTALL)
+
+
+def find_cli(cli: Path | None) -> Path:
+    """The CLI to use: the one given, else the bundled one. Raises RuntimeUnavailable when it cannot be executed."""
+    found = cli or bundled_cli()
+    if not os.access(found, os.X_OK):
+        raise RuntimeUnavailable(f"The Claude Code CLI at {found} cannot be executed.", fix=_INSTALL)
+    return found
 
 
 def clean_env(spec: SandboxSpec, *, path: str, home: str, tmp: str, workspace: str, marker: str) -> dict[str, str]:

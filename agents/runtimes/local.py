@@ -27,7 +27,7 @@ from agents.runtimes.contract import (
     ServiceHandle,
     check_name,
 )
-from agents.runtimes.environment import SDK_VARIABLES, bundled_cli, clean_env, require_directories
+from agents.runtimes.environment import SDK_VARIABLES, clean_env, find_cli, require_directories
 from agents.runtimes.errors import RuntimeUnavailable, ServiceFailed
 from agents.runtimes.processes import About, Launch, ProcessTable, poll, start_detached
 
@@ -62,9 +62,9 @@ class LocalRuntime:
     def check(self) -> RuntimeStatus:
         """Look whether the CLI is there and /proc can be read."""
         try:
-            self._find_cli()
+            find_cli(self._cli)
         except RuntimeUnavailable as problem:
-            return RuntimeStatus(False, str(problem), "pip install --requirement requirements.txt")
+            return RuntimeStatus(False, str(problem), problem.fix)
         if not Path("/proc/self/environ").exists():
             return RuntimeStatus(False, "This system has no /proc, by which processes are found.", "Use Linux.")
         return RuntimeStatus(True, "Agents run as plain processes of this user, without isolation.")
@@ -83,7 +83,7 @@ class LocalRuntime:
 
     def cli_path(self, spec: SandboxSpec) -> str:
         """The host's own path."""
-        return str(self._find_cli())
+        return str(find_cli(self._cli))
 
     def host_address(self, project: str) -> str:
         """The loopback address."""
@@ -177,12 +177,6 @@ class LocalRuntime:
     def _abouts(self) -> list[tuple[str, About]]:
         pairs = [(name, self._table.about(name)) for name in self._table.names()]
         return [(name, about) for name, about in pairs if about is not None]
-
-    def _find_cli(self) -> Path:
-        cli = self._cli or bundled_cli()
-        if not os.access(cli, os.X_OK):
-            raise RuntimeUnavailable(f"The Claude Code CLI at {cli} cannot be executed.")
-        return cli
 
     def _prepare(self, spec: SandboxSpec, argv: list[str]) -> Launch:
         """Claim the name and say how its process is to be started."""

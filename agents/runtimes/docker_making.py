@@ -1,15 +1,48 @@
-"""The command that a launcher becomes: `docker run`, with all its flags, its environment and the sandbox's."""
+"""How a sandbox's container is made: by the daemon's API, or by `docker run`, which is what a launcher becomes."""
 
 import os
 import shutil
 from pathlib import Path
 
+from docker import DockerClient
+from docker.models.containers import Container as RunningContainer
+
 from agents.runtimes import docker_options as options
 from agents.runtimes.contract import SandboxSpec
+from agents.runtimes.docker_naming import label
 from agents.runtimes.environment import SDK_VARIABLES, clean_env
 from agents.runtimes.processes import write_private
 
-__all__ = ["client_env", "inside_env", "run_command", "write_env_file"]
+__all__ = ["client_env", "create", "run_command", "write_env_file"]
+
+
+def create(
+    client: DockerClient,
+    image: str,
+    container: options.Container,
+    command: str,
+    *,
+    log_mb: int,
+    port: int | None = None,
+) -> RunningContainer:
+    """Have the daemon make the container of a shell command, whose log is kept up to twice `log_mb`.
+
+    With `port` it is a service, which finds there where to listen.
+    """
+    arguments = options.to_create(container.options())
+    environment = _inside_env(container.spec)
+    if port is not None:
+        # On all addresses: a container has only the one that the host reaches it by, and its own loopback.
+        environment |= {"HOST": "0.0.0.0", "PORT": str(port)}
+        arguments["labels"] |= {label("port"): str(port)}
+    return client.containers.create(
+        image,
+        entrypoint=["/bin/sh", "-c", command],
+        command=[],
+        environment=environment,
+        log_config=options.log_config(log_mb),
+        **arguments,
+    )
 
 
 def run_command(container: options.Container, *, removes_ended: bool) -> list[str]:
@@ -47,11 +80,11 @@ def client_env(spec: SandboxSpec, *, marker: str) -> dict[str, str]:
 
 def write_env_file(spec: SandboxSpec) -> None:
     """Write what `run_command` names."""
-    lines = "".join(f"{key}={value}\n" for key, value in inside_env(spec).items())
+    lines = "".join(f"{key}={value}\n" for key, value in _inside_env(spec).items())
     write_private(_env_file(spec), lines.encode())
 
 
-def inside_env(spec: SandboxSpec) -> dict[str, str]:
+def _inside_env(spec: SandboxSpec) -> dict[str, str]:
     """The environment of the sandbox's processes."""
     return clean_env(
         spec,
