@@ -9,7 +9,7 @@ from projects.workflows.runner import Runner
 
 logger = logging.getLogger(__name__)
 
-STOP_S = 10.0
+STOP_S = 3.0
 _lock = threading.Lock()
 _running: tuple[int, Runner, threading.Thread] | None = None
 

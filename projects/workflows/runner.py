@@ -18,12 +18,13 @@ import psycopg
 from django.db import connection as django_connection
 from psycopg.types.numeric import Int4Dumper
 
+from projects.jsontext import storable_text
 from projects.workflows import statements
-from projects.workflows.definition import Definition
+from projects.workflows.definition import Definition, InvalidWorkflow
 from projects.workflows.finishing import columns_of, held_executions
 from projects.workflows.plan import Plan, compile_plan
 from projects.workflows.slices import Slice
-from projects.workflows.work import Claimed, Outcome, work
+from projects.workflows.work import MAX_ERROR_CHARS, Claimed, Outcome, work
 
 logger = logging.getLogger(__name__)
 
@@ -139,8 +140,15 @@ class Runner:
                 time.sleep(POLITE_S)
 
     def _claim(self, limit: int) -> list[Claimed]:
-        rows = self._execute(statements.CLAIM, {"limit": max(limit, 1)})
-        return [Claimed(row[0], row[1], row[2], row[3], self._plan(row[3])) for row in rows]
+        claimed = []
+        for execution, position, attempts, workflow in self._execute(statements.CLAIM, {"limit": max(limit, 1)}):
+            try:
+                claimed.append(Claimed(execution, position, attempts, workflow, self._plan(workflow)))
+            except (
+                InvalidWorkflow
+            ) as error:  # stored by an older version that took it; else it would come back for ever
+                self._stop_execution(execution, f"It can no longer be used. {error}")
+        return claimed
 
     def _do(self, batch: list[Claimed]) -> list[Claimed]:
         """Call a batch's functions for as long as a slice lasts, write what came of it, and return what follows."""
@@ -197,11 +205,12 @@ class Runner:
             rows = self._execute(statements.SKIP, self._skip_columns(skipped, nodes))
             following += self._following(rows, nodes)
         if fatal is not None and in_time:
-            self._execute(
-                statements.STOP,
-                {"execution": fatal.node.execution_id, "status": "failed", "detail": _detail(fatal)},
-            )
+            self._stop_execution(fatal.node.execution_id, _detail(fatal))
         return following
+
+    def _stop_execution(self, execution: UUID, detail: str) -> None:
+        given = {"execution": execution, "status": "failed", "detail": storable_text(detail, max_chars=MAX_ERROR_CHARS)}
+        self._execute(statements.STOP, given)
 
     def _following(self, rows: Sequence[Any], nodes: dict[UUID, Claimed]) -> list[Claimed]:
         return [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from projects.jsontext import storable_json, storable_text
+from projects.jsontext import MAX_DEPTH, storable_json, storable_text
 from projects.workflows import functions
 from projects.workflows.conditions import UndecidedCondition
 from projects.workflows.functions import Call, Permanent
@@ -99,8 +99,9 @@ def as_json(value: Any) -> str:
             f"It returned {len(text):,} characters of JSON; at most {MAX_RESULT_CHARS:,} are kept. "
             "Store what is larger as a file, and return where."
         )
-    # Escapes of what PostgreSQL does not store are rare; whoever wrote a backslash before one pays for a look.
-    return json.dumps(storable_json(value)) if "\\u0000" in text or "\\ud" in text or text.count("[") > 90 else text
+    # What PostgreSQL does not store, and what nests too deep, is rare; whoever comes near it pays for a closer look.
+    is_odd = "\\u0000" in text or "\\ud" in text or text.count("[") + text.count("{") > MAX_DEPTH
+    return json.dumps(storable_json(value)) if is_odd else text
 
 
 def _failed(node: Claimed, said: str, *, result: str | None = None) -> Outcome:

@@ -32,13 +32,13 @@ from projects.actors import Actor
 from projects.errors import IllegalTransition
 from projects.models import Execution, ExecutionLog, ExecutionNode, Workflow
 from projects.models import Runner as RunnerRow
-from projects.workflows import functions, statements
+from projects.workflows import functions, hosting, statements
 from projects.workflows.definition import Definition
 from projects.workflows.documents import Document
 from projects.workflows.functions import Call
 from projects.workflows.runner import Runner, connect
 from projects.workflows.work import MAX_LOSSES, work
-from tests.factories import NOW
+from tests.factories import NOW, WorkflowFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 BY = Actor.system("tests")
@@ -371,6 +371,50 @@ def test_runner_goes_on_after_its_connection_was_cut() -> None:
         execution = start_execution(save([step("a")], []), Start(), by=BY, now=NOW)
         assert ended(execution).status == "completed"
         assert RunnerRow.objects.get().pk != before
+
+
+def test_workflow_that_can_no_longer_be_used_fails_its_executions_and_not_the_runner() -> None:
+    execution = start_execution(save([step("a")], []), Start(), by=BY, now=NOW)
+    spoiled = WorkflowFactory(definition={"nodes": [{"key": "a", "function": "noop", "colour": "red"}]})
+    Execution.objects.update(workflow=spoiled)
+    with running():
+        assert ended(execution).status == "failed"
+        assert "unknown field “colour”" in execution.detail
+        other = start_execution(save([step("b")], []), Start(), by=BY, now=NOW)
+        assert ended(other).status == "completed"
+
+
+def test_results_before_a_slow_node_are_written_while_it_is_at_work() -> None:
+    gate = threading.Event()
+
+    @functions.register("tests.slow")
+    def wait(call: Call) -> None:
+        if call.key == "slow":
+            assert gate.wait(20)
+
+    nodes = [{"key": key, "function": "tests.slow"} for key in ("quick", "slow", "rest")]
+    execution = start_execution(save(nodes, []), Start(), by=BY, now=NOW)
+    with running(2):
+        deadline = time.monotonic() + 15
+        wanted = {"quick": "completed", "slow": "running", "rest": "completed"}
+        while statuses(execution) != wanted and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert statuses(execution) == wanted
+        gate.set()
+        assert ended(execution).status == "completed"
+    assert set(execution.nodes.values_list("attempts", flat=True)) == {1}
+
+
+def test_a_process_has_one_runner_however_often_it_is_asked_for() -> None:
+    for _ in range(3):
+        hosting.ensure()
+    try:
+        execution = start_execution(save([step("a")], []), Start(), by=BY, now=NOW)
+        assert ended(execution).status == "completed"
+        assert RunnerRow.objects.count() == 1
+    finally:
+        hosting.stop()
+    assert not RunnerRow.objects.exists()
 
 
 KILLED = """
