@@ -199,13 +199,16 @@ class Cashier:
             runs,
             batches.as_array({budget for item in closes for budget in item.reservation.budget_ids}),
         ]
-        looking = [
-            ("BEGIN", []),
-            (batches.CLAIM, [batches.as_array(item.reservation.pk for item in closes)]),
-            (_RUNS, [runs]),
-            (batches.LOCK, levels),
-        ]
-        claimed, found, budgets = await self._lane.run(looking)
+        # What nobody needs is not asked: most of the time there are only holds, or only closes.
+        looking: list[Step] = [("BEGIN", [])]
+        if closes:
+            looking.append((batches.CLAIM, [batches.as_array(item.reservation.pk for item in closes)]))
+        if holds:
+            looking.append((_RUNS, [runs]))
+        tables = iter(await self._lane.run([*looking, (batches.LOCK, levels)]))
+        claimed = next(tables) if closes else []
+        found = next(tables) if holds else []
+        budgets = next(tables)
         batch = _Batch(Books(budgets), found, claimed)
         # What is given back makes room for what is asked for.
         results: dict[int, Decimal | Exception] = {}
