@@ -103,12 +103,20 @@ def test_sandboxes_of_a_project_are_apart_on_a_host_that_forwards(runtime: Docke
 
 def test_rules_that_keep_sandboxes_apart_come_and_go_with_the_others(tmp_path: Path) -> None:
     firewall = Firewall("ekapart", (), lock=tmp_path / "lock")
-    for _ in range(2):
+    others = ["FORWARD", "-i", "ekothers0", "-j", "RETURN"]
+    firewall.ensure(apart=True)
+    # As Docker does with each network that it makes.
+    subprocess.run(["/usr/sbin/iptables", "-I", *others], check=True)
+    try:
         firewall._seen_at = 0.0
         firewall.ensure(apart=True)
-    listed = subprocess.check_output(["/usr/sbin/iptables", "-S", "FORWARD"], text=True).splitlines()
-    firewall.remove()
-    assert sum("ekapart+" in rule for rule in listed) == 2
+        listed = subprocess.check_output(["/usr/sbin/iptables", "-S", "FORWARD"], text=True).splitlines()
+    finally:
+        subprocess.run(["/usr/sbin/iptables", "-D", *others], check=True)
+        firewall.remove()
+    ours = [number for number, rule in enumerate(listed) if "ekapart+" in rule]
+    assert len(ours) == 2
+    assert max(ours) < listed.index(f"-A {' '.join(others)}")
     left = subprocess.check_output(["/usr/sbin/iptables", "-S"], text=True)
     assert "EKAPART" not in left
 
