@@ -20,14 +20,14 @@ from tests.emptying import empty_database
 
 CHROMIUM = "/usr/bin/chromium"
 WORKER = "PYTEST_XDIST_WORKER"
-# Modules that take longest, the longest first: begun last, one of them would keep a single core busy at the end.
+# Modules that take longest, roughly in that order: begun last, one of them would keep a single core busy at the end.
 LONG = (
     "e2e/test_line.py",
     "agents/supervisor/test_misbehaving_model.py",
     "agents/supervisor/test_interrupted_runs.py",
-    "e2e/test_browser.py",
     "hostile/test_attacks.py",
     "agents/test_role_matrix.py",
+    "e2e/test_browser.py",  # not beside the other whole lines: each has a stack of eight processes
     "eklavya/test_run_command.py",
     "agents/supervisor/test_refused_changes.py",
     "agents/supervisor/test_kinds_of_tasks.py",
