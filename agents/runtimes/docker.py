@@ -273,12 +273,13 @@ class DockerRuntime:
         info: dict[str, Any] = client.info()
         shift_of(info)
         check_daemon(info)
+        dialect = self._daemon.dialect(client)
+        dialect.check(client)
         try:
             client.images.get(self._image)
         except ImageNotFound:
             return RuntimeStatus(False, f"The image {self._image} is missing.", "docker/build_image.sh")
         find_cli(self._cli)
-        dialect = self._daemon.dialect(client)
         detail = f"{dialect.engine} {info.get('ServerVersion', '')} runs agents in containers of {self._image}."
         return RuntimeStatus(True, detail, weaknesses=(*find_weaknesses(info, dialect), *dialect.weaknesses(client)))
 

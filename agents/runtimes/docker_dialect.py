@@ -62,6 +62,9 @@ class Dialect(Protocol):
     def mapped(self) -> str:
         """What to use so that users of containers are nobody on the host: for people, without a full stop."""
 
+    def check(self, client: DockerClient) -> None:
+        """Raise RuntimeUnavailable when the daemon, as it is set up, cannot run sandboxes."""
+
     def weaknesses(self, client: DockerClient) -> tuple[str, ...]:
         """What this daemon, as it is set up, does not hold though it could; as in `RuntimeStatus`."""
 
@@ -97,6 +100,9 @@ class DockerDialect:
     def mapped(self) -> str:
         """See the protocol."""
         return "a daemon started with userns-remap=default"
+
+    def check(self, client: DockerClient) -> None:
+        """Nothing beside what its info says: see `check_daemon`."""
 
     def weaknesses(self, client: DockerClient) -> tuple[str, ...]:
         """None: its default profile is strict, and said to be there by its info."""

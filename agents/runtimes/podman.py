@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from docker import DockerClient
 from docker.errors import APIError
@@ -15,6 +16,7 @@ from docker.models.networks import Network
 from requests import HTTPError, Response
 
 from agents.runtimes.docker_dialect import NetworkPlan
+from agents.runtimes.errors import RuntimeUnavailable
 from agents.runtimes.podman_seccomp import allows_namespaces
 
 __all__ = ["PodmanDialect"]
@@ -44,10 +46,17 @@ class PodmanDialect:
         """See the protocol. Its own mappings are chosen for each container, and do not fit directories of the host."""
         return "Docker, started with userns-remap=default"
 
+    def check(self, client: DockerClient) -> None:
+        """See the protocol. With CNI the host has no address in an internal network: no sandbox reaches the gateway."""
+        if _host_info(client).get("networkBackend") == "cni":
+            raise RuntimeUnavailable(
+                "Podman makes networks by CNI, in which sandboxes do not reach the agent gateway.",
+                fix='apt-get install netavark, and set network_backend = "netavark" under [network] in containers.conf',
+            )
+
     def weaknesses(self, client: DockerClient) -> tuple[str, ...]:
         """See the protocol. The profile is a file of this machine's, as the daemon is this machine's."""
-        answer = _checked(client.api.get(_url(client, "info"), timeout=client.api.timeout))
-        path = answer.json()["host"]["security"].get("seccompProfilePath", "")
+        path = _host_info(client)["security"].get("seccompProfilePath", "")
         try:
             if not allows_namespaces(json.loads(Path(path).read_bytes())):
                 return ()
@@ -85,6 +94,11 @@ class PodmanDialect:
     def says_busy(self, error: str) -> bool:
         """See the protocol."""
         return "being used" in error
+
+
+def _host_info(client: DockerClient) -> dict[str, Any]:
+    answer = _checked(client.api.get(_url(client, "info"), timeout=client.api.timeout))
+    return dict(answer.json()["host"])
 
 
 def _url(client: DockerClient, path: str) -> str:

@@ -1,11 +1,18 @@
 """What is made of what a daemon says of itself."""
 
 import grp
+import json
 import os
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from docker import DockerClient
 
 from agents.runtimes import docker_waiting, firewall
 from agents.runtimes.docker_checks import check_daemon, find_weaknesses, shift_of
@@ -19,6 +26,33 @@ REMAPPED = {
 }
 DOCKER = dialect_of({"Components": [{"Name": "Engine"}]}, api="1.41")
 PODMAN = dialect_of({"Components": [{"Name": "Podman Engine"}]}, api="1.41")
+
+
+@contextmanager
+def podman_that_says(info: dict[str, Any], place: Path) -> Iterator[DockerClient]:
+    """A client of a socket that answers whatever it is asked with this."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps(info).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Not on the tests' output."""
+
+    with socketserver.UnixStreamServer(str(place / "podman.sock"), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        client = DockerClient(base_url=f"unix://{place}/podman.sock", version="1.41")
+        try:
+            yield client
+        finally:
+            client.close()
+            server.shutdown()
+            thread.join()
 
 
 def test_a_plain_daemon_maps_nobody() -> None:
@@ -83,3 +117,14 @@ def test_podman_needs_the_host_to_keep_sandboxes_apart(monkeypatch: pytest.Monke
     monkeypatch.setattr(firewall, "why_not_apart", lambda: "no filter")
     assert any("each other (no filter)" in sentence for sentence in find_weaknesses(PLAIN, PODMAN))
     assert not any("each other" in sentence for sentence in find_weaknesses(PLAIN, DOCKER))
+
+
+@pytest.mark.parametrize(("backend", "works"), [("cni", False), ("netavark", True)])
+def test_podman_needs_networks_with_an_address_of_the_host(backend: str, works: bool, tmp_path: Path) -> None:
+    with podman_that_says({"host": {"networkBackend": backend}}, tmp_path) as client:
+        if works:
+            PODMAN.check(client)
+            return
+        with pytest.raises(RuntimeUnavailable, match="CNI") as refused:
+            PODMAN.check(client)
+    assert "netavark" in refused.value.fix
