@@ -107,9 +107,13 @@ def start_executions(
 
     A key that was used before gives the execution of then. Durable as soon as the caller's transaction is; runners hear
     of it in the same moment. The audit log has it a moment later (`audit_executions`): a row of a chain is not waited
-    for. Raises InvalidExecution for input that is too large, or a key that belongs to another workflow.
+    for. Raises InvalidExecution for nodes of a role, too large an input, or a key that belongs to another workflow.
     """
     plan = _plan(workflow.pk)
+    if "task" in plan.columns["kinds"]:
+        raise InvalidExecution(
+            f"{workflow} has nodes of a role, and no tasks are made of those yet: only functions are carried out."
+        )
     rows = [(new_id(), start.key, _input(start)) for start in starts]
     keys = [key for _, key, _ in rows if key is not None]
     if len(set(keys)) != len(keys) or any(not 1 <= len(key) <= MAX_KEY_CHARS for key in keys):
