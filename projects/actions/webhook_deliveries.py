@@ -78,6 +78,8 @@ def _queue_chain(key: str, last: int, endpoints: Sequence[WebhookEndpoint], *, n
     if cursor is None or cursor.seq >= last:
         return 0  # another process was at it
     events = AuditLog.objects.filter(chain=key, seq__gt=cursor.seq, seq__lte=last).exclude(event_type="")
+    # What happened before anybody listened may be years: it is passed over at once, not batch by batch.
+    events = events.filter(timestamp__gte=min(_beginning(endpoint) for endpoint in endpoints))
     rows = list(events.only("id", "seq", "event_type", "timestamp", "project_id").order_by("seq")[:_EVENTS_AT_ONCE])
     made = [
         WebhookDelivery(
@@ -103,12 +105,16 @@ def _queue_chain(key: str, last: int, endpoints: Sequence[WebhookEndpoint], *, n
 
 
 def _hears(endpoint: WebhookEndpoint, row: AuditLog) -> bool:
-    assert endpoint.active_since
     return (
         endpoint.project_id in {None, row.project_id}
         and (not endpoint.events or row.event_type in endpoint.events)
-        and row.timestamp >= endpoint.active_since
+        and row.timestamp >= _beginning(endpoint)
     )
+
+
+def _beginning(endpoint: WebhookEndpoint) -> datetime:
+    assert endpoint.active_since, "only active ones are asked"
+    return endpoint.active_since
 
 
 def _locked(ids: set[UUID]) -> dict[UUID, WebhookEndpoint]:

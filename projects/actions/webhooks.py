@@ -49,7 +49,7 @@ def add_webhook(
 
     Raises InvalidWebhook for an address that nothing may be sent to, an unknown type, or one endpoint too many.
     """
-    targets.find(wanted.url, resolve=resolve)
+    url = _found(wanted.url, resolve)
     events = _known(wanted.events)
     secret = signing.new_secret()
     with audit.journal(by=by, now=now) as journal:
@@ -58,7 +58,7 @@ def add_webhook(
         endpoint = WebhookEndpoint(
             id=new_id(),
             project=wanted.project,
-            url=wanted.url,
+            url=url,
             description=storable_text(wanted.description, max_chars=MAX_DESCRIPTION),
             events=events,
             active_since=now,
@@ -83,7 +83,7 @@ def change_webhook(
 ) -> WebhookEndpoint:
     """Change what is given. Raises InvalidWebhook as `add_webhook`."""
     if url is not None:
-        targets.find(url, resolve=resolve)
+        url = _found(url, resolve)
     asked: dict[str, Any] = {
         "url": url,
         "description": None if description is None else storable_text(description, max_chars=MAX_DESCRIPTION),
@@ -167,6 +167,12 @@ def remove_webhook(endpoint: WebhookEndpoint, *, by: Actor, now: datetime) -> No
         endpoint = _locked(endpoint)
         _record(journal, "webhook.removed", endpoint)
         endpoint.delete()
+
+
+def _found(url: str, resolve: Resolve) -> str:
+    """Return an address, to which something may be sent, as it is kept. Raises InvalidWebhook."""
+    scheme = targets.find(url, resolve=resolve).scheme
+    return scheme + url[len(scheme) :]  # in lower case, as the row's constraint has it
 
 
 def _known(events: Sequence[str]) -> list[str]:

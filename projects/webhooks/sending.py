@@ -34,6 +34,8 @@ BODY_S = 2.0
 EXCERPT_BYTES = 1_000
 _DNS_THREADS = 64
 _GONE = 410
+# Some answer 999; a row has room for what HTTP knows.
+_STATUSES = range(100, 600)
 _RETRY_AFTER = frozenset({429, 503})
 
 
@@ -167,6 +169,8 @@ async def _read(response: aiohttp.ClientResponse) -> Answer:
     """Return what the receiver says: the status counts, of the body only the beginning is kept."""
     excerpt = storable_text((await _beginning(response)).decode("utf-8", "replace"))
     status = response.status
+    if status not in _STATUSES:
+        return Answer("not_http", f"The answer is not proper HTTP (status {status}).", excerpt=excerpt)
     if 200 <= status < 300:
         return Answer(status=status, excerpt=excerpt)
     problem = f"The receiver answered {status}."

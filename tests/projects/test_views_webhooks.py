@@ -87,6 +87,15 @@ def test_webhook_is_added_and_shows_its_secret_once(root: Client) -> None:
     assert "path-is-a-key" not in json.dumps(row.details)
 
 
+def test_scheme_in_capitals_is_kept_in_small_letters() -> None:
+    endpoint, _ = actions.add_webhook(actions.NewWebhook(URL.replace("http", "HTTP")), by=TESTER, now=NOW)
+    assert endpoint.url == URL
+
+    actions.change_webhook(endpoint, url=URL.replace("http", "Http") + "/2", by=TESTER, now=NOW)
+    endpoint.refresh_from_db()
+    assert endpoint.url == URL + "/2"
+
+
 @pytest.mark.parametrize(
     ("data", "why"),
     [

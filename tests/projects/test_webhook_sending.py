@@ -171,6 +171,16 @@ def test_many_events_are_queued_in_batches(monkeypatch: pytest.MonkeyPatch) -> N
     assert [deliveries.queue_events(now=NOW) for _ in range(4)] == [2, 2, 1, 0]
 
 
+def test_what_happened_before_anybody_listened_delays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "_EVENTS_AT_ONCE", 2)
+    for _ in range(5):
+        said(None, NOW - HOUR)
+    WebhookEndpointFactory(active_since=NOW)
+    said(None)
+
+    assert [deliveries.queue_events(now=NOW) for _ in range(2)] == [1, 0]
+
+
 def test_house_without_webhooks_reads_no_log(django_assert_num_queries: Any) -> None:
     said(None)
     with django_assert_num_queries(1):
@@ -406,6 +416,23 @@ def test_long_answer_is_cut_and_odd_bytes_are_kept_out(receiver: Receiver, send:
 
     assert only().status == "delivered"
     assert only().response_excerpt == "\ufffd\ufffd" + "x" * 998
+
+
+@pytest.mark.parametrize("status", [600, 999])
+def test_status_that_http_does_not_know_is_a_failure_and_holds_up_no_other(
+    status: int, receiver: Receiver, send: Send
+) -> None:
+    with receiving() as odd:
+        odd.answer(status)
+        refused = WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=odd.url()))
+        WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=receiver.url()))
+
+        send(NOW)
+
+    refused.refresh_from_db()
+    assert (refused.status, refused.response_status, refused.response_excerpt) == ("failed", None, "said")
+    assert refused.problem == f"The answer is not proper HTTP (status {status})."
+    assert WebhookDelivery.objects.get(status="delivered").response_status == 200
 
 
 def test_nobody_listens(send: Send) -> None:
