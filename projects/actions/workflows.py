@@ -107,7 +107,7 @@ def start_executions(
 
     A key that was used before gives the execution of then. Durable as soon as the caller's transaction is; runners hear
     of it in the same moment. The audit log has it a moment later (`audit_executions`): a row of a chain is not waited
-    for. Raises InvalidExecution for nodes of a role, too large an input, or a key that belongs to another workflow.
+    for. Raises InvalidExecution for nodes of a role, too large an input, or another workflow's or project's key.
     """
     plan = _plan(workflow.pk)
     if "task" in plan.columns["kinds"]:
@@ -131,7 +131,7 @@ def start_executions(
     made = {row[0] for row in _start(plan.columns | given)}
     if len(made) == len(rows):
         return [row[0] for row in rows]
-    return _with_those_before(workflow, rows, made)
+    return _with_those_before(workflow.pk, project.pk if project else None, rows, made)
 
 
 def _start(given: dict[str, Any]) -> list[Any]:
@@ -141,18 +141,21 @@ def _start(given: dict[str, Any]) -> list[Any]:
         return cursor.execute(statements.START, given).fetchall()
 
 
-def _with_those_before(workflow: Workflow, rows: Sequence[tuple[UUID, str | None, str]], made: set[UUID]) -> list[UUID]:
+def _with_those_before(
+    workflow_id: UUID, project_id: UUID | None, rows: Sequence[tuple[UUID, str | None, str]], made: set[UUID]
+) -> list[UUID]:
     wanted = [key for pk, key, _ in rows if pk not in made]
-    before = {row.key: row for row in Execution.objects.filter(key__in=wanted).only("key", "workflow_id")}
+    before = {row.key: row for row in Execution.objects.filter(key__in=wanted).only("key", "workflow_id", "project_id")}
     for key in wanted:
-        if before[key].workflow_id != workflow.pk:
-            raise InvalidExecution(f"The key “{key}” belongs to an execution of another workflow.")
+        if (before[key].workflow_id, before[key].project_id) != (workflow_id, project_id):
+            raise InvalidExecution(f"The key “{key}” belongs to an execution of another workflow or project.")
     return [pk if pk in made else before[key].pk for pk, key, _ in rows]
 
 
 def pause_execution(execution: Execution, *, by: Actor, now: datetime) -> None:
     """Start no further node of it. Nodes that run end in their own time. Raises IllegalTransition, StaleState."""
     with audit.journal(by=by, now=now) as journal:
+        _be_recorded(journal, execution)
         step(execution, ExecutionStatus.PAUSED, table=EXECUTION_TRANSITIONS, audited_status=ExecutionStatus.PAUSED)
         execution.nodes.filter(status=NodeStatus.READY).update(status=NodeStatus.HELD)
         _record(journal, execution)
@@ -173,6 +176,7 @@ def cancel_execution(execution: Execution, *, reason: str, by: Actor, now: datet
     reason = storable_text(reason, max_chars=2_000)
     with audit.journal(by=by, now=now) as journal:
         check_step(execution, ExecutionStatus.CANCELLED, EXECUTION_TRANSITIONS)
+        _be_recorded(journal, execution)
         with connection.cursor() as cursor:
             given = {"execution": str(execution.pk), "status": ExecutionStatus.CANCELLED.value, "detail": reason}
             cursor.execute(statements.STOP, given)
@@ -193,11 +197,21 @@ def audit_executions(*, now: datetime, limit: int = 500) -> int:
         found = list(unaudited.select_for_update(skip_locked=True, no_key=True, of=("self",))[:limit])
         for execution in found:
             if not execution.audited_status:
-                _record(journal, execution, {"started_by": execution.started_by}, verb="started")
+                _record_start(journal, execution)
             if execution.status not in {ExecutionStatus.RUNNING, execution.audited_status}:
                 _record(journal, execution)
         Execution.objects.filter(pk__in=[one.pk for one in found]).update(audited_status=F("status"))
     return len(found)
+
+
+def _be_recorded(journal: audit.Journal, execution: Execution) -> None:
+    """Record its start before what a person does to it, where the sweep was not there yet."""
+    if Execution.objects.filter(pk=execution.pk, audited_status="").update(audited_status=ExecutionStatus.RUNNING):
+        _record_start(journal, execution)
+
+
+def _record_start(journal: audit.Journal, execution: Execution) -> None:
+    _record(journal, execution, {"started_by": execution.started_by}, verb="started")
 
 
 def _record(

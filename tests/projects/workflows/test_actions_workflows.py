@@ -1,5 +1,6 @@
 """Saving workflows in versions, and starting them: once by a key, within limits, and in the audit log."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -66,10 +67,11 @@ def test_execution_is_started_once_by_its_key() -> None:
     assert Execution.objects.get(key="nightly").input == {"n": 1}
 
 
-def test_key_of_another_workflow_is_refused() -> None:
+def test_key_of_another_workflow_or_project_is_refused() -> None:
     start_execution(save(), Start("nightly"), by=TESTER, now=NOW)
-    with pytest.raises(InvalidExecution, match="belongs to an execution of another workflow"):
-        start_execution(save(key="other"), Start("nightly"), by=TESTER, now=NOW)
+    for workflow, project in ((save(key="other"), None), (save(), ProjectFactory())):
+        with pytest.raises(InvalidExecution, match="belongs to an execution of another workflow or project"):
+            start_execution(workflow, Start("nightly"), project=project, by=TESTER, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +119,16 @@ def test_audit_log_says_once_what_was_started_and_how_it_ended() -> None:
     account = AuditLog.objects.filter(chain="account", action__startswith="execution").order_by("seq")
     assert [row.action for row in account] == ["execution.started", "execution.failed"]
     assert account[1].details["detail"] == "Node “x” failed: why"
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"), [(pause_execution, "paused"), (partial(cancel_execution, reason="Enough."), "cancelled")]
+)
+def test_start_is_recorded_also_when_a_person_is_quicker_than_the_sweep(verb: Any, said: str) -> None:
+    execution = start_execution(save(), Start(), by=TESTER, now=NOW)
+    verb(execution, by=TESTER, now=NOW)
+    assert audit_executions(now=NOW) == 0
+    assert recorded()[1:] == ["execution.started", f"execution.{said}"]
 
 
 @pytest.mark.parametrize("verb", [pause_execution, resume_execution])
