@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from uuid import UUID
 
 from django.conf import settings
@@ -66,7 +65,8 @@ def dispatch(*, now: datetime, send: Send | None = None) -> list[Dispatched]:
     with audit.journal(by=SCHEDULER, now=now):
         made = _dispatch(now=now)
         if made and send is not None:
-            transaction.on_commit(partial(send, made))
+            # A broker that is away must not keep the news of what is committed; that it was, is in the log.
+            transaction.on_commit(lambda: send(made), robust=True)
     return made
 
 

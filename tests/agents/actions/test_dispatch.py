@@ -1,13 +1,17 @@
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from agents.actions.dispatch import dispatch
+from agents.actions.dispatch import Dispatched, dispatch
 from agents.models import Agent, Run
 from agents.states import AgentStatus, RunStatus, WorkerStatus
 from billing.models import Budget
+from projects import events
+from projects.events import Published
 from projects.models import Project, Squad, Task
 from projects.roles import Role
 from projects.states import TaskStatus
@@ -33,6 +37,24 @@ def test_dispatch_makes_a_run_for_a_ready_task(project: Project) -> None:
     assert (task.status, task.agent_id) == (TaskStatus.ALLOCATED, run.agent_id)
     assert run.agent.status == AgentStatus.WORKING
     assert Budget.objects.filter(scope="run", scope_id=run.pk).exists()
+
+
+def test_news_is_published_though_no_message_can_be_sent(
+    project: Project, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks, caplog: Any
+) -> None:
+    WorkerFactory()
+    TaskFactory(project=project)
+    published: list[Published] = []
+
+    def fail(made: list[Dispatched]) -> None:
+        raise ConnectionError("the broker is away")
+
+    with pytest.MonkeyPatch.context() as patch, django_capture_on_commit_callbacks(execute=True):
+        patch.setattr(events, "_subscribers", [published.extend])
+        dispatch(now=NOW, send=fail)
+
+    assert "run.queued" in {row.action for row in published}
+    assert "the broker is away" in caplog.text
 
 
 def test_dispatch_without_a_worker_leaves_the_task_ready(project: Project) -> None:
