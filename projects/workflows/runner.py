@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from django.db import close_old_connections
 from django.db import connection as django_connection
 from psycopg.types.numeric import Int4Dumper
 
@@ -159,6 +160,8 @@ class Runner:
             count += 1
             if time.monotonic() - began > SLICE_S:
                 break
+        if django_connection.connection is not None:
+            close_old_connections()  # functions may use it; one that has broken would fail all after them
         is_over = time.monotonic() - began > SLICE_S
         self._size = count if is_over else min(2 * self._size, MAX_BATCH)
         outcomes, rest = self._slice.take()

@@ -373,6 +373,23 @@ def test_runner_goes_on_after_its_connection_was_cut() -> None:
         assert RunnerRow.objects.get().pk != before
 
 
+def test_functions_find_the_database_again_after_their_connection_was_cut() -> None:
+    @functions.register("tests.asks")
+    def ask(call: Call) -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            (own,) = cursor.fetchone()
+        if call.key == "a":
+            with connect() as other:
+                other.execute("SELECT pg_terminate_backend(%s)", [own])
+        return int(own)
+
+    nodes = [{"key": key, "function": "tests.asks", "retries": 1, "retry_after_s": 0} for key in "ab"]
+    execution = start_execution(save(nodes, [("a", "b")]), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "completed", execution.detail
+
+
 def test_workflow_that_can_no_longer_be_used_fails_its_executions_and_not_the_runner() -> None:
     execution = start_execution(save([step("a")], []), Start(), by=BY, now=NOW)
     spoiled = WorkflowFactory(definition={"nodes": [{"key": "a", "function": "noop", "colour": "red"}]})
