@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError
+from django.db import Error
 
 from agents.actions.usage import GATEWAY
 from agents.gateway.api_errors import ApiError
@@ -62,5 +62,5 @@ class Refusals:
     async def _write(self, row: "_Row", now: datetime) -> None:
         try:
             await self._database.call(row.write, now=now)
-        except DatabaseError:
+        except Error:  # also of a connection that has broken, which is no DatabaseError
             logger.warning("a refusal could not be recorded", exc_info=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 
-from django.db import DatabaseError
+from django.db import Error
 from starlette.requests import Request
 
 from agents.actions.usage import GATEWAY
@@ -63,7 +63,7 @@ class Strangers:
             details["path"] = path[:_PATH_CHARS]
         try:
             await self._database.call(_write, door, details, now=now)
-        except DatabaseError:
+        except Error:  # also of a connection that has broken, which is no DatabaseError
             logger.warning("a stranger could not be recorded", exc_info=True)
 
     def _count(self, door: Door, peer: str) -> tuple[str, int] | None:

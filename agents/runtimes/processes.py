@@ -37,8 +37,8 @@ __all__ = ["About", "Launch", "Process", "ProcessTable", "poll", "start_detached
 
 _HELPER = Path(__file__).with_name("launch.py")
 _KILL_TIMEOUT_S = 10.0
-_PROC_BYTES = 65_536
 """SIGKILL acts at once, except on a process that waits for a disk."""
+_PROC_BYTES = 65_536
 
 
 class About(TypedDict):

@@ -24,7 +24,7 @@ _OF_RUN = re.compile(r"(?:run-|check-)?([0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f
 
 def clear(runtime: Runtime, *, now: datetime) -> None:
     """Kill the sandboxes and remove the old directories of runs that have ended."""
-    # Looked at before the rows: what is seen here was claimed by then.
+    # Looked at before the rows: what is seen here was held by then.
     sandboxes = {name: owner for name in runtime.list_sandboxes() if (owner := _owner(name))}
     directories = {path: owner for path in _directories(now) if (owner := _owner(path.name))}
     owners = {*sandboxes.values(), *directories.values()}

@@ -1,9 +1,11 @@
 """Who comes without a token of a working run is recorded at each door, and cannot fill the audit log."""
 
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from agents.gateway import strangers
@@ -73,6 +75,20 @@ def test_run_that_asks_for_what_is_not_there_is_recorded_by_its_name(client: htt
     assert (row.project_id, row.details["run"]) == (run.project_id, str(run.pk))
     assert row.details["why"].endswith("/v1/files")
     assert not rows("gateway.refused")
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_database_that_is_away_fails_no_answer(error: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
+    class Away(Database):
+        async def call(self, function: object, *args: object, **kwargs: object) -> Any:
+            raise error("the connection is closed")
+
+    database = Away()
+    try:
+        asyncio.run(Strangers(database).note(Door.MCP, "a", now=timezone.now()))
+    finally:
+        database.close()
+    assert "could not be recorded" in caplog.text
 
 
 def test_crowd_of_addresses_writes_a_bounded_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
