@@ -23,6 +23,7 @@ from projects.actions.chat import notify, post_message
 from projects.errors import DomainError
 from projects.events import EVENT_TYPES, RUN_EVENTS
 from projects.models import AuditLog, Notification, WebhookCursor, WebhookDelivery, WebhookEndpoint
+from projects.tasks import forget_deliveries
 from projects.webhooks import sending as attempts
 from projects.webhooks.messages import SENT_TYPES, TEST_TYPE
 from projects.webhooks.pump import pump
@@ -612,6 +613,16 @@ def test_old_deliveries_are_forgotten_and_open_ones_kept() -> None:
 
     assert deliveries.forget_old(now=NOW) == 1
     assert set(WebhookDelivery.objects.all()) == set(kept)
+
+
+def test_all_that_is_old_is_forgotten_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliveries, "_FORGOTTEN_AT_ONCE", 1)
+    for _ in range(3):
+        WebhookDeliveryFactory(status="delivered", created_at=timezone.now() - timedelta(days=31))
+
+    forget_deliveries()
+
+    assert not WebhookDelivery.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
