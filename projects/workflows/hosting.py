@@ -15,11 +15,17 @@ _running: tuple[int, Runner, threading.Thread] | None = None
 
 
 def ensure() -> None:
-    """Have a runner at work in this process. Idempotent; a forked child gets one of its own."""
+    """Have a runner at work in this process. Idempotent; a forked child gets one of its own.
+
+    One that is held by a function without an end is left to it, so that such a node does not end all runners in turn.
+    """
     global _running
     with _lock:
         if _running and _running[0] == os.getpid() and _running[2].is_alive():
-            return
+            if not _running[1].is_overdue():
+                return
+            logger.warning("a node holds the runner for longer than it may take: beginning another runner")
+            _running[1].stop()
         runner = Runner(f"{socket.gethostname()}:{os.getpid()}")
         thread = threading.Thread(target=_run, args=[runner], name="workflows", daemon=True)
         _running = (os.getpid(), runner, thread)

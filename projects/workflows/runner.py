@@ -75,6 +75,10 @@ class Runner:
         except psycopg.Error:
             logger.info("the runner hears of its end within a second")
 
+    def is_overdue(self) -> bool:
+        """Whether a function has held it for longer than its node may take, and perhaps for ever."""
+        return self._slice.is_overdue()
+
     def run(self) -> None:
         """Work until asked to stop. A connection that breaks is made anew: then this is another runner."""
         ended, pause = threading.Event(), 0.1

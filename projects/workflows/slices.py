@@ -16,6 +16,7 @@ class Slice:
         self._rest = deque(batch)
         self._outcomes: list[Outcome] = []
         self._begun_at: float | None = None
+        self._limit_s = 0
 
     def begin_next(self) -> Claimed | None:
         """Return the next node to work on, if one is left."""
@@ -23,7 +24,9 @@ class Slice:
             if not self._rest:
                 return None
             self._begun_at = time.monotonic()
-            return self._rest.popleft()
+            node = self._rest.popleft()
+            self._limit_s = node.plan.nodes[node.position].timeout_s
+            return node
 
     def note(self, outcome: Outcome) -> None:
         """Keep what the node at work led to."""
@@ -43,3 +46,8 @@ class Slice:
         with self._lock:
             waiting = self._outcomes or self._rest
             return bool(waiting) and self._begun_at is not None and time.monotonic() - self._begun_at > limit_s
+
+    def is_overdue(self) -> bool:
+        """Whether the node at work takes longer than it may: others have taken it for lost by now."""
+        with self._lock:
+            return self._begun_at is not None and time.monotonic() - self._begun_at > self._limit_s

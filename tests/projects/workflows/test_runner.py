@@ -422,6 +422,36 @@ def test_results_before_a_slow_node_are_written_while_it_is_at_work() -> None:
     assert set(execution.nodes.values_list("attempts", flat=True)) == {1}
 
 
+def test_function_without_an_end_does_not_hold_up_its_process() -> None:
+    gate = threading.Event()
+
+    @functions.register("tests.hangs")
+    def hang(call: Call) -> None:
+        gate.wait(60)
+
+    node = {"key": "a", "function": "tests.hangs", "timeout_s": 1}
+    stuck = start_execution(save([node], []), Start(), by=BY, now=NOW)
+    hosting.ensure()
+    assert hosting._running
+    first = hosting._running[2]
+    try:
+        deadline = time.monotonic() + 20
+        while not stuck.nodes.filter(status="running").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        other = start_execution(save([step("b")], []), Start(), by=BY, now=NOW)
+        while other.status != "completed" and time.monotonic() < deadline:
+            hosting.ensure()
+            time.sleep(0.01)
+            other.refresh_from_db()
+        assert other.status == "completed"
+        assert first.is_alive()
+    finally:
+        gate.set()
+        hosting.stop()
+        first.join(30)
+    assert not first.is_alive()
+
+
 def test_a_process_has_one_runner_however_often_it_is_asked_for() -> None:
     for _ in range(3):
         hosting.ensure()
