@@ -131,7 +131,8 @@ def claim_due(*, room: int, busy: Mapping[UUID, int], now: datetime) -> list[Web
     due = WebhookDelivery.objects.filter(status__in=OPEN_DELIVERY, next_attempt_at__lte=now)
     waiting = WebhookEndpoint.objects.filter(Exists(due.filter(endpoint=OuterRef("pk"))), status=WebhookStatus.ACTIVE)
     claimed: list[WebhookDelivery] = []
-    for endpoint in waiting.order_by("pk"):
+    # In another order each time: else a few slow ones with much to send would take all the room, for as long.
+    for endpoint in waiting.order_by("?"):
         at_once = 1 if endpoint.failing_since else AT_ONCE
         most = min(room - len(claimed), at_once - busy.get(endpoint.pk, 0))
         if most > 0:

@@ -468,6 +468,16 @@ def test_slow_receiver_holds_up_no_other(receiver: Receiver, names: Names, monke
     assert not WebhookDelivery.objects.exclude(status="delivered").exists()
 
 
+def test_room_that_becomes_free_is_anybodys() -> None:
+    endpoints = WebhookEndpointFactory.create_batch(2)
+    for endpoint in endpoints:
+        WebhookDeliveryFactory.create_batch(30, endpoint=endpoint)
+
+    taken = [deliveries.claim_due(room=1, busy={}, now=NOW) for _ in range(30)]
+
+    assert {delivery.endpoint_id for (delivery,) in taken} == {endpoint.pk for endpoint in endpoints}
+
+
 def test_receiver_that_never_answers_is_left(receiver: Receiver, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "ATTEMPT_S", 0.2)
     receiver.gate.clear()
