@@ -62,9 +62,9 @@ def _end_worker(**_: object) -> None:
 
 def _retire() -> None:
     try:
-        hosting.stop()
-        retire_worker()
+        retire_worker()  # first: agents need the time there is to save their work
     finally:
+        hosting.stop()
         connections.close_all()
 
 

@@ -7,11 +7,27 @@ from typing import Any
 import pytest
 import redis
 from django.conf import settings
+from django.db import OperationalError
 
 from eklavya import wiring
 from projects.actions.chat import notify
 from projects.models import Notification
+from projects.workflows import hosting
 from tests.factories import NOW, TESTER, WebhookEndpointFactory
+
+
+def test_runs_are_handed_back_before_the_runner_of_workflows_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+
+    def fail() -> None:
+        called.append("runs")
+        raise OperationalError
+
+    monkeypatch.setattr(wiring, "retire_worker", fail)
+    monkeypatch.setattr(hosting, "stop", lambda: called.append("runner"))
+    with pytest.raises(OperationalError):
+        wiring._retire()
+    assert called == ["runs", "runner"]
 
 
 def test_a_worker_retires_once_and_not_in_the_signal_handler(monkeypatch: pytest.MonkeyPatch) -> None:
