@@ -32,10 +32,13 @@ INSERT INTO projects_runner (id, name, started_at) SELECT id, %(name)s, now() FR
 SIGN_OFF = "DELETE FROM projects_runner WHERE id = %(runner)s"
 
 # A runner whose lock can be had is dead. The lock of this transaction keeps others from burying it at the same time.
+# Rows of the living are only read: who locks a row writes, and an idle night must not.
 BURY = """
 DELETE FROM projects_runner
-WHERE id IN (SELECT id FROM projects_runner WHERE id <> %(runner)s FOR UPDATE SKIP LOCKED)
-  AND pg_try_advisory_xact_lock(%(lock_class)s, id)
+WHERE id IN (
+  SELECT id FROM projects_runner
+  WHERE id <> %(runner)s AND pg_try_advisory_xact_lock(%(lock_class)s, id) FOR UPDATE SKIP LOCKED
+)
 RETURNING id, name
 """
 

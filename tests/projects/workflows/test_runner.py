@@ -422,6 +422,14 @@ def test_results_before_a_slow_node_are_written_while_it_is_at_work() -> None:
     assert set(execution.nodes.values_list("attempts", flat=True)) == {1}
 
 
+def test_idle_runners_write_nothing_about_each_other() -> None:
+    with standing() as one, standing():
+        one._look_after()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT xmax::text FROM projects_runner")
+            assert cursor.fetchall() == [("0",), ("0",)]
+
+
 def test_function_without_an_end_does_not_hold_up_its_process() -> None:
     gate = threading.Event()
 
