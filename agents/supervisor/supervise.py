@@ -121,12 +121,22 @@ def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -
 
 def _open(place: Workplace, stop: Stop, *, clock: Clock) -> str:
     """Claim the run and finish its place while the CLI starts. Return what the agent is told first."""
-    runs.claim_run(place.run, now=clock())
-    place = workplace.fill(place)
+    run = patiently(lambda: _claimed(place.run, clock=clock), is_futile=lambda: _is_lost(stop))
+    place = workplace.fill(replace(place, run=run))
     _check(stop)
-    told = patiently(lambda: first_message(place.run), is_futile=lambda: _is_lost(stop))
-    runs.begin_running(place.run, base_commit=place.base_commit, pid=None, working_dir=str(place.clone), now=clock())
+    told = patiently(lambda: first_message(run), is_futile=lambda: _is_lost(stop))
+    runs.begin_running(run, base_commit=place.base_commit, pid=None, working_dir=str(place.clone), now=clock())
     return told
+
+
+def _claimed(held: Run, *, clock: Clock) -> Run:
+    """Claim a run that we hold, and return it read anew: it may be the second try, and the first have been committed."""
+    run = _reload(held.pk)
+    if run.token_hash != held.token_hash:
+        raise LeaseLost
+    if run.status != RunStatus.STARTING:
+        runs.claim_run(run, now=clock())
+    return run
 
 
 def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock) -> None:

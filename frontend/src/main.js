@@ -9,6 +9,7 @@ import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
 import { startSession } from "./session.js";
 import { startTabs } from "./tabs.js";
+import { startTail } from "./tail.js";
 import { startTheme } from "./theme.js";
 import { startClock } from "./time.js";
 
@@ -22,6 +23,7 @@ function start() {
   startBadge();
   startKeys();
   startTabs();
+  startTail();
   startLive();
   document.documentElement.dataset.ready = "";
 }

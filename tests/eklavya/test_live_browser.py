@@ -18,7 +18,7 @@ from django.core.asgi import get_asgi_application
 from django.db import connections
 from django.test import Client
 from django.urls import reverse
-from playwright.async_api import ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import ConsoleMessage, Page, Route, async_playwright, expect
 
 from agents.actions.transcript import Line, record_lines
 from agents.models import Run, RunEvent
@@ -129,6 +129,30 @@ async def test_a_transcript_follows_its_end_until_the_reader_scrolls(page: Page)
     await page.click(".log__jump")
     await expect(page.get_by_text("and another")).to_be_in_viewport()
     await expect(page.locator(".log__jump")).to_be_hidden()
+
+
+async def test_a_line_that_comes_while_the_tail_is_being_fetched_is_not_missed(page: Page) -> None:
+    run = await sync_to_async(RunFactory)(status=RunStatus.RUNNING)
+    async with page.expect_response("**/*after=0"):  # as the hello of the socket has it
+        await live(page, reverse("run", args=[run.pk]))
+    listen = "void (window.heard = new Promise((it) => document.body.addEventListener('eklavya:run:events', it)))"
+    held: list[Route] = []
+
+    async def answer_late(route: Route) -> None:
+        if held:
+            await route.continue_()
+            return
+        held.append(route)
+        old = await route.fetch()
+        await page.evaluate(listen)
+        await write(run, "the last word")
+        await page.evaluate("window.heard.then(() => 1)")
+        await route.fulfill(response=old)
+
+    await page.route("**/*after=*", answer_late)
+    await write(run, "the first word")
+
+    await expect(page.get_by_text("the last word")).to_be_visible(timeout=SEEN_MS)
 
 
 async def test_a_project_starts_from_the_sample_brief(page: Page) -> None:

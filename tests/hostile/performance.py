@@ -450,7 +450,9 @@ def _results(text: str) -> list[dict[str, str]]:
 def _money(found: Found, spender: Run, neighbour: Run) -> None:
     held: dict[Any, Decimal] = defaultdict(Decimal)
     spent = Decimal(0)
-    for line in LedgerEntry.objects.filter(run_id=spender.pk).order_by("created_at", "id"):
+    # By id: one gateway makes each line while it holds the budget's lock. `created_at` is when a request arrived, and
+    # one that waited for room got it later.
+    for line in LedgerEntry.objects.filter(run_id=spender.pk).order_by("id"):
         match line.kind:
             case "reserve":
                 held[line.request_id] = line.amount
