@@ -130,7 +130,7 @@ def _open(place: Workplace, stop: Stop, *, clock: Clock) -> str:
 
 
 def _claimed(held: Run, *, clock: Clock) -> Run:
-    """Claim a run that we hold, and return it read anew: it may be the second try, and the first have been committed."""
+    """Claim a run that we hold, and return it read anew: this may be the second try, and the first in."""
     run = _reload(held.pk)
     if run.token_hash != held.token_hash:
         raise LeaseLost

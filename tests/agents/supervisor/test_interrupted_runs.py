@@ -1,14 +1,14 @@
 """Runs that are ended from outside, and runs whose surroundings break: nothing is lost, nothing is left alive."""
 
 import shutil
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
-from agents.actions import recovery, verbs
+from agents.actions import recovery, runs, verbs
 from agents.models import Checkpoint, Run, RunEvent
 from agents.sandboxes import repository, run_directory
 from agents.states import RunStatus
@@ -197,7 +197,14 @@ def drop_connections() -> None:
         )
 
 
-def test_dropped_connections_change_nothing(keeper: LeaseKeeper) -> None:
+def test_dropped_connections_change_nothing(keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim_run = runs.claim_run
+
+    def claim_and_hear_nothing(run: Run, *, now: datetime) -> None:
+        claim_run(run, now=now)
+        raise OperationalError("the answer to the commit was lost")
+
+    monkeypatch.setattr(runs, "claim_run", claim_and_hear_nothing)
     task = task_of(TaskKind.BUILD, Role.PM, key="guide")
     seed(task.project)
     (run,) = hand_out(task)
