@@ -56,7 +56,9 @@ NAME = "eklavya"
 MOST_A_MINUTE = 300
 BURST = 100
 MOST_AT_ONCE = 8
-_TOKEN = "eklavya.run_token"  # key in the ASGI scope
+# Keys in the ASGI scope.
+_TOKEN = "eklavya.run_token"
+_RUN = "eklavya.run"
 _MOST_PROBLEMS = 10
 _MOST_REMEMBERED = 10_000
 
@@ -97,7 +99,7 @@ class McpEndpoint:
             with self._place(run):
                 message = await read_message(receive)
                 await self._take_turn(run, message)
-                await self._manager.handle_request(_with(scope, token), replay(message, receive), send)
+                await self._manager.handle_request(_with(scope, token, run), replay(message, receive), send)
         except Refused as refused:
             await refused.response()(scope, receive, send)
         except UnknownToken as error:
@@ -131,7 +133,7 @@ class McpEndpoint:
     async def _list_tools(
         self, context: ServerRequestContext[Any, Request], params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=await self._database.call(_tools, _token(context)))
+        return types.ListToolsResult(tools=await self._database.call(_tools, _scope(context)[_RUN]))
 
     async def _call_tool(
         self, context: ServerRequestContext[Any, Request], params: types.CallToolRequestParams
@@ -143,10 +145,10 @@ class McpEndpoint:
         return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=is_error)
 
 
-def _with(scope: Scope, token: str) -> Scope:
+def _with(scope: Scope, token: str, run: Run) -> Scope:
     """Return the scope for a message that was read and written anew."""
     kept = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
-    return {**scope, "headers": kept, _TOKEN: token}
+    return {**scope, "headers": kept, _TOKEN: token, _RUN: run}
 
 
 def _note_limit(run: Run, sentence: str, *, now: datetime) -> None:
@@ -155,13 +157,17 @@ def _note_limit(run: Run, sentence: str, *, now: datetime) -> None:
 
 
 def _token(context: ServerRequestContext[Any, Request]) -> str:
-    assert context.request is not None, "only HTTP reaches this server"
-    token: str = context.request.scope[_TOKEN]
+    token: str = _scope(context)[_TOKEN]
     return token
 
 
-def _tools(token: str) -> list[types.Tool]:
-    return [_TOOLS[verb.name] for verb in offered(queries.run_by_token(token))]
+def _scope(context: ServerRequestContext[Any, Request]) -> Scope:
+    assert context.request is not None, "only HTTP reaches this server"
+    return context.request.scope
+
+
+def _tools(run: Run) -> list[types.Tool]:
+    return [_TOOLS[verb.name] for verb in offered(run)]
 
 
 # Making a schema takes milliseconds, and a run's first model request waits for the list.
