@@ -182,8 +182,11 @@ class Runner:
                 if self._slice.is_stuck(SLICE_S):
                     outcomes, rest = self._slice.take()
                     self._release(self._finish(outcomes) + rest)
-            except psycopg.Error:  # the runner finds it out itself; what was not written is done again
+            except psycopg.Error:
                 logger.warning("could not write what was done before a slow node", exc_info=True)
+                # What was not written is lost to this runner: it goes, with its lock, and others have it again at once.
+                if self._connection is not None:
+                    self._connection.close()
 
     def _finish(self, outcomes: Sequence[Outcome]) -> list[Claimed]:
         """Write outcomes, and return the nodes that this runner goes on with."""
