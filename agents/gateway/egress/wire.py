@@ -84,8 +84,9 @@ def hang_up(writer: StreamWriter, *, is_clean: bool) -> None:
     """Close a connection: after what was written, if that ends soon; at once when it broke off."""
     if not is_clean:
         # A reset: an orderly end would make what came of an answer without a length look like the whole.
-        if connection := writer.get_extra_info("socket"):
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with suppress(OSError):  # it is closed already
+            if connection := writer.get_extra_info("socket"):
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()
         return
     writer.close()
