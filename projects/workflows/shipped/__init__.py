@@ -1,4 +1,4 @@
-"""The workflows that come with Eklavya: the templates of seed 003, and the main job."""
+"""The workflows that come with Eklavya: six templates of daily work, and the main job."""
 
 from pathlib import Path
 
