@@ -10,6 +10,7 @@ from agents.models import Agent, EgressRecord, Run, RunEvent, Verification, Work
 from agents.states import ACTIVE_RUN, AgentStatus
 from agents.transcript import Entry, entry
 from projects.models import Task
+from projects.secrets import rehearsing
 
 TAIL = 400
 """Lines of a transcript on a page. Older ones are a click away."""
@@ -112,7 +113,19 @@ def squad(project_ids: Sequence[UUID] | None = None) -> QuerySet[Agent]:
     found = Agent.objects.exclude(status=AgentStatus.TERMINATED).select_related("project", "member")
     if project_ids is not None:
         found = found.filter(project_id__in=project_ids)
-    return found.annotate(cost=Sum("runs__cost"), run_count=Count("runs"))
+    paid = Count("runs", filter=Q(runs__started_at__isnull=False, runs__rehearsal=False))
+    return found.annotate(cost=Sum("runs__cost"), run_count=Count("runs"), paid_count=paid)
+
+
+def rehearsed(agents: Sequence[Agent]) -> frozenset[UUID]:
+    """Return those of the agents, with the counts of `squad`, for whom the rehearsal model answers alone."""
+    idle = {agent.project_id for agent in agents if not agent.run_count}  # type: ignore[attr-defined]
+    would_be = rehearsing(idle)
+    return frozenset(
+        agent.pk
+        for agent in agents
+        if (not agent.paid_count if agent.run_count else agent.project_id in would_be)  # type: ignore[attr-defined]
+    )
 
 
 def current_runs(agents: Sequence[Agent]) -> dict[UUID, Run]:

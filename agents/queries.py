@@ -1,13 +1,18 @@
 """Reads that several callers need."""
 
 import hmac
+from collections.abc import Collection
 from uuid import UUID
+
+from django.db.models import Case, Exists, OuterRef, QuerySet, When
 
 from agents.errors import UnknownToken
 from agents.models import Run
 from agents.states import ACTIVE_RUN
 from agents.tokens import hash_token
-from projects.secrets import model_mode
+from billing.models import Budget
+from projects.models import Project
+from projects.secrets import model_mode, rehearsing
 
 
 def run_by_token(token: str) -> Run:
@@ -29,7 +34,46 @@ def is_simulated(project_id: UUID) -> bool:
 
     Before the first one: whether it would.
     """
-    begun = Run.objects.filter(project=project_id, started_at__isnull=False)
-    if begun.filter(rehearsal=False).exists():
-        return False
-    return begun.exists() or model_mode(project_id) == "rehearsal"
+    return project_id in simulated_projects([project_id])
+
+
+def simulated_projects(project_ids: Collection[UUID]) -> frozenset[UUID]:
+    """Return those of the projects for which nobody paid. Two statements for all of them."""
+    begun = _begun().filter(project=OuterRef("pk"))
+    found = Project.objects.filter(pk__in=project_ids).values_list(
+        "pk", Exists(begun.filter(rehearsal=False)), Exists(begun)
+    )
+    unpaid = {pk: has_begun for pk, is_paid, has_begun in found if not is_paid}
+    would_be = rehearsing([pk for pk, has_begun in unpaid.items() if not has_begun])
+    return frozenset(pk for pk, has_begun in unpaid.items() if has_begun or pk in would_be)
+
+
+def is_house_simulated(mode: str) -> bool:
+    """Return whether nobody ever paid for a run. `mode` is what answers the house now: with a key it owes its money."""
+    return mode == "rehearsal" and not _begun().filter(rehearsal=False).exists()
+
+
+def simulated_budgets(budget_ids: Collection[UUID]) -> frozenset[UUID]:
+    """Return those of the budgets from which the rehearsal model alone spent. Two statements for all of them."""
+    found = Budget.objects.filter(pk__in=budget_ids).values_list(
+        "pk", "scope", _of_scope(_begun().filter(rehearsal=False)), _of_scope(_begun())
+    )
+    unpaid = {pk: scope for pk, scope, is_paid, has_begun in found if has_begun and not is_paid}
+    mode = model_mode(None)
+    return frozenset(pk for pk, scope in unpaid.items() if scope != Budget.Scope.ACCOUNT or mode == "rehearsal")
+
+
+def _begun() -> QuerySet[Run]:
+    return Run.objects.filter(started_at__isnull=False)
+
+
+def _of_scope(runs: QuerySet[Run]) -> Case:
+    """Whether one of these runs spent from the budget of the row."""
+    key = OuterRef("scope_id")
+    return Case(
+        When(scope=Budget.Scope.ACCOUNT, then=Exists(runs)),
+        When(scope=Budget.Scope.CLIENT, then=Exists(runs.filter(project__client=key))),
+        When(scope=Budget.Scope.PROJECT, then=Exists(runs.filter(project=key))),
+        When(scope=Budget.Scope.AGENT, then=Exists(runs.filter(agent=key))),
+        default=Exists(runs.filter(pk=key)),
+    )

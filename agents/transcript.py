@@ -74,7 +74,7 @@ def _system(event: RunEvent, payload: Mapping[str, Any]) -> Entry:
     if payload.get("event") != "started":
         return _entry(event, "mark", "info", "Platform", text=_text(payload))
     version, model = payload.get("claude_code_version") or "", payload.get("model") or ""
-    line = _one_line(f"Claude Code {version} with {model}" if model else f"Claude Code {version}")
+    line = _one_line(f"Claude Code {version} asks for {model}" if model else f"Claude Code {version}")
     return _entry(event, "mark", "play", "Started", line=line, detail=_pretty(payload))
 
 

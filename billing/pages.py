@@ -1,13 +1,14 @@
 """What the pages of money read. Costs are sums of `settle` and `adjust` lines; nothing is added up in a template."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Q, QuerySet, Sum
+from django.contrib.postgres.aggregates import BoolAnd
+from django.db.models import BooleanField, Expression, ExpressionWrapper, F, Q, QuerySet, Sum
 from django.db.models.functions import TruncDate
 
 from billing.models import Budget, LedgerEntry
@@ -46,12 +47,12 @@ class Money:
 
 @dataclass(frozen=True)
 class Share:
-    """A part of the cost: of a model, an agent, a project."""
+    """What was spent on a model; `simulated` where the rehearsal model answered in its place."""
 
     label: str
     amount: Decimal
     tokens: int
-    url: str = ""
+    simulated: bool
 
 
 @dataclass(frozen=True)
@@ -87,24 +88,47 @@ def ledger(project_id: UUID | None = None) -> QuerySet[LedgerEntry]:
     return LedgerEntry.objects.all() if project_id is None else LedgerEntry.objects.filter(project_id=project_id)
 
 
+def _of_no_run() -> QuerySet[Any]:
+    return LedgerEntry.objects.none().values("run_id")
+
+
+_rehearsed_runs: Callable[[], QuerySet[Any]] = _of_no_run
+
+
+def register_rehearsed_runs(ids: Callable[[], QuerySet[Any]]) -> None:
+    """Say for which runs nobody pays; they belong to a higher app. For `eklavya.wiring` alone."""
+    global _rehearsed_runs
+    _rehearsed_runs = ids
+
+
+def _is_simulated() -> Expression:
+    """Whether the rehearsal model answered the request of a line."""
+    return ExpressionWrapper(Q(run_id__in=_rehearsed_runs()), output_field=BooleanField())
+
+
 def lines(project_id: UUID) -> QuerySet[LedgerEntry]:
     """Return the lines of a project; `tokens_in` is all that a request sent, from the cache or not."""
     sent = F("input_tokens") + F("cache_write_tokens") + F("long_cache_write_tokens") + F("cache_read_tokens")
-    return ledger(project_id).annotate(tokens_in=sent)
+    return ledger(project_id).annotate(tokens_in=sent, simulated=_is_simulated())
 
 
 def by_model(project_id: UUID | None = None) -> list[Share]:
-    """Return what each model cost, the dearest first."""
-    sums = ledger(project_id).filter(REAL).values("model").annotate(amount=Sum("amount"), **_TOKENS).order_by("-amount")
-    return [Share(row["model"] or "other", row["amount"], _tokens(row)) for row in sums]
+    """Return what each model cost, the dearest first; what was rehearsed apart from what was paid."""
+    found = ledger(project_id).filter(REAL).annotate(simulated=_is_simulated()).values("model", "simulated")
+    sums = found.annotate(amount=Sum("amount"), **_TOKENS).order_by("-amount")
+    return [Share(row["model"] or "other", row["amount"], _tokens(row), bool(row["simulated"])) for row in sums]
 
 
-def by_project(limit: int = 20) -> list[tuple[Project, Decimal]]:
-    """Return what the dearest projects cost."""
-    sums = LedgerEntry.objects.filter(REAL).values("project_id").annotate(amount=Sum("amount")).order_by("-amount")
-    amounts = {row["project_id"]: row["amount"] for row in sums[:limit]}
-    projects = Project.objects.in_bulk(list(amounts))
-    return [(projects[key], amount) for key, amount in amounts.items() if key in projects]
+def by_project(limit: int = 20) -> list[tuple[Project, Decimal, bool]]:
+    """Return what the dearest projects cost, and whether nobody paid it."""
+    found = LedgerEntry.objects.filter(REAL).annotate(simulated=_is_simulated()).values("project_id")
+    sums = found.annotate(amount=Sum("amount"), is_simulated=BoolAnd("simulated")).order_by("-amount")[:limit]
+    projects = Project.objects.in_bulk([row["project_id"] for row in sums])
+    return [
+        (projects[row["project_id"]], row["amount"], bool(row["is_simulated"]))
+        for row in sums
+        if row["project_id"] in projects
+    ]
 
 
 def total(project_id: UUID | None = None) -> Decimal:

@@ -62,11 +62,13 @@ def project_limit(request: PageRequest, project_id: UUID) -> HttpResponse:
 @require_GET
 def budget(request: PageRequest) -> HttpResponse:
     """What the house may spend and has spent."""
+    by_model = pages.by_model()
     context = {
         "money": pages.account_money(settings.EKLAVYA_ACCOUNT_LIMIT, settings.EKLAVYA_CURRENCY),
         "bars": pages.daily(timezone.now()),
         "chart": {"width": pages.CHART_W, "height": pages.CHART_H},
-        "by_model": pages.by_model(),
+        "by_model": by_model,
+        "is_simulated": all(share.simulated for share in by_model),
         "by_project": pages.by_project(),
         "total": pages.total(),
         "levels": levels.of_account(),

@@ -9,7 +9,8 @@ from django.db.models import Sum
 from django.http import HttpRequest
 from django.utils import timezone
 
-from agents.models import Run, Worker
+from agents.models import Worker
+from agents.queries import is_house_simulated
 from billing.models import LedgerEntry
 from projects.queries import open_approvals
 from projects.secrets import model_mode
@@ -48,7 +49,7 @@ class Shell(TypedDict, total=False):
 
 
 def shell(request: HttpRequest) -> dict[str, Shell]:
-    """Return the shell's numbers: four cheap statements, each answered by an index."""
+    """Return the shell's numbers: five cheap statements, each answered by an index."""
     theme = request.COOKIES.get("theme", "auto")
     theme = theme if theme in THEMES else "auto"
     if not (hasattr(request, "user") and request.user.is_authenticated):
@@ -63,7 +64,7 @@ def shell(request: HttpRequest) -> dict[str, Shell]:
             "spend_today": _spend_today(),
             "currency": settings.EKLAVYA_CURRENCY,
             "model_mode": model_mode(_project_id(request)),
-            "simulated": _simulated(),
+            "simulated": is_house_simulated(model_mode(None)),
             "runtime": runtime,
             "isolated": runtime != "local",
         }
@@ -85,13 +86,6 @@ def _spend_today() -> Decimal:
     start = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
     real = LedgerEntry.objects.filter(created_at__gte=start, kind__in=["settle", "adjust"])
     return real.aggregate(sum=Sum("amount"))["sum"] or Decimal(0)
-
-
-def _simulated() -> bool:
-    """Return whether nobody ever paid for a run of this house: there was only the rehearsal model."""
-    if settings.EKLAVYA_MODEL_MODE == "real":
-        return False
-    return not Run.objects.filter(started_at__isnull=False, rehearsal=False).exists()
 
 
 def _runtime() -> str:

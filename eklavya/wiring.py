@@ -6,15 +6,18 @@ The only module that knows all apps. `connect` runs once per process, when Djang
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Lock, Thread
+from typing import Any
 from uuid import UUID
 
 from celery import signals
 from django.db import connections
+from django.db.models import QuerySet
 
 from agents import prompts
-from agents.models import Agent
+from agents.models import Agent, Run
 from agents.tasks import announce_worker, deliver, nudge, retire_worker, stop_runs
 from billing import levels
+from billing import pages as money
 from demos.tasks import open_demo_for
 from eklavya import account_log
 from eklavya.tasks import after_run
@@ -40,6 +43,7 @@ def connect() -> None:
     account_log.connect()
     prompts.register(_prompt)
     levels.register_agent_names(_agent_names)
+    money.register_rehearsed_runs(_rehearsed_runs)
     events.subscribe(_react)  # first: agents wait for it
     events.subscribe(_tell_browsers)
     events.subscribe(_tell_receivers)
@@ -74,6 +78,10 @@ def _prompt(role: Role, version_id: UUID | None) -> prompts.Prompt:
 
 def _agent_names(ids: Sequence[UUID]) -> dict[UUID, str]:
     return dict(Agent.objects.filter(pk__in=ids).values_list("pk", "name"))
+
+
+def _rehearsed_runs() -> QuerySet[Run, Any]:
+    return Run.objects.filter(rehearsal=True).values("pk")
 
 
 def _tell_browsers(rows: Sequence[Published]) -> None:

@@ -1,5 +1,6 @@
 """Using secrets: for code of the platform that talks to others. Nothing here is for pages, answers or logs."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
@@ -50,6 +51,14 @@ def model_mode(project_id: UUID | None) -> Literal["real", "rehearsal"]:
     """Return what answers a project, or with None the house, without looking at any key."""
     is_real = settings.EKLAVYA_MODEL_MODE == "real" or find(MODEL_KEY, project_id) is not None
     return "real" if is_real else "rehearsal"
+
+
+def rehearsing(project_ids: Collection[UUID]) -> frozenset[UUID]:
+    """Return those of the projects that the rehearsal model answers. One statement at most."""
+    if not project_ids or settings.EKLAVYA_MODEL_MODE == "real":
+        return frozenset()
+    with_key = set(Secret.objects.filter(name=MODEL_KEY).values_list("project_id", flat=True))
+    return frozenset() if None in with_key else frozenset(project_ids) - with_key
 
 
 def find(name: str, project_id: UUID | None) -> Secret | None:

@@ -30,10 +30,10 @@ def task(request: PageRequest, task_id: UUID) -> HttpResponse:
 def agents(request: PageRequest) -> HttpResponse:
     """Everybody at work or at hand, newest squads first."""
     page = page_of(pages.squad(), request)
-    current = pages.current_runs(page.items)
+    current, faked = pages.current_runs(page.items), pages.rehearsed(page.items)
     context = {
         "page": page,
-        "rows": [(agent, current.get(agent.pk)) for agent in page.items],
+        "rows": [(agent, current.get(agent.pk), agent.pk in faked) for agent in page.items],
         "running": list(pages.active_runs()),
     }
     return render_page(request, "agents/agents.html", context)

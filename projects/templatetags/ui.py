@@ -1,7 +1,9 @@
 """The portal's small words: icon, badge, money, times, roles, Markdown. Components with more to them are `_*.html`."""
 
+from collections.abc import Collection
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
+from uuid import UUID
 
 from django import template
 from django.templatetags.static import static
@@ -90,6 +92,18 @@ def money(amount: Decimal | None, currency: str = "USD") -> SafeString:
     """Show an amount to the cent, exact to the last digit on hover."""
     exact = f"{amount or Decimal(0):f} {currency}"
     return format_html('<span class="num" title="{}">{}</span>', exact, money_text(amount, currency))
+
+
+@register.inclusion_tag("_simulated.html")
+def simulated(found: bool | Collection[UUID], key: UUID | None = None) -> dict[str, bool]:
+    """Say beside a sum that nobody pays it. `found` is whether; or the ids of which it is true, one being `key`."""
+    return {"simulated": found if isinstance(found, bool) else key in found}
+
+
+@register.inclusion_tag("_model.html")
+def model(name: str, rehearsed: bool) -> dict[str, str | bool]:
+    """Show the model of a request or run; where the rehearsal model answered in its place, that one first."""
+    return {"name": name, "rehearsed": rehearsed}
 
 
 @register.simple_tag

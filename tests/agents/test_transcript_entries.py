@@ -51,7 +51,7 @@ def test_a_failure_is_open_and_red() -> None:
 def test_the_start_names_program_and_model() -> None:
     made = shown("system", {"event": "started", "model": "claude-sonnet-4-5", "claude_code_version": "2.1.329"})
 
-    assert made.line == "Claude Code 2.1.329 with claude-sonnet-4-5"
+    assert made.line == "Claude Code 2.1.329 asks for claude-sonnet-4-5"
 
 
 def test_the_end_says_what_went_wrong() -> None:

@@ -89,7 +89,7 @@ def test_budget_shows_what_each_project_cost(admin_in: Client) -> None:
 
     response = admin_in.get(reverse("budget"))
 
-    assert response.context["by_project"] == [(project, Decimal("3.5"))]
+    assert response.context["by_project"] == [(project, Decimal("3.5"), False)]
     assert response.context["total"] == Decimal("3.5")
 
 
