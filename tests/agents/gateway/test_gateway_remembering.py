@@ -79,6 +79,66 @@ def test_failure_behind_somebodys_back_is_told_to_the_next_who_asks() -> None:
     check(test)
 
 
+def test_answer_that_was_asked_for_before_all_was_forgotten_is_not_kept() -> None:
+    async def test(source: Source, known: Remembered[str, str]) -> None:
+        source.gate.clear()
+        before = asyncio.create_task(known.of("a", fresh_s=NEVER, usable_s=NEVER))
+        await asyncio.sleep(0)
+        known.forget()
+        source.gate.set()
+        assert await before == "a1"
+        assert await known.of("a", fresh_s=NEVER, usable_s=NEVER) == "a2"
+
+    check(test)
+
+
+def test_answer_that_is_looked_up_again_while_all_is_forgotten_is_not_kept() -> None:
+    async def test(source: Source, known: Remembered[str, str]) -> None:
+        await known.of("a", fresh_s=NEVER, usable_s=NEVER)
+        source.gate.clear()
+        assert await known.of("a", fresh_s=SOON, usable_s=NEVER) == "a1"  # and asks a second time
+        await asyncio.sleep(0)
+        known.forget()
+        source.gate.set()
+        assert await known.of("a", fresh_s=NEVER, usable_s=NEVER) == "a3"
+        await asyncio.sleep(0.01)
+        assert await known.of("a", fresh_s=NEVER, usable_s=NEVER) == "a3"
+
+    check(test)
+
+
+def test_answer_that_was_overtaken_is_not_kept() -> None:
+    async def test(source: Source, known: Remembered[str, str]) -> None:
+        source.gate.clear()
+        slow = asyncio.create_task(known.of("a", fresh_s=NEVER, usable_s=NEVER))
+        await asyncio.sleep(0)
+        held, source.gate = source.gate, asyncio.Event()
+        source.gate.set()
+        assert await known.of("a", fresh_s=NEVER, usable_s=NEVER) == "a2"
+        held.set()
+        assert await slow == "a1"
+        assert await known.of("a", fresh_s=NEVER, usable_s=NEVER) == "a2"
+
+    check(test)
+
+
+def test_failure_of_what_was_overtaken_forgets_nothing() -> None:
+    async def test(source: Source, known: Remembered[str, str]) -> None:
+        await known.of("a", fresh_s=NEVER, usable_s=NEVER)
+        source.gate.clear()
+        await known.of("a", fresh_s=SOON, usable_s=NEVER)
+        await asyncio.sleep(0)
+        held, source.gate = source.gate, asyncio.Event()
+        source.gate.set()
+        assert await known.of("a", fresh_s=NEVER, usable_s=SOON) == "a3"
+        source.is_broken = True
+        held.set()
+        await asyncio.sleep(0.01)
+        assert await known.of("a", fresh_s=NEVER, usable_s=NEVER) == "a3"
+
+    check(test)
+
+
 def test_remembers_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembering, "_MOST", 2)
 
