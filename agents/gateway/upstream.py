@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable
 from ipaddress import ip_address
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import aiohttp
 from starlette.datastructures import Headers
@@ -97,6 +98,13 @@ class Upstream:
         self._url = url.rstrip("/")
         self._key = key
         self._session: aiohttp.ClientSession | None = None
+        self._waiting = 0
+        self._answers: WeakSet[aiohttp.ClientResponse] = WeakSet()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request waits for its answer, and none is being read."""
+        return not self._waiting and all(answer.closed for answer in self._answers)
 
     @property
     def provider(self) -> str:
@@ -106,6 +114,7 @@ class Upstream:
     async def send(self, path: str, body: bytes, *, query: str, headers: Headers) -> Answer:
         """Send a request once and return the answer as soon as its head is there. Raises Unreachable."""
         url = URL(f"{self._url}{path}" + (f"?{query}" if query else ""), encoded=True)
+        self._waiting += 1
         try:
             response = await self._opened().post(
                 url, data=body, headers=self._headers(headers), allow_redirects=False, skip_auto_headers=_NOT_ADDED
@@ -114,12 +123,16 @@ class Upstream:
             raise Unreachable(error, was_sent=False) from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise Unreachable(error, was_sent=not isinstance(error, aiohttp.ConnectionTimeoutError)) from None
+        finally:
+            self._waiting -= 1
+        self._answers.add(response)
         return Answer(response)
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
+        """Close all connections. A request that comes all the same opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     def _opened(self) -> aiohttp.ClientSession:
         # Within the loop that uses it.

@@ -1,6 +1,8 @@
 """Whose key a project's model requests are sent with: its own, the account's, or the house's."""
 
 import logging
+import time
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.conf import settings
@@ -15,9 +17,18 @@ from projects.secrets import ModelAccess, model_access
 
 logger = logging.getLogger(__name__)
 
-# A key that is set or removed counts for the second request after this, and for all after the longer time.
+# A key that is set or removed counts for the second request after this, and for all after the longer time, however long
+# nobody asked meanwhile: then the one who asks waits for a look-up, a millisecond or two.
 REMEMBERED_S = 5.0
-LONGEST_S = 60.0
+LONGEST_S = 10.0
+# Longer than a request waits between being given its way and going it, be it for money or for a model that is away.
+KEPT_S = 900.0
+
+
+@dataclass(eq=False)
+class _Way:
+    upstream: Upstream
+    asked_at: float = 0.0
 
 
 class Ways:
@@ -25,26 +36,45 @@ class Ways:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: Remembered[tuple[UUID, str], Upstream] = Remembered(self._look)  # by project and runtime
-        self._upstreams: dict[tuple[str, str], Upstream] = {}
+        self._known: Remembered[tuple[UUID, str], _Way] = Remembered(self._look)  # by project and runtime
+        self._upstreams: dict[tuple[str, str], _Way] = {}
 
     async def of(self, caller: Caller) -> Upstream:
         """Return the way of a run's requests. Raises ApiError as `access_of`."""
         key = (caller.project_id, caller.runtime)
-        return await self._known.of(key, fresh_s=REMEMBERED_S, usable_s=LONGEST_S)
+        way = await self._known.of(key, fresh_s=REMEMBERED_S, usable_s=LONGEST_S)
+        way.asked_at = time.monotonic()
+        return way.upstream
 
-    async def _look(self, key: tuple[UUID, str]) -> Upstream:
-        return self._to(await self._database.call(access_of, *key))
+    async def _look(self, key: tuple[UUID, str]) -> _Way:
+        way = self._to(await self._database.call(access_of, *key))
+        await self._drop_unused(but=way)
+        return way
 
-    def _to(self, access: ModelAccess) -> Upstream:
-        # Those of keys that were replaced stay: streams may still come through them.
+    def _to(self, access: ModelAccess) -> _Way:
         key = access.key.get_secret_value()
-        return self._upstreams.setdefault((access.url, key), Upstream(access.url, key))
+        way = self._upstreams.get((access.url, key))
+        if way is None:
+            way = self._upstreams[access.url, key] = _Way(Upstream(access.url, key))
+        way.asked_at = time.monotonic()
+        return way
+
+    async def _drop_unused(self, *, but: _Way) -> None:
+        """Forget the keys that nobody has asked for in a while: most were replaced. What still streams is let end."""
+        before = time.monotonic() - KEPT_S
+        unused = [
+            name
+            for name, way in self._upstreams.items()
+            if way is not but and way.asked_at < before and way.upstream.is_idle
+        ]
+        # All out of the table first: while one closes, others may ask.
+        for way in [self._upstreams.pop(name) for name in unused]:
+            await way.upstream.close()
 
     async def close(self) -> None:
         """Close all connections."""
-        for upstream in self._upstreams.values():
-            await upstream.close()
+        for way in self._upstreams.values():
+            await way.upstream.close()
 
 
 def access_of(project_id: UUID, runtime: str) -> ModelAccess:

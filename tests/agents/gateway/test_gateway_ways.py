@@ -1,17 +1,26 @@
 """Whose key pays for a project's requests, in a running gateway."""
 
+import asyncio
+import time
+from types import SimpleNamespace
+
 import httpx
 import pytest
 from pydantic import SecretStr
 from pytest_django import Settings
+from starlette.datastructures import Headers
+from starlette.types import Send
 
-from agents.gateway import ways
-from projects.actions.secrets import set_secret
-from projects.models import Project
+from agents.gateway import remembering, ways
+from agents.gateway.callers import Caller
+from agents.gateway.database import Database
+from projects.actions.secrets import remove_secret, set_secret
+from projects.models import Project, Secret
 from tests.agents.gateway.conftest import KEY, StartGateway
 from tests.agents.gateway.harness import ANSWER, ScriptedModel, answers, ask, serve, start_run
 from tests.factories import NOW, TESTER
 
+LONGEST_S = ways.LONGEST_S
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -75,6 +84,66 @@ def test_key_is_looked_up_once_in_a_while(
     assert send(gateway, token).status_code == 200
 
     assert [seen.headers["x-api-key"] for seen in house.seen] == [KEY, KEY]
+
+
+def test_removed_key_serves_no_request_that_comes_some_seconds_later(
+    start_gateway: StartGateway, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "LONGEST_S", LONGEST_S)
+    house, real = ScriptedModel(answers(*ANSWER)), ScriptedModel(answers(*ANSWER))
+    gateway = start_gateway(house)
+    run, token = start_run()
+    with serve(real) as settings.EKLAVYA_KEYED_MODEL_URL:
+        keep(run.project, "of-the-project")
+        assert send(gateway, token).status_code == 200
+        remove_secret(Secret.objects.get(), by=TESTER, now=NOW)
+        later = time.monotonic() + 11
+        monkeypatch.setattr(remembering, "time", SimpleNamespace(monotonic=lambda: later))
+        assert send(gateway, token).status_code == 200
+
+    assert [len(real.seen), len(house.seen)] == [1, 1]
+
+
+def test_replaced_keys_are_forgotten_when_nothing_comes_through_them_any_more(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "KEPT_S", -1.0)
+    settings.EKLAVYA_MODEL_KEY = KEY
+    run, _ = start_run()
+    caller = Caller(run_id=run.pk, agent_id=run.agent_id, project_id=run.project_id, model="", runtime="local")
+    model = ScriptedModel(held_back)
+
+    async def replace_keys() -> tuple[list[list[str]], bytes]:
+        database = Database()
+        ours = ways.Ways(database)
+        await database.call(keep, run.project, "key-1")
+        streaming = await (await ours.of(caller)).send("/v1/messages", b"{}", query="", headers=Headers())
+        kept = []
+        for value in ("key-2", "key-3"):
+            await database.call(keep, run.project, value)
+            await ours.of(caller)
+            kept.append([key for _, key in ours._upstreams])
+        model.go_on.set()
+        answer = b"".join([chunk async for chunk in streaming.chunks()])
+        streaming.close()
+        await ours.of(caller)
+        kept.append([key for _, key in ours._upstreams])
+        await ours.close()
+        database.close()
+        return kept, answer
+
+    with serve(model) as settings.EKLAVYA_KEYED_MODEL_URL:
+        kept, answer = asyncio.run(replace_keys())
+
+    assert kept == [["key-1", "key-2"], ["key-1", "key-3"], ["key-3"]]
+    assert answer == b"".join(ANSWER)
+
+
+async def held_back(model: ScriptedModel, send: Send) -> None:
+    """The head at once, the rest when the test says so."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await model.wait()
+    await send({"type": "http.response.body", "body": b"".join(ANSWER)})
 
 
 def test_kept_key_is_not_used_for_an_agent_without_isolation(start_gateway: StartGateway, settings: Settings) -> None:
