@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet, Subquery
+from django.db.models import Exists, F, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from projects import audit
@@ -32,6 +32,8 @@ from projects.webhooks.schedule import next_attempt
 from projects.webhooks.sending import Answer
 
 POSTMAN = Actor.system("webhooks")
+SEVERAL = 5
+"""Failed attempts, and no success, before an endpoint is disabled: not for a bad moment of one that is rarely used."""
 AT_ONCE = 4
 """Attempts of a process at one endpoint at a time; a failing one is tried one by one."""
 # Longer than any attempt takes: then its process is dead, and the delivery is due again.
@@ -43,7 +45,7 @@ _FORGOTTEN_AT_ONCE = 5_000
 
 
 def keeps_trying() -> timedelta:
-    """Return how long a delivery is tried, and how long an endpoint may fail without a success."""
+    """Return how long a delivery is tried, and how long an endpoint may fail at least, without a success."""
     return timedelta(hours=settings.EKLAVYA_WEBHOOK_HOURS)
 
 
@@ -193,16 +195,30 @@ def _record(delivery: WebhookDelivery, answer: Answer, journal: Journal, *, now:
         journal.add("webhook.refused", project_id=endpoint.project_id, obj=endpoint, details=details)
     _note(endpoint, failing_since=endpoint.failing_since or now, problem=answer.kind[:16])
     again = next_attempt(delivery.attempts, retry_after_s=answer.retry_after_s, now=now)
-    if again > delivery.give_up_at or answer.is_gone:
+    is_given_up = again > delivery.give_up_at or answer.is_gone
+    if is_given_up:
         _give_up(delivery, said, journal)
     elif delivery.status == DeliveryStatus.FAILED:
         WebhookDelivery.objects.filter(pk=delivery.pk).update(next_attempt_at=again, **said)
     else:
         step(delivery, DeliveryStatus.FAILED, table=DELIVERY_TRANSITIONS, next_attempt_at=again, **said)
-    assert endpoint.failing_since
-    if endpoint.status == WebhookStatus.ACTIVE and (answer.is_gone or endpoint.failing_since <= now - keeps_trying()):
-        why = "The receiver answered 410: it wants no more." if answer.is_gone else _since(endpoint.failing_since)
-        switch_off(endpoint, why, by=POSTMAN, now=now)
+    if endpoint.status == WebhookStatus.ACTIVE and answer.is_gone:
+        switch_off(endpoint, "The receiver answered 410: it wants no more.", by=POSTMAN, now=now)
+    elif endpoint.status == WebhookStatus.ACTIVE and is_given_up and _is_dead(endpoint, now=now):
+        assert endpoint.failing_since
+        switch_off(endpoint, _since(endpoint.failing_since), by=POSTMAN, now=now)
+
+
+def _is_dead(endpoint: WebhookEndpoint, *, now: datetime) -> bool:
+    """Whether nothing got through for long, and several attempts say so. Asked when a delivery was given up.
+
+    Not at any failure: the first one in days says little, and its delivery has a time of its own to get through.
+    """
+    since = endpoint.failing_since
+    if since is None or since > now - keeps_trying():
+        return False
+    failed = WebhookDelivery.objects.filter(endpoint=endpoint, last_attempt_at__gte=since)
+    return (failed.aggregate(attempts=Sum("attempts"))["attempts"] or 0) >= SEVERAL
 
 
 def _since(moment: datetime) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import connection
 from django.views.decorators.debug import sensitive_variables
 from pydantic import SecretStr
 
@@ -27,6 +28,8 @@ from projects.webhooks.messages import SENT_TYPES, TEST_TYPE
 from projects.webhooks.targets import Resolve
 
 MOST_ENDPOINTS = 100
+# Any constant that no other advisory lock has.
+_ADDING_LOCK = 0x656B_6C79
 OLD_SECRET_LIVES = timedelta(hours=24)
 MAX_DESCRIPTION = 200
 
@@ -53,6 +56,7 @@ def add_webhook(
     events = _known(wanted.events)
     secret = signing.new_secret()
     with audit.journal(by=by, now=now) as journal:
+        _let_nobody_else_count()
         if WebhookEndpoint.objects.count() >= MOST_ENDPOINTS:
             raise InvalidWebhook(f"There are {MOST_ENDPOINTS} webhooks already. Remove one that is not used.")
         endpoint = WebhookEndpoint(
@@ -69,6 +73,12 @@ def add_webhook(
         endpoint.save(force_insert=True)
         _record(journal, "webhook.added", endpoint, events=events)
     return endpoint, secret
+
+
+def _let_nobody_else_count() -> None:
+    """Wait for whoever adds an endpoint now, until the end of the transaction: two would each be the last that fits."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADDING_LOCK])
 
 
 def change_webhook(

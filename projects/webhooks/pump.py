@@ -4,10 +4,11 @@ One pump runs per process, whoever asks for it; several processes share the rows
 due and nothing on its way, or when its time is over. What a killed process had on its way is due again after a while.
 """
 
+import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from datetime import datetime
 
@@ -17,6 +18,7 @@ from projects.models import AuditLog, WebhookDelivery
 from projects.webhooks.messages import compose
 from projects.webhooks.sending import Answer, Sender, failed
 
+logger = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
 OnTheirWay = dict["Future[Answer]", WebhookDelivery]
 
@@ -24,6 +26,9 @@ MOST_AT_ONCE = 64
 RUNS_FOR_S = 60.0
 # So often it looks for what became due meanwhile.
 _LOOKS_EVERY_S = 0.5
+
+# A worker's log has the kind of error.
+_UNRECORDED = Answer("broken", "What came of it could not be recorded. The worker's log has the kind of error.")
 
 _running = threading.Lock()
 _asked = threading.Event()
@@ -50,8 +55,24 @@ def _run(sender: Sender, clock: Clock, *, until: float) -> None:
             return
         done, _ = wait(on_their_way, timeout=_LOOKS_EVERY_S, return_when=FIRST_COMPLETED)
         if done:
-            results = [(on_their_way.pop(future), future.result()) for future in done]
-            deliveries.record(results, now=clock())
+            _record([(on_their_way.pop(future), future.result()) for future in done], now=clock())
+
+
+def _record(results: Sequence[tuple[WebhookDelivery, Answer]], *, now: datetime) -> None:
+    """Write down results in one transaction; when that fails, each in its own, so that one takes no other along.
+
+    Of one that fails alone only that is written: it is tried again, and given up, as any other.
+    """
+    try:
+        deliveries.record(results, now=now)
+    except Exception as error:  # whatever it is: the others arrived, and would be sent a second time
+        # Not the error's text, which may quote the receiver's answer.
+        logger.error("%s results of webhooks cannot be recorded: %s", len(results), type(error).__name__)
+        if len(results) > 1:
+            for result in results:
+                _record([result], now=now)
+        elif results[0][1] != _UNRECORDED:
+            _record([(results[0][0], _UNRECORDED)], now=now)
 
 
 def _begin(sender: Sender, on_their_way: OnTheirWay, *, now: datetime) -> OnTheirWay:
@@ -63,7 +84,7 @@ def _begin(sender: Sender, on_their_way: OnTheirWay, *, now: datetime) -> OnThei
         try:
             message = compose(delivery, events.get(delivery.event_id), now=now)
         except SecretUnreadable as error:
-            deliveries.record([(delivery, failed(error))], now=now)
+            _record([(delivery, failed(error))], now=now)
         else:
             begun[sender.send(message)] = delivery
     return begun

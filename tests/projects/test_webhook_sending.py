@@ -2,6 +2,7 @@
 
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from eklavya.env import BASE_DIR
 from projects.actions import webhook_deliveries as deliveries
 from projects.actions import webhooks
 from projects.actions.chat import notify, post_message
-from projects.errors import DomainError
+from projects.errors import DomainError, InvalidWebhook
 from projects.events import EVENT_TYPES, RUN_EVENTS
 from projects.models import AuditLog, Notification, WebhookCursor, WebhookDelivery, WebhookEndpoint
 from projects.tasks import forget_deliveries
@@ -260,12 +261,13 @@ def test_what_never_gets_through_is_given_up_and_the_endpoint_disabled(receiver:
         if only().status == "dead":
             break
 
-    # The last attempt was within a day; so the endpoint is disabled by the next delivery that fails.
+    # The last attempt was within a day; so the endpoint is disabled with the next delivery that is given up.
     assert only().status == "dead"
     assert NOW + 16 * HOUR < last <= NOW + 24 * HOUR
     assert WebhookEndpoint.objects.get().status == "active"
     assert AuditLog.objects.get(action="webhook.dead").details["why"] == "The receiver answered 500."
-    waiting = [WebhookDeliveryFactory(endpoint=endpoint, next_attempt_at=NOW + 25 * HOUR) for _ in range(3)]
+    late = {"next_attempt_at": NOW + 25 * HOUR, "give_up_at": NOW + 25 * HOUR}
+    waiting = [WebhookDeliveryFactory(endpoint=endpoint, **late) for _ in range(3)]
     send(NOW + 25 * HOUR)
 
     endpoint.refresh_from_db()
@@ -277,6 +279,36 @@ def test_what_never_gets_through_is_given_up_and_the_endpoint_disabled(receiver:
     rows = AuditLog.objects.filter(action__startswith="webhook.")
     assert rows.get(action="webhook.disabled").details["given_up"] == 2
     assert "secret-path" not in str([row.details for row in rows] + [notice.title, notice.message])
+
+
+@pytest.mark.parametrize("earlier", [1, 12])
+def test_first_failure_long_after_another_does_not_disable(receiver: Receiver, send: Send, earlier: int) -> None:
+    endpoint = WebhookEndpointFactory(url=receiver.url(), failing_since=NOW - 240 * HOUR, problem="http_500")
+    old = {"status": "dead", "attempts": earlier, "last_attempt_at": NOW - 220 * HOUR, "next_attempt_at": None}
+    WebhookDeliveryFactory(endpoint=endpoint, **old)
+    WebhookDeliveryFactory(endpoint=endpoint)
+    receiver.answer(500, 200)
+
+    send(NOW)
+    endpoint.refresh_from_db()
+    assert (endpoint.status, endpoint.failing_since) == ("active", NOW - 240 * HOUR)
+    send(NOW + HOUR)
+
+    endpoint.refresh_from_db()
+    assert (endpoint.status, endpoint.failing_since) == ("active", None)
+
+
+def test_few_failures_do_not_disable_however_long_ago_the_first_was(receiver: Receiver, send: Send) -> None:
+    """As when the house itself was off for days: its deliveries are late, which says nothing of the receiver."""
+    endpoint = WebhookEndpointFactory(url=receiver.url())
+    said(None)
+    receiver.answer(500)
+    send(NOW)
+    send(NOW + 50 * HOUR)
+
+    assert (only().status, only().attempts) == ("dead", 2)
+    endpoint.refresh_from_db()
+    assert endpoint.status == "active"
 
 
 def test_one_success_ends_a_row_of_failures(receiver: Receiver, send: Send) -> None:
@@ -517,6 +549,35 @@ def test_attempt_that_breaks_holds_up_no_other_and_logs_no_address(receiver: Rec
     assert "hooks.example.org" not in caplog.text
 
 
+def test_result_that_cannot_be_recorded_takes_no_other_along(receiver: Receiver, send: Send, caplog: Any) -> None:
+    with connection.cursor() as cursor:  # any error of the database that nobody thought of
+        table = WebhookDelivery._meta.db_table
+        cursor.execute(f"ALTER TABLE {table} ADD CONSTRAINT surprise CHECK (response_status IS DISTINCT FROM 418)")
+    endpoints = [WebhookEndpointFactory(url=receiver.url("/slow")) for _ in range(3)]
+    for endpoint in endpoints:
+        WebhookDeliveryFactory(endpoint=endpoint)
+    receiver.answers = [(200, {}, b"said"), (418, {}, b"quoted"), (200, {}, b"said")]
+    # All answer at the same moment, so that they are recorded together.
+    opening = threading.Thread(target=lambda: (wait_for(receiver, 3), receiver.gate.set()))
+    opening.start()
+
+    send(NOW)
+
+    opening.join()
+    receiver.gate.clear()
+    found = sorted(WebhookDelivery.objects.values_list("status", "problem"))
+    assert [status for status, _ in found] == ["delivered", "delivered", "failed"]
+    assert found[-1][1].startswith("What came of it could not be recorded.")
+    assert "IntegrityError" in caplog.text
+    assert "quoted" not in caplog.text
+
+
+def wait_for(receiver: Receiver, count: int) -> None:
+    deadline = time.monotonic() + 10
+    while len(receiver.received) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 # -- TLS
 
 
@@ -650,3 +711,17 @@ def test_processes_at_once_make_and_take_each_delivery_once(together: Any) -> No
     claimed = [delivery.pk for future in taken for delivery in future.result()]
     assert len(claimed) == len(set(claimed)) > deliveries.AT_ONCE
     assert set(WebhookDelivery.objects.filter(attempts=1).values_list("pk", flat=True)) == set(claimed)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_endpoints_that_are_added_at_once_are_not_one_too_many(
+    together: Any, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "MOST_ENDPOINTS", 2)
+    names.answers["hooks.test"] = [["93.184.215.14"]]
+    wanted = webhooks.NewWebhook("https://hooks.test/")
+
+    added = together(*[lambda: webhooks.add_webhook(wanted, by=TESTER, now=NOW, resolve=names)] * 8)
+
+    assert WebhookEndpoint.objects.count() == 2
+    assert sum(isinstance(future.exception(), InvalidWebhook) for future in added) == 6
