@@ -1,6 +1,7 @@
 """What people type: shape only. What it means is checked by the actions."""
 
 from decimal import Decimal
+from typing import Any, cast
 
 from django import forms
 
@@ -8,6 +9,9 @@ from projects.actions.webhooks import MAX_DESCRIPTION
 from projects.models import Approval, Project
 from projects.webhooks.messages import SENT_TYPES
 from projects.webhooks.targets import MAX_URL_CHARS
+
+MOST_OFFERED = 50
+"""Projects in a list to choose from; more make a page slow, and are not looked through."""
 
 
 class BriefForm(forms.Form):
@@ -107,8 +111,31 @@ class ChangeWebhookForm(forms.Form):
 
 
 class WebhookForm(ChangeWebhookForm):
-    """A new one."""
+    """A new one. The newest projects are offered; an older one is named by its id."""
 
-    project = forms.ModelChoiceField(
-        Project.objects.order_by("-created_at"), required=False, empty_label="All projects", label="For"
+    project = forms.ModelChoiceField(Project.objects.all(), required=False, label="For")
+    project_id = forms.UUIDField(
+        required=False,
+        label="Or for an older project",
+        help_text="Its id, from the address of its page.",
+        error_messages={"invalid": "That is no id of a project. Copy it from the address of the project's page."},
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        newest = list(Project.objects.order_by("-created_at", "-pk").values_list("pk", "name")[: MOST_OFFERED + 1])
+        # Both are checked against all projects; only what is offered is bounded.
+        offered = [("", "All projects"), *newest[:MOST_OFFERED]]
+        cast("forms.ModelChoiceField[Project]", self.fields["project"]).choices = offered
+        if len(newest) <= MOST_OFFERED:
+            del self.fields["project_id"]
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or self.cleaned_data
+        if older := data.pop("project_id", None):
+            if data.get("project"):
+                self.add_error("project_id", "Choose a project above, or give an id here, not both.")
+            data["project"] = Project.objects.filter(pk=older).first()
+            if data["project"] is None:
+                self.add_error("project_id", "There is no project with this id.")
+        return data

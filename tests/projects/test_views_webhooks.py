@@ -15,7 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.roles import AccountRole
-from projects import sealing
+from projects import forms, sealing
 from projects.actions import webhooks as actions
 from projects.models import AuditLog, WebhookDelivery, WebhookEndpoint
 from tests.accounts.making import bearer, key_of, person
@@ -113,6 +113,31 @@ def test_form_says_what_is_wrong_and_keeps_what_was_typed(root: Client, data: di
     assert why in answer.content.decode()
     assert 'value="Ours"' in answer.content.decode()
     assert not WebhookEndpoint.objects.exists()
+
+
+def test_newest_projects_are_offered_and_older_ones_named_by_their_id(
+    root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forms, "MOST_OFFERED", 2)
+    projects = [ProjectFactory(name=f"Project {n}", created_at=NOW + timedelta(minutes=n)) for n in range(4)]
+    page = root.get(reverse("webhooks")).content.decode()
+    assert [f">Project {number}</option>" in page for number in range(4)] == [False, False, True, True]
+    assert "Or for an older project" in page
+
+    for sent, why in [
+        ({"project_id": "0199f3a2-0000-7000-8000-000000000000"}, "There is no project with this id."),
+        ({"project_id": "Project 0"}, "That is no id of a project."),
+        ({"project_id": projects[0].pk, "project": projects[3].pk}, "not both"),
+    ]:
+        refused = root.post(reverse("webhooks"), {"url": URL, **sent})
+        assert refused.status_code == 422
+        assert why in refused.content.decode()
+    for sent, project in [({"project_id": projects[0].pk}, 0), ({"project": projects[1].pk}, 1)]:
+        assert root.post(reverse("webhooks"), {"url": URL, **sent}).status_code == 200
+        assert WebhookEndpoint.objects.get(project=projects[project])
+
+    monkeypatch.setattr(forms, "MOST_OFFERED", 4)
+    assert "Or for an older project" not in root.get(reverse("webhooks")).content.decode()
 
 
 def test_webhook_is_changed_disabled_enabled_and_removed(root: Client) -> None:
