@@ -180,7 +180,11 @@ class Run(models.Model):
 
 
 class RunEvent(models.Model):
-    """One line of a run's transcript: what the CLI said, did or was told, in order."""
+    """One line of a run's transcript: what the CLI said, did or was told, in order.
+
+    The table is partitioned by the run's id, which begins with the time the run was made (`agents.partitions`): ask by
+    run. The database's primary key is of id and run.
+    """
 
     class Kind(models.TextChoices):
         """What kind of line."""
@@ -195,7 +199,8 @@ class RunEvent(models.Model):
         ERROR = "error"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="events")
+    # Without an index of its own: the constraint's has it.
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="events", db_index=False)
     seq = models.PositiveBigIntegerField()
     kind = models.CharField(max_length=12, choices=Kind)
     payload = models.JSONField()

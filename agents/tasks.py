@@ -12,8 +12,8 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from agents import delivery, housekeeping
-from agents.actions import recovery, runs, workers
+from agents import delivery, housekeeping, partitions
+from agents.actions import recovery, retention, runs, workers
 from agents.actions.dispatch import Dispatched
 from agents.actions.dispatch import dispatch as dispatch_ready
 from agents.sandboxes import choice, runtime
@@ -112,6 +112,17 @@ def stop_runs(*, project_id: str, reason: str) -> None:
 def maintain() -> None:
     """Keep the projects' repositories in order. Safe to run twice at once, and at any time."""
     housekeeping.maintain(now=timezone.now())
+
+
+@shared_task(ignore_result=True)
+def keep_transcripts() -> None:
+    """Make the next weeks' partitions and drop those past their time. Safe to run twice at once, and at any time."""
+    now = timezone.now()
+    partitions.make_ahead(now)
+    if partitions.may_drop():
+        retention.prune_transcripts(now=now)
+    elif expired := retention.expired(now=now):
+        logger.warning("%s weeks of transcripts are past their time: run manage.py prune_transcripts", len(expired))
 
 
 @shared_task(ignore_result=True)

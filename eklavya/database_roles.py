@@ -43,6 +43,16 @@ def append_only_tables() -> list[str]:
     )
 
 
+def _partitions() -> list[str]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r' AND relnamespace = %s::regnamespace"
+            " ORDER BY relname",
+            [SCHEMA],
+        )
+        return [name for (name,) in cursor.fetchall()]
+
+
 def statements(role: str) -> Iterator[sql.Composed]:
     """Yield what gives a role its rights, and takes away all others that it had in this schema. Idempotent."""
     to, schema = sql.Identifier(role), sql.Identifier(SCHEMA)
@@ -55,6 +65,9 @@ def statements(role: str) -> Iterator[sql.Composed]:
     yield of("GRANT USAGE ON SCHEMA {schema} TO {role}")
     yield of("REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {role}")
     yield of("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}")
+    # What is asked of a partitioned table needs no right on its partitions.
+    if partitions := _partitions():
+        yield of("REVOKE ALL ON {tables} FROM {role}", *partitions)
     yield of("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA {schema} TO {role}")
     yield of("REVOKE UPDATE, DELETE ON {tables} FROM {role}", *append_only_tables())
     yield of("REVOKE DELETE ON {tables} FROM {role}", AuditChain._meta.db_table)

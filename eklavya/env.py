@@ -129,6 +129,9 @@ class Env(BaseSettings):
     EKLAVYA_WEBHOOK_HOURS: Annotated[int, Field(ge=1, le=168)] = 24
     """So long a delivery is tried again; a webhook to which nothing got through for so long is disabled."""
 
+    EKLAVYA_TRANSCRIPT_DAYS: Annotated[int, Field(ge=0, le=36_500)] = 365
+    """So long what a run said is kept, at least; a week of transcripts is dropped at a time. 0: for ever."""
+
     EKLAVYA_MODEL_FIELDS: str = ""
     """Further fields of a model request that may pass, separated by commas: see agents/gateway/model_request.py."""
 

@@ -55,6 +55,13 @@ def test_run_shows_its_transcript(admin_in: Client) -> None:
     assert "?after=3" in page
 
 
+def test_run_whose_transcript_was_dropped_says_so_and_asks_no_more(admin_in: Client) -> None:
+    run = RunFactory(status="succeeded", last_seq=7)
+    page = admin_in.get(f"/runs/{run.pk}/").content.decode()
+    assert "past the time that transcripts are kept" in page
+    assert 'hx-trigger="load"' not in page
+
+
 def test_run_gives_the_lines_since_then_and_where_to_go_on(admin_in: Client) -> None:
     run = run_with_lines(5)
 

@@ -11,8 +11,10 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import ProgrammingError, connection, transaction
+from django.utils import timezone
 from psycopg import sql
 
+from agents import partitions
 from agents.actions.transcript import Line, record_lines
 from agents.models import RunEvent
 from billing import actions as billing
@@ -135,6 +137,23 @@ def test_history_cannot_be_rewritten_by_the_role(as_role: Callable[[], None], *,
     ):
         assert refused(statement, bypassed=bypassed), statement
     assert [model.objects.count() for model in (AuditLog, LedgerEntry, RunEvent)] == [1, 1, 1]
+
+
+def test_role_has_weeks_of_transcripts_made_and_touches_none_itself(as_role: Callable[[], None]) -> None:
+    as_role()
+    with transaction.atomic():
+        assert partitions.make_ahead(timezone.now() + timedelta(weeks=3))
+        transaction.set_rollback(True)
+    assert not partitions.may_drop()
+    newest = partitions.partitions()[-1].name
+    for statement in (
+        f"DROP TABLE {newest}",
+        f"DELETE FROM {newest}",
+        f"SELECT FROM {newest}",
+        f"ALTER TABLE agents_runevent DETACH PARTITION {newest}",
+        f"SELECT run_events_guard('{newest}')",
+    ):
+        assert refused(statement, bypassed=True), statement
 
 
 def trigger_of(table: str) -> str:

@@ -22,6 +22,7 @@ PERIODIC = {
     "demos.tasks.keep_demos": 15,
     "eklavya.tasks.expire": 60,
     "agents.tasks.maintain": 3600,
+    "agents.tasks.keep_transcripts": 3600,
     "projects.tasks.forget_deliveries": 3600,
 }
 
