@@ -24,6 +24,8 @@ from projects.actors import Actor
 from projects.models import Project
 
 logger = logging.getLogger(__name__)
+# The next sweep asks again.
+TIDY_EXPIRES_S = 15
 
 
 @cache
@@ -67,8 +69,10 @@ def announce_worker() -> None:
 def retire_worker() -> None:
     """End this process's runs in good order: their tasks go back without losing an attempt. Called on shutdown."""
     stopped = keeper().stop_all(WORKER_STOPPING)
-    logger.info("worker stops, %s runs handed back", stopped)
+    # In this order: what is taken back must not be given to this worker again.
     workers.sign_off(settings.EKLAVYA_WORKER_NAME, now=timezone.now())
+    waiting = recovery.hand_over_queued(settings.EKLAVYA_WORKER_NAME, now=timezone.now())
+    logger.info("worker stops, %s runs handed back and %s that waited", stopped, waiting)
 
 
 def nudge() -> None:
@@ -138,4 +142,11 @@ def sweep() -> None:
     dispatch_ready(now=now, send=_send)
     for project_id in recovery.undelivered(now=now):
         deliver.delay(project_id=str(project_id))
-    orphans.clear(runtime(), now=now)
+    for queue in workers.listening_queues():
+        tidy.apply_async(queue=queue, expires=TIDY_EXPIRES_S)
+
+
+@shared_task(ignore_result=True)
+def tidy() -> None:
+    """Clear up after dead processes on this machine: what they left, only a worker of the same machine sees."""
+    orphans.clear(runtime(), now=timezone.now())

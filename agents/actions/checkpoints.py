@@ -10,6 +10,10 @@ from projects.actors import Actor
 from projects.ids import new_id
 from projects.jsontext import storable_text
 
+INTERRUPTED = """\
+You were interrupted from outside in the middle of this task, for no fault of yours. The checkout has your commits and
+your unfinished files as they were. Look at both first (git log, git status), then go on from there."""
+
 
 def save(run: Run, instructions: str, *, by: Actor, now: datetime) -> Checkpoint:
     """Keep a snapshot of a run's clone as its agent asks: its commits and the files as they are.
@@ -19,10 +23,10 @@ def save(run: Run, instructions: str, *, by: Actor, now: datetime) -> Checkpoint
     return _record(run, _snapshot(run), instructions, by=by, now=now)
 
 
-def keep(run: Run, *, by: Actor, now: datetime) -> Checkpoint | None:
-    """Keep what an unfinished run left, unless that is nothing new. No run goes on from it by itself.
+def keep(run: Run, *, by: Actor, now: datetime, resumes: bool = False) -> Checkpoint | None:
+    """Keep what an unfinished run left, unless that is nothing new. Raises WorkspaceError.
 
-    Raises WorkspaceError.
+    No run goes on from it, unless it `resumes`: for work that was interrupted, and not for what led to nothing.
     """
     if not run.base_commit:
         return None
@@ -32,7 +36,8 @@ def keep(run: Run, *, by: Actor, now: datetime) -> Checkpoint | None:
     snapshot = _snapshot(run)
     if repo.tree_sha(snapshot.commit) == known:
         return None
-    return _record(run, snapshot, "", by=by, now=now)
+    told = (newest.resume_instructions if newest else "") if resumes else ""
+    return _record(run, snapshot, f"{INTERRUPTED}\n\n{told}".strip() if resumes else "", by=by, now=now)
 
 
 def _snapshot(run: Run) -> Snapshot:

@@ -101,6 +101,22 @@ def requeue(*, now: datetime) -> list[Dispatched]:
     return again
 
 
+def hand_over_queued(worker_name: str, *, now: datetime) -> int:
+    """Take back the runs that wait in the queue of a worker which takes nothing more; others get their tasks at once.
+
+    Return how many. A message that is found there later finds its run ended.
+    """
+    waiting = Run.objects.filter(worker__name=worker_name, status=RunStatus.QUEUED, lease_owner="")
+    count = 0
+    for run in waiting.select_related("task__project", "project", "agent"):
+        detail = "Its worker takes nothing more; another one gets it."
+        with suppress(StaleState):  # it was begun in this moment, and ends with the others
+            ending = Ending(RunStatus.CANCELLED, "worker_stopping", detail, counts=False, delay=timedelta(0))
+            runs.fail(run, ending, now=now)
+            count += 1
+    return count
+
+
 def stop_unwanted(*, now: datetime) -> int:
     """Ask the runs to stop that still work in projects where nothing should, and return in how many projects.
 

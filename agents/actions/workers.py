@@ -46,6 +46,11 @@ def sign_off(name: str, *, now: datetime) -> None:
         _move(worker, WorkerStatus.OFFLINE, now=now)
 
 
+def listening_queues() -> list[str]:
+    """Return the queues of the machines that beat."""
+    return list(Worker.objects.exclude(status=WorkerStatus.OFFLINE).order_by("name").values_list("queue", flat=True))
+
+
 def notice_silent(*, now: datetime) -> int:
     """Mark workers offline whose heartbeat stopped. Their runs are found by their leases."""
     silent = Worker.objects.filter(heartbeat_at__lt=now - SILENT_AFTER).exclude(status=WorkerStatus.OFFLINE)

@@ -43,6 +43,8 @@ CANCELLED = "cancelled"
 
 # Ends that are not the agent's doing: the task is tried again without using up an attempt.
 _NOT_COUNTED = frozenset({WORKER_STOPPING, PAUSED, CANCELLED, OVER_BUDGET})
+# Ends from which the next run goes on with the files as they were: the work was interrupted, wherever that run is.
+_HANDED_OVER = frozenset({WORKER_STOPPING, PAUSED})
 _STATUS = {
     OVER_BUDGET: RunStatus.OVER_BUDGET,
     RUN_BUDGET: RunStatus.OVER_BUDGET,
@@ -152,15 +154,15 @@ def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock) ->
             _keep_work(run, clock=clock)
             outcomes.settle(run, now=clock())
         case reason:
-            _keep_work(run, clock=clock)
+            _keep_work(run, clock=clock, resumes=(run.stop_requested or reason) in _HANDED_OVER)
             # A refusal by the gateway (budget, turns) reaches the CLI as an error of the model: the row knows better.
             _fail(run, run.stop_requested or reason, end.detail, stop, clock=clock)
 
 
-def _keep_work(run: Run, *, clock: Clock) -> None:
+def _keep_work(run: Run, *, clock: Clock, resumes: bool = False) -> None:
     """Save what an unfinished run made, before its clone is removed. Nobody waits for it, so it may fail."""
     try:
-        checkpoints.keep(run, by=runs.SUPERVISOR, now=clock())
+        checkpoints.keep(run, by=runs.SUPERVISOR, now=clock(), resumes=resumes)
     except (WorkspaceError, OSError) as error:
         logger.warning("the work of run %s could not be saved: %s", run.pk, error)
 

@@ -81,6 +81,20 @@ def test_sweep_finds_what_was_left_behind() -> None:
     assert ("agents.tasks.deliver", {"project_id": str(built.project_id)}) in [one[1:] for one in messages()]
 
 
+@pytest.mark.usefixtures("_empty_queues")
+def test_sweep_has_each_machine_clear_up_after_itself() -> None:
+    WorkerFactory(queue="runs.gone", status="offline")
+    WorkerFactory(queue="runs.here", status="draining", heartbeat_at=timezone.now())
+
+    tasks.sweep()
+
+    with app.connection_for_read() as broker:
+        message = broker.default_channel.basic_get("runs.here", no_ack=True)
+        assert message.headers["task"] == "agents.tasks.tidy"
+        assert broker.default_channel.basic_get("runs.here", no_ack=True) is None
+        assert broker.default_channel.basic_get("runs.gone", no_ack=True) is None
+
+
 def test_sweep_twice_is_as_once() -> None:
     lost = RunFactory(status="running", lease_until=timezone.now() - timedelta(minutes=1))
 

@@ -62,6 +62,23 @@ def test_a_lost_run_goes_on_from_what_its_agent_saved() -> None:
     assert context == {"checkpoint": saved.file_snapshot, "resume": "Half is done."}
 
 
+def test_what_waits_for_a_worker_that_stops_is_free_again_at_once() -> None:
+    stopping = WorkerFactory(name="stopping")
+    waiting, begun = RunFactory(worker=stopping), RunFactory(status="running", worker=stopping)
+    held = RunFactory(worker=stopping, lease_owner="stopping", lease_until=EXPIRED)
+    elsewhere = RunFactory(worker=WorkerFactory(name="other"))
+
+    assert recovery.hand_over_queued("stopping", now=NOW) == 1
+
+    waiting.refresh_from_db()
+    task = Task.objects.get(pk=waiting.task_id)
+    assert (waiting.status, waiting.reason) == (RunStatus.CANCELLED, "worker_stopping")
+    assert (task.status, task.attempts, task.next_attempt_at) == (TaskStatus.READY, 0, NOW)
+    for run in (begun, held, elsewhere):
+        assert run.status == type(run).objects.get(pk=run.pk).status
+    assert recovery.hand_over_queued("stopping", now=NOW) == 0
+
+
 def test_a_run_with_a_lease_is_left_alone() -> None:
     RunFactory(status="running")
 

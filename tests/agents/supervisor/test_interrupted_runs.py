@@ -9,6 +9,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from agents.actions import recovery, runs, verbs
+from agents.actions.checkpoints import INTERRUPTED
 from agents.models import Checkpoint, Run, RunEvent
 from agents.sandboxes import repository, run_directory
 from agents.states import RunStatus
@@ -57,7 +58,6 @@ def working(keeper: LeaseKeeper, *, order: str = WAITING) -> tuple[Supervised, T
 def draft_of(run: Run) -> bytes:
     """What the run's checkpoint holds of the unsaved file."""
     (saved,) = Checkpoint.objects.filter(run=run)
-    assert saved.resume_instructions == ""
     return repository(run.project_id).file(saved.state["commit"], "docs/draft.md").data
 
 
@@ -66,14 +66,14 @@ def assert_handed_back(run: Run, task: Task, reason: str) -> None:
     assert (run.status, run.reason) == (RunStatus.CANCELLED, reason), run.detail
     assert run.detail.endswith(".")
     assert is_ready_again(task, attempts=0)
-    assert (task.reason, task.detail, task.context) == (reason, run.detail, {})
+    assert (task.reason, task.detail) == (reason, run.detail)
     assert task.next_attempt_at <= timezone.now()
     assert AuditLog.objects.filter(action="run.ended", object_id=str(run.pk), details__reason=reason).exists()
     transcript_of(run)
     assert_nothing_is_left(run)
 
 
-def test_a_worker_that_stops_hands_its_runs_back(keeper: LeaseKeeper) -> None:
+def test_a_worker_that_stops_hands_its_runs_over_and_another_goes_on(keeper: LeaseKeeper) -> None:
     supervised, task = working(keeper)
 
     assert keeper.stop_all(WORKER_STOPPING) == 1
@@ -81,6 +81,15 @@ def test_a_worker_that_stops_hands_its_runs_back(keeper: LeaseKeeper) -> None:
     run = supervised.join()
     assert_handed_back(run, task, WORKER_STOPPING)
     assert draft_of(run) == b"half done\n"
+    (saved,) = run.checkpoints.all()
+    assert task.context == {"checkpoint": saved.file_snapshot, "resume": INTERRUPTED}
+
+    Task.objects.filter(pk=task.pk).update(description="Write the guide.")  # nothing to wait for any more
+    task.refresh_from_db()
+    again = attempt(task, new_keeper("elsewhere"))
+
+    assert again.status == RunStatus.SUCCEEDED, again.detail
+    assert repository(task.project_id).file(again.merge_commit, "docs/draft.md").data == b"half done\n"
 
 
 def test_a_worker_that_stops_does_not_begin_what_it_claims_late(keeper: LeaseKeeper) -> None:
@@ -172,6 +181,7 @@ def test_a_killed_cli_fails_the_run(keeper: LeaseKeeper) -> None:
     assert "program" in run.detail
     assert is_ready_again(task, attempts=1)
     assert draft_of(run) == b"half done\n"
+    assert task.context.get("checkpoint") is None  # what led to nothing is kept, and not gone on from
     assert_nothing_is_left(run)
 
 
