@@ -1,6 +1,8 @@
 """The Celery application. A worker takes light work and the runs of its own machine's queue:
 
 `celery -A eklavya worker` (threads: a supervised run waits far more than it computes, and hundreds cost little memory)
+
+Where that is too much for one process, EKLAVYA_WORKER=runs and EKLAVYA_WORKER=light (processes) share it. ADR 10.
 """
 
 import os

@@ -88,6 +88,9 @@ class Env(BaseSettings):
     EKLAVYA_MAX_CONCURRENT_RUNS: Annotated[int, Field(ge=1, le=1000)] = 16
     """Most agents at work at a time, over all projects of this machine."""
 
+    EKLAVYA_WORKER: Literal["all", "light", "runs"] = "all"
+    """What a Celery worker started here takes: runs of this machine and light work, or only one of the two."""
+
     EKLAVYA_MAX_FILE_MB: Annotated[int, Field(ge=1, le=1000)] = 10
     """Largest file that a change may bring into a project's repository."""
 

@@ -1,5 +1,6 @@
 """Settings of the whole. What can be set from outside is in `eklavya.env` and explained in `.env.example`."""
 
+import os
 import socket
 from datetime import timedelta
 
@@ -97,18 +98,31 @@ CELERY_BROKER_URL = env.celery_broker_url
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False  # a lost message is swept up; a redelivered one would only lose the claim
+# A message that waits in a worker for longer than this is delivered once more, to another: whoever puts the first lease
+# on the run does it (runs.hold_run). Far longer than any message waits, and acknowledged before the work begins, so
+# that the length of a run has no part in it.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": timedelta(hours=12).total_seconds()}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "eklavya"
 # This machine among the workers; each has a queue of its own for runs.
 EKLAVYA_WORKER_NAME = f"{socket.gethostname()}-{env.EKLAVYA_WEB_PORT}"
 EKLAVYA_WORKER_QUEUE = f"runs.{EKLAVYA_WORKER_NAME}"
-CELERY_TASK_QUEUES = {
-    name: {"exchange": name, "routing_key": name} for name in (CELERY_TASK_DEFAULT_QUEUE, EKLAVYA_WORKER_QUEUE)
+# What a worker of this environment takes (docs/adr/0010-queues-and-pools.md).
+EKLAVYA_WORKER = env.EKLAVYA_WORKER
+_queues = {
+    "all": (CELERY_TASK_DEFAULT_QUEUE, EKLAVYA_WORKER_QUEUE),
+    "light": (CELERY_TASK_DEFAULT_QUEUE,),
+    "runs": (EKLAVYA_WORKER_QUEUE,),
 }
-# A run holds its thread for as long as it lasts; the rest are for everything else.
-CELERY_WORKER_POOL = "threads"
-CELERY_WORKER_CONCURRENCY = env.EKLAVYA_MAX_CONCURRENT_RUNS + 8
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_TASK_QUEUES = {name: {"exchange": name, "routing_key": name} for name in _queues[EKLAVYA_WORKER]}
+if EKLAVYA_WORKER == "light":
+    CELERY_WORKER_POOL = "prefork"
+    CELERY_WORKER_CONCURRENCY = os.cpu_count() or 1
+else:
+    # A run holds its thread for as long as it lasts; the rest are for everything else.
+    CELERY_WORKER_POOL = "threads"
+    CELERY_WORKER_CONCURRENCY = env.EKLAVYA_MAX_CONCURRENT_RUNS + 8
+CELERY_BEAT_SCHEDULER = "eklavya.beat.SoleScheduler"  # of several beats one sends
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from celery import signals
+from django.conf import settings
 from django.db import connections
 from django.db.models import QuerySet
 
@@ -53,8 +54,11 @@ def connect() -> None:
 
 
 def _begin_worker(**_: object) -> None:
-    announce_worker()
-    hosting.ensure()
+    """Announce this machine and begin a runner. Light work has no runs to announce, and forks: it gets no threads here,
+    and its processes get their runners by a message."""
+    if settings.EKLAVYA_WORKER != "light":
+        announce_worker()
+        hosting.ensure()
 
 
 def _end_worker(**_: object) -> None:
@@ -66,7 +70,8 @@ def _end_worker(**_: object) -> None:
 
 def _retire() -> None:
     try:
-        retire_worker()  # first: agents need the time there is to save their work
+        if settings.EKLAVYA_WORKER != "light":
+            retire_worker()  # first: agents need the time there is to save their work
     finally:
         hosting.stop()
         connections.close_all()
