@@ -2,7 +2,10 @@
 
 from decimal import Decimal
 
+from axes.models import AccessAttempt
 from celery import shared_task
+from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from agents.actions import money
@@ -35,6 +38,14 @@ def expire() -> None:
     billing.expire_reservations(now)
     billing.audit_requests(now)
     approvals.escalate_overdue(by=BOOKKEEPER, now=now)
+
+
+@shared_task(ignore_result=True)
+def forget_visitors() -> None:
+    """Delete sessions that ended and wrong passwords that lock nobody out any more."""
+    now = timezone.now()
+    Session.objects.filter(expire_date__lt=now).delete()
+    AccessAttempt.objects.filter(attempt_time__lt=now - 2 * settings.AXES_COOLOFF_TIME).delete()
 
 
 def _facts(run: Run) -> RunFacts:

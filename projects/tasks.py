@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from projects.actions import webhook_deliveries, workflows
+from projects.actions import audit_watch, webhook_deliveries, workflows
 from projects.webhooks.pump import pump
 from projects.webhooks.sending import sender
 from projects.workflows import hosting
@@ -30,3 +30,9 @@ def keep_workflows() -> None:
     hosting.ensure()
     while workflows.audit_executions(now=timezone.now()):
         pass
+
+
+@shared_task(ignore_result=True)
+def verify_audit() -> None:
+    """Check every chain of the audit log; whoever is told of a break is told once."""
+    audit_watch.watch_chains(now=timezone.now())

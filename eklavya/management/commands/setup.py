@@ -24,6 +24,8 @@ PERIODIC = {
     "agents.tasks.maintain": 3600,
     "agents.tasks.keep_transcripts": 3600,
     "projects.tasks.forget_deliveries": 3600,
+    "eklavya.tasks.forget_visitors": 3600,
+    "projects.tasks.verify_audit": 86_400,
 }
 
 
