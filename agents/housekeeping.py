@@ -1,4 +1,4 @@
-"""The long-term order of what lies on this machine's disk: references that nothing needs, loose objects, permissions.
+"""The long-term order of this machine: references that nothing needs, loose objects, permissions, idle networks.
 
 The sweep (`supervisor.orphans`) clears up after dead processes within minutes; this looks at each repository once a
 day, and what it drops nobody has asked for in weeks.
@@ -16,7 +16,9 @@ from uuid import UUID
 from django.conf import settings
 
 from agents.models import Run
-from agents.sandboxes import make_private, repository
+from agents.runtimes.contract import Networked, Runtime
+from agents.runtimes.errors import RuntimeProblem
+from agents.sandboxes import make_private, network_name, repository
 from agents.states import ACTIVE_RUN
 from agents.workspace import Repository
 from agents.workspace.errors import WorkspaceError
@@ -29,9 +31,30 @@ logger = logging.getLogger(__name__)
 EVERY = timedelta(days=1)
 # So long people may look at what a run that led to nothing had changed.
 KEPT_FOR = timedelta(days=30)
+# Longer than from a run's claim to its sandbox, mostly; a run that takes longer is among those at work.
+IDLE_NETWORK = timedelta(minutes=1)
 # What must not lie around at all.
 _NOT_KEPT = "secrets_refused"
 _PRIVATE = ("repositories", "runs", "checks")
+
+
+def remove_idle_networks(runtime: Runtime) -> None:
+    """Remove the networks of projects in which nothing runs: ended ones, and those that wait for somebody.
+
+    The next sandbox of such a project has it made anew.
+    """
+    if not isinstance(runtime, Networked):
+        return
+    at_work = Run.objects.filter(status__in=ACTIVE_RUN).values_list("project_id", flat=True).distinct()
+    try:
+        removed = runtime.remove_idle_networks(
+            idle_s=IDLE_NETWORK.total_seconds(), busy={network_name(project_id) for project_id in at_work}
+        )
+    except RuntimeProblem:  # the next sweep tries again
+        logger.exception("networks could not be looked after")
+    else:
+        if removed:
+            logger.info("removed the idle networks of %s", ", ".join(removed))
 
 
 def maintain(*, now: datetime) -> None:

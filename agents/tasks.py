@@ -150,3 +150,5 @@ def sweep() -> None:
 def tidy() -> None:
     """Clear up after dead processes on this machine: what they left, only a worker of the same machine sees."""
     orphans.clear(runtime(), now=timezone.now())
+    # Last: what belongs to no run any more is out of them by now.
+    housekeeping.remove_idle_networks(runtime())

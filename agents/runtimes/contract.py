@@ -23,11 +23,11 @@ All methods block, may be called from several threads, and raise only `RuntimePr
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from agents.runtimes.errors import InvalidSpec
 
@@ -36,6 +36,7 @@ __all__ = [
     "CommandResult",
     "Limits",
     "Mount",
+    "Networked",
     "Runtime",
     "RuntimeName",
     "RuntimeStatus",
@@ -304,3 +305,15 @@ class Runtime(Protocol):
 
     def remove_project(self, project: str) -> None:
         """Kill every sandbox of the project, then remove its network. Idempotent; directories stay."""
+
+
+@runtime_checkable
+class Networked(Protocol):
+    """A runtime that gives each project a network of the host's, of which there is not room for any number."""
+
+    def remove_idle_networks(self, *, idle_s: float, busy: Collection[str] = ()) -> tuple[str, ...]:
+        """Remove the networks of projects without a sandbox that were not asked for in `idle_s`; return those projects.
+
+        `busy` projects keep theirs. Safe while sandboxes start: one that comes just then has the network made anew. One
+        that is asked for by `host_address` keeps its address only for `idle_s`.
+        """

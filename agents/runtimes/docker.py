@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ class DockerRuntime:
 
     def host_address(self, project: str) -> str:
         """The gateway of the project's network."""
-        with self._daemon.client() as client:
+        with self._networks.in_use(project), self._daemon.client() as client:
             return gateway_of(self._network(client, project))
 
     def make_directory(self, directory: Path, *, disk_mb: int) -> None:
@@ -138,11 +139,12 @@ class DockerRuntime:
 
     def launcher(self, spec: SandboxSpec, program: str | None = None) -> Path:
         """See the contract. The script becomes `docker run --rm --interactive`."""
-        with self._daemon.client() as client:
-            container = self._prepare(client, spec)
-            removes_ended = self._daemon.dialect(client).removes_ended
-        about = About(project=spec.project, labels=dict(spec.labels), port=None)
-        directory = self._table.open(spec.name, about)
+        with self._networks.in_use(spec.project):
+            with self._daemon.client() as client:
+                container = self._prepare(client, spec)
+                removes_ended = self._daemon.dialect(client).removes_ended
+            about = About(project=spec.project, labels=dict(spec.labels), port=None)
+            directory = self._table.open(spec.name, about)
         launch = Launch(
             argv=[
                 *run_command(container, removes_ended=removes_ended),
@@ -167,7 +169,8 @@ class DockerRuntime:
         # Only the tail is wanted. A character may take six bytes in the daemon's JSON.
         log_mb = 1 + 6 * max_output_bytes // 2**20
         with self._daemon.client() as client:
-            container = create(client, self._image, self._prepare(client, spec), command, log_mb=log_mb)
+            with self._networks.in_use(spec.project):
+                container = create(client, self._image, self._prepare(client, spec), command, log_mb=log_mb)
             try:
                 container.start()
                 exit_code = wait(container, timeout_s)
@@ -184,9 +187,9 @@ class DockerRuntime:
     def start(self, spec: SandboxSpec, command: str, *, wait_s: float = 20.0) -> ServiceHandle:
         """See the contract. The port is the same for all; the address is the container's own."""
         with self._daemon.client() as client:
-            container = create(
-                client, self._image, self._prepare(client, spec), command, log_mb=_SERVICE_LOG_MB, port=SERVICE_PORT
-            )
+            with self._networks.in_use(spec.project):
+                prepared = self._prepare(client, spec)
+                container = create(client, self._image, prepared, command, log_mb=_SERVICE_LOG_MB, port=SERVICE_PORT)
             try:
                 container.start()
             except DockerException:
@@ -261,6 +264,21 @@ class DockerRuntime:
             dialect = self._daemon.dialect(client)
             if not poll(lambda: self._networks.remove(client, project, dialect=dialect), timeout_s=_REMOVAL_TIMEOUT_S):
                 raise RuntimeProblem(f"the network {self._naming.resource(project)} is still in use")
+
+    def remove_idle_networks(self, *, idle_s: float, busy: Collection[str] = ()) -> tuple[str, ...]:
+        """See the contract (`Networked`)."""
+        removed = []
+        used = {about["project"] for about in self._abouts().values()} | set(busy)
+        with self._daemon.client() as client:
+            dialect = self._daemon.dialect(client)
+            for project in sorted(self._networks.list_projects(client) - used):
+                has_sandbox = partial(self._has_sandbox, project)
+                if self._networks.remove_idle(client, project, dialect=dialect, idle_s=idle_s, has_sandbox=has_sandbox):
+                    removed.append(project)
+        return tuple(removed)
+
+    def _has_sandbox(self, project: str) -> bool:
+        return any(about["project"] == project for about in self._abouts().values())
 
     def remove_rules(self) -> None:
         """Take the rules out of the host's packet filter, when an installation goes. Nothing of it may run."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -40,7 +42,9 @@ class ProjectNetworks:
     """How the names of their bridges begin, by which the host's packet filter knows them."""
     subnets: IPv4Network
     lock: Path
-    """By which processes of this host take turns: Docker lets two networks have one name."""
+    """By which processes of this host take turns: Docker lets two networks have one name. Beside it lies a file for
+    each network: held by all who bring a sandbox into it, or alone by who removes it. Its time is when the last came.
+    """
 
     def ensure(self, client: DockerClient, project: str, *, dialect: Dialect) -> Network:
         """The project's network, made if it is missing.
@@ -62,6 +66,32 @@ class ProjectNetworks:
         if not found.attrs["Internal"]:
             raise RuntimeProblem(f"the network {name} exists and is not internal: remove it")
         return found
+
+    @contextmanager
+    def in_use(self, project: str) -> Iterator[None]:
+        """Keep the network, if it is there, from being removed as idle: from before `ensure` on, until a sandbox can be
+        found in it."""
+        with _held(self._mark(project), fcntl.LOCK_SH) as file:
+            assert file is not None, "only who does not wait goes without"
+            os.utime(file)
+            yield
+
+    def remove_idle(
+        self, client: DockerClient, project: str, *, dialect: Dialect, idle_s: float, has_sandbox: Callable[[], bool]
+    ) -> bool:
+        """Try to remove a network that has no sandbox and that nobody asked for in `idle_s`; False where it stays."""
+        mark = self._mark(project)
+        with _held(mark, fcntl.LOCK_EX | fcntl.LOCK_NB) as file:
+            # Asked with the lock: whoever makes a sandbox now waits, and makes the network anew.
+            if file is None or time.time() - os.fstat(file).st_mtime < idle_s or has_sandbox():
+                return False
+            is_gone = self.remove(client, project, dialect=dialect)
+            if is_gone:
+                mark.unlink(missing_ok=True)
+        return is_gone
+
+    def _mark(self, project: str) -> Path:
+        return self.lock.with_name(f".network-{project}")
 
     def remove(self, client: DockerClient, project: str, *, dialect: Dialect) -> bool:
         """Try to remove the project's network; False while a container that is being removed is still in it."""
@@ -145,3 +175,19 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _held(path: Path, how: int) -> Iterator[int | None]:
+    """Hold a file that its holder may unlink, and give its descriptor; None where `how` is not to wait for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a") as file:
+            try:
+                fcntl.flock(file, how)
+            except BlockingIOError:
+                yield None
+                return
+            if os.fstat(file.fileno()).st_nlink:  # else it went while we waited: others hold another one by now
+                yield file.fileno()
+                return

@@ -11,6 +11,7 @@ from pytest_django import Settings
 
 from agents import housekeeping, sandboxes, tasks
 from agents.models import Run
+from agents.runtimes.docker import DockerRuntime
 from agents.sandboxes import repository, run_directory
 from agents.workspace.errors import BadName
 from agents.workspace.values import PLATFORM
@@ -153,3 +154,29 @@ def test_nothing_but_what_belongs_to_runs_is_dropped(project: Project, ref: str)
     with pytest.raises(BadName):
         repository(project.pk).drop_refs([ref])
     assert sandboxes.repository(project.pk).head()
+
+
+@pytest.mark.docker
+def test_tidying_removes_the_networks_of_projects_in_which_nothing_runs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "IDLE_NETWORK", timedelta(0))
+    settings.EKLAVYA_RUNTIME = "docker"
+    sandboxes.choice.cache_clear()
+    runtime = sandboxes.runtime()
+    assert isinstance(runtime, DockerRuntime)
+    over, at_work = ProjectFactory(status="cancelled"), ProjectFactory(status="building")
+    RunFactory(
+        status="running", task=TaskFactory(project=at_work, status="in_progress"), lease_until=NOW + timedelta(hours=1)
+    )
+    names = [sandboxes.network_name(project.pk) for project in (over, at_work)]
+    try:
+        for name in names:
+            runtime.host_address(name)
+        tasks.tidy()
+        assert runtime.list_projects() == (names[1],)
+    finally:
+        for name in runtime.list_projects():
+            runtime.remove_project(name)
+        runtime.remove_rules()
+        sandboxes.choice.cache_clear()

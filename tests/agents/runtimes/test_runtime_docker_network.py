@@ -3,7 +3,9 @@
 import os
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -12,6 +14,7 @@ import pytest
 from agents.runtimes.contract import Runtime, SandboxSpec
 from agents.runtimes.docker import DockerRuntime
 from agents.runtimes.firewall import Firewall, why_not
+from agents.runtimes.processes import poll
 from tests.agents.runtimes.conftest import HOST_PORT, MakeSpec
 from tests.agents.runtimes.test_conformance import host_server
 from tests.agents.runtimes.test_runtime_docker import SERVE, connect, run
@@ -133,6 +136,67 @@ def test_udp_of_the_host_does_not_answer(runtime: Runtime, make_spec: MakeSpec) 
         # The host's own comes after it, and is the first to arrive.
         server.sendto(b"host", (address, port))
         assert server.recv(10) == b"host"
+
+
+# Networks that nobody needs
+
+
+def networks_of(runtime: DockerRuntime) -> set[str]:
+    """The projects that have one, as the daemon says."""
+    mark = f"label={runtime._naming.mark}"
+    names = subprocess.check_output(["docker", "network", "ls", "--filter", mark, "--format", "{{.Name}}"], text=True)
+    return {name.rpartition("-")[2] for name in names.split()}
+
+
+def test_network_without_a_sandbox_goes_once_nobody_asked_for_it_in_a_while(
+    runtime: DockerRuntime, again: DockerRuntime, make_spec: MakeSpec
+) -> None:
+    runtime.start(make_spec(project="serves"), "exec sleep 60", wait_s=0)
+    runtime.launcher(make_spec(project="begins"), "/bin/true")  # nothing runs yet
+    for project in ("busy", "idle"):
+        runtime.host_address(project)
+    ours = {"serves", "begins", "busy", "idle"}
+
+    assert not ours & set(again.remove_idle_networks(idle_s=60))
+    assert ours & set(again.remove_idle_networks(idle_s=0, busy={"busy"})) == {"idle"}
+    assert networks_of(runtime) & ours == ours - {"idle"}
+    assert runtime.run(make_spec(project="idle"), "true", timeout_s=20).exit_code == 0  # it is made anew
+
+
+def test_network_goes_with_the_last_sandbox_of_its_project(runtime: DockerRuntime, make_spec: MakeSpec) -> None:
+    first, last = make_spec(project="ended"), make_spec(project="ended")
+    for spec in (first, last):
+        runtime.start(spec, "exec sleep 60", wait_s=0)
+    runtime.kill(first.name)
+    assert "ended" not in runtime.remove_idle_networks(idle_s=0)
+    runtime.kill(last.name)
+    assert "ended" in runtime.remove_idle_networks(idle_s=0)
+    assert not list(runtime._table.state_dir.glob(".network-ended"))
+
+
+def test_network_does_not_go_from_under_a_sandbox_that_starts(
+    runtime: DockerRuntime, again: DockerRuntime, make_spec: MakeSpec
+) -> None:
+    ended = threading.Event()
+
+    def sweep() -> int:
+        count = 0
+        while not ended.is_set():
+            count += "contested" in again.remove_idle_networks(idle_s=0)
+        return count
+
+    with ThreadPoolExecutor(1) as pool:
+        sweeping = pool.submit(sweep)
+        try:
+            for _ in range(4):
+                assert runtime.run(make_spec(project="contested"), "echo here", timeout_s=20).output == "here\n"
+                spec = make_spec(project="contested")
+                assert subprocess.run([runtime.launcher(spec, "/bin/true")], check=False, timeout=20).returncode == 0
+                runtime.kill(spec.name)
+                assert poll(lambda: "contested" not in networks_of(runtime), timeout_s=10)
+        finally:
+            ended.set()
+        assert sweeping.result() >= 4
 
 
 def test_no_route_leads_out(runtime: Runtime, spec: SandboxSpec) -> None:
