@@ -10,6 +10,9 @@ import unicodedata
 from typing import Any
 
 from agents.models import Run
+from agents.roles import policy_of
+from agents.roles.of_runs import known_specialisations
+from agents.roles.shown import COLUMNS, row_of
 from projects.models import Plan, Project, Requirement, Task
 from projects.states import PlanStatus, TaskKind
 
@@ -78,6 +81,8 @@ def task_context(run: Run) -> dict[str, Any]:
             "description": task.description,
             "acceptance_criteria": task.acceptance_criteria,
         },
+        "narrowed_to": _narrowed(run),
+        "specialisations": _specialisations() if task.kind == TaskKind.PLAN else [],
         "questions": told.get("questions", []),
         "requirements": [_requirement(item) for item in project.requirements.order_by("position")],
         "plan": _plan(project) if task.kind != TaskKind.PLAN else None,
@@ -90,6 +95,19 @@ def task_context(run: Run) -> dict[str, Any]:
         "mentor_question": told.get("mentor_question"),
         "notes": _notes(task),
     }
+
+
+def _narrowed(run: Run) -> dict[str, str] | None:
+    """Return what is left of the role to a run with specialisations, in the words of the page of roles."""
+    if not run.specialisations:
+        return None
+    row = row_of("", policy_of(run))
+    return {"specialisations": ", ".join(run.specialisations)} | dict(zip(COLUMNS, row.cells, strict=True))
+
+
+def _specialisations() -> list[dict[str, str]]:
+    """Return what a plan may name, with the key to name it by."""
+    return [{"key": item.key, "role": item.of.base, "about": item.of.about} for item in known_specialisations()]
 
 
 def _requirement(item: Requirement) -> dict[str, Any]:

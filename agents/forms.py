@@ -57,7 +57,7 @@ def _narrowing(given: dict[str, Any]) -> Narrowing:
 
 
 class SpecialiseForm(forms.Form):
-    """Which agent gets which."""
+    """Which agent, or which role of a squad, gets which."""
 
-    agent = forms.UUIDField()
+    to = forms.UUIDField()
     specialisation = forms.SlugField(max_length=40, required=False)

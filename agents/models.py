@@ -112,6 +112,10 @@ class Run(models.Model):
     detail = models.TextField(blank=True, help_text="The cause, in words for people.")
     runtime = models.CharField(max_length=16, blank=True)
     model = models.CharField(max_length=100)
+    specialisations = models.JSONField(
+        default=list, blank=True, help_text="What narrows its role: of its squad's row, its agent and its task."
+    )
+    max_turns = models.PositiveIntegerField(null=True, blank=True, help_text="Model requests; empty: its squad's row.")
     prompt_version_id = models.UUIDField(null=True, blank=True)
     token_hash = models.CharField(max_length=64, blank=True)
     lease_owner = models.CharField(max_length=100, blank=True)

@@ -9,8 +9,9 @@ from django.db.models import Count, Q, QuerySet, Sum
 from agents.models import Agent, EgressRecord, Run, RunEvent, Verification, Worker
 from agents.states import ACTIVE_RUN, AgentStatus
 from agents.transcript import Entry, entry
-from projects.models import Task
+from projects.models import SquadMember, Task
 from projects.secrets import rehearsing
+from projects.states import ACTIVE_PROJECT, ProjectStatus, values
 
 TAIL = 400
 """Lines of a transcript on a page. Older ones are a click away."""
@@ -126,6 +127,12 @@ def rehearsed(agents: Sequence[Agent]) -> frozenset[UUID]:
         for agent in agents
         if (not agent.paid_count if agent.run_count else agent.project_id in would_be)  # type: ignore[attr-defined]
     )
+
+
+def squad_members() -> QuerySet[SquadMember]:
+    """Return the roles of the squads whose projects have not ended."""
+    found = SquadMember.objects.filter(squad__project__status__in=values(ACTIVE_PROJECT | {ProjectStatus.PAUSED}))
+    return found.select_related("squad__project").order_by("squad__project__name", "role")
 
 
 def current_runs(agents: Sequence[Agent]) -> dict[UUID, Run]:

@@ -20,4 +20,5 @@ urlpatterns = [
     path("settings/roles/", roles.roles, name="roles"),
     path("settings/roles/new/", roles.new_specialisation, name="specialisation_new"),
     path("settings/roles/agents/", roles.specialise, name="agent_specialise"),
+    path("settings/roles/squads/", roles.specialise_squad, name="squad_specialise"),
 ]

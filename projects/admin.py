@@ -30,7 +30,10 @@ class RequirementInline(ShownInline):
 
 class MemberInline(ShownInline):
     model = models.SquadMember
-    fields = ("role", "count", "tool", "model", "fallback_model", "max_turns", "max_minutes", "max_cost")
+    fields = (
+        *("role", "specialisation", "count", "tool", "model", "fallback_model"),
+        *("max_turns", "max_minutes", "max_cost"),
+    )
 
 
 class DependencyInline(ShownInline):

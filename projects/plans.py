@@ -12,6 +12,7 @@ from projects.roles import Role
 MAX_TASKS = 1_000
 MAX_MINUTES = 10_000
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
+_SPECIALISATION = re.compile(r"[a-z0-9_-]{0,40}")
 # The platform's own steps; a plan only has work on the product in it.
 PLANNABLE_ROLES = frozenset(Role) - {Role.ORCHESTRATOR, Role.MENTOR}
 
@@ -27,6 +28,8 @@ class PlannedTask:
     depends_on: tuple[str, ...] = ()
     estimate_minutes: int = 0
     acceptance_criteria: tuple[str, ...] = field(default_factory=tuple)
+    specialisation: str = ""
+    """The key of one of its role, or none. Which there are, a higher app knows (`agents.roles`)."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "PlannedTask":
@@ -39,6 +42,7 @@ class PlannedTask:
             depends_on=tuple(data.get("depends_on", ())),
             estimate_minutes=data.get("estimate_minutes", 0),
             acceptance_criteria=tuple(data.get("acceptance_criteria", ())),
+            specialisation=data.get("specialisation", ""),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -75,6 +79,8 @@ def _node_problems(tasks: Sequence[PlannedTask]) -> Iterable[str]:
         if task.role not in PLANNABLE_ROLES:
             known = ", ".join(sorted(PLANNABLE_ROLES))
             yield f"Task “{task.key}” names the unknown role “{task.role[:40]}”; use one of: {known}."
+        if not _SPECIALISATION.fullmatch(task.specialisation):
+            yield f"Task “{task.key}” names the specialisation “{task.specialisation[:40]}”, which cannot be one's key."
         if not 0 <= task.estimate_minutes <= MAX_MINUTES:
             yield f"The estimate of task “{task.key}” is not between 0 and {MAX_MINUTES:,} minutes."
 

@@ -22,6 +22,7 @@ from factory.django import DjangoModelFactory
 from pydantic import SecretStr
 
 from agents.models import Agent, Checkpoint, EgressRecord, Message, Run, RunEvent, Specialisation, Verification, Worker
+from agents.roles import specialisations_of
 from agents.states import ACTIVE_RUN, LEASED_RUN, AgentStatus, MessageType, RunStatus, WorkerStatus
 from agents.tokens import hash_token, new_token
 from billing.models import Budget, LedgerEntry, Price, Reservation
@@ -595,6 +596,7 @@ class RunFactory(DjangoModelFactory[Run]):
     attempt = factory.LazyAttribute(lambda o: _next(Run.objects.filter(task=o.task), "attempt"))
     runtime = "local"
     model = MODEL
+    specialisations = factory.LazyAttribute(lambda o: specialisations_of(o.agent, o.task))
     token_hash = factory.LazyAttribute(lambda o: hash_token(new_token()) if o.is_active else "")
     lease_owner = factory.LazyAttribute(lambda o: "worker-1" if o.is_leased else "")
     lease_until = factory.LazyAttribute(lambda o: NOW + timedelta(seconds=30) if o.is_leased else None)

@@ -12,7 +12,7 @@ from django.db.models import Count, F, Q
 
 from agents.actions import agents
 from agents.models import Agent, Run, Worker
-from agents.roles import limits_of_agent
+from agents.roles import limits_of_run, specialisations_of
 from agents.states import ACTIVE_RUN, AgentStatus, WorkerStatus
 from billing import actions as billing
 from projects import audit, queries
@@ -130,9 +130,14 @@ def _hand_out(task: Task, room: _Room, *, now: datetime) -> Dispatched | None:
     room.free_of_project[task.project_id] -= 1
     # Who was asked before knows the task; otherwise a ready agent goes before one that waits for an answer.
     agent = next((a for a in free_agents if str(a.pk) == task.context.get("agent")), None)
-    agent = agent or min(free_agents, key=lambda a: (a.status != AgentStatus.READY, a.name))
+    agent = agent or min(free_agents, key=lambda a: (_misfit(a, task), a.status != AgentStatus.READY, a.name))
     free_agents.remove(agent)
     return Dispatched(_make_run(task, agent, worker, now=now).pk, worker.queue)
+
+
+def _misfit(agent: Agent, task: Task) -> int:
+    """Order agents by their own specialisation: the task's before none before another, which both narrow the work."""
+    return 0 if agent.specialisation == task.specialisation else 1 if not agent.specialisation else 2
 
 
 def _make_run(task: Task, agent: Agent, worker: Worker, *, now: datetime) -> Run:
@@ -141,7 +146,7 @@ def _make_run(task: Task, agent: Agent, worker: Worker, *, now: datetime) -> Run
     tasks.allocate_task(task, agent_id=agent.pk, by=SCHEDULER, now=now)
     agents.begin_work(agent, task, by=SCHEDULER, now=now)
     attempt = task.runs.count() + 1
-    run = Run.objects.create(
+    run = Run(
         id=new_id(),
         project=task.project,
         task=task,
@@ -150,16 +155,17 @@ def _make_run(task: Task, agent: Agent, worker: Worker, *, now: datetime) -> Run
         attempt=attempt,
         runtime=worker.runtime,
         model=member.model,
+        specialisations=specialisations_of(agent, task),
         prompt_version_id=member.prompt_version_id,
         created_at=now,
     )
-    billing.open_budgets(task.project, run_id=run.pk, run_limit=limits_of_agent(agent).cost, agent_id=agent.pk, now=now)
+    limits = limits_of_run(run)
+    run.max_turns = limits.turns
+    run.save(force_insert=True)
+    billing.open_budgets(task.project, run_id=run.pk, run_limit=limits.cost, agent_id=agent.pk, now=now)
+    details = {"task": task.key, "attempt": attempt, "worker": worker.name, "model": run.model}
+    if run.specialisations:
+        details["specialisations"] = run.specialisations
     with audit.journal(by=SCHEDULER, now=now) as journal:
-        journal.add(
-            "run.queued",
-            project_id=run.project_id,
-            agent_id=agent.pk,
-            obj=run,
-            details={"task": task.key, "attempt": attempt, "worker": worker.name, "model": run.model},
-        )
+        journal.add("run.queued", project_id=run.project_id, agent_id=agent.pk, obj=run, details=details)
     return run

@@ -11,6 +11,7 @@ from uuid import UUID
 from django.db.models import Q
 
 from agents.actions import checkpoints
+from agents.actions.specialisations import check_planned
 from agents.errors import RunEnded, VerbRefused
 from agents.models import Agent, Message, Run
 from agents.states import MessageType, RunStatus
@@ -88,7 +89,9 @@ def _check_ending(run: Run, verb: str, args: dict[str, Any]) -> None:
         raise VerbRefused(f"A {run.task.kind} task does not end with {verb}. Use one of: {', '.join(sorted(allowed))}.")
     match verb:
         case "submit_plan":
-            check_plan([PlannedTask.from_json(node) for node in args["tasks"]])
+            nodes = [PlannedTask.from_json(node) for node in args["tasks"]]
+            check_plan(nodes)
+            check_planned(nodes)
         case "submit_requirements":
             check_requirements([RequirementDraft(**draft) for draft in args["requirements"]])
         case "ask_client" if run.task.context.get("questions"):

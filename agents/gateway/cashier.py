@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 _MOST_AT_ONCE = 64
 _CLOSES_WAIT_S = 0.03
 _RUNS = """
-SELECT r.id, r.status, r.turns, r.stop_requested, m.max_turns, p.client_id
+SELECT r.id, r.status, r.turns, r.stop_requested, COALESCE(r.max_turns, m.max_turns), p.client_id
 FROM agents_run r JOIN projects_project p ON p.id = r.project_id
 JOIN agents_agent a ON a.id = r.agent_id LEFT JOIN projects_squadmember m ON m.id = a.member_id
 WHERE r.id = ANY($1::uuid[])

@@ -143,6 +143,9 @@ class PlannedTaskArgument(Arguments):
     key: Key = Field(description="Short and unique: a-z, 0-9, - and _.")
     title: Title
     role: RoleName = Field(description='Who does it, such as "developer".')
+    specialisation: Annotated[str, StringConstraints(strip_whitespace=True, max_length=40), ONE_LINE] = Field(
+        default="", description="One of the role's, of those that you were told. Empty: the whole role."
+    )
     description: Annotated[str, StringConstraints(strip_whitespace=True, max_length=8_000), PLAIN] = ""
     depends_on: list[Key] = Field(default_factory=list, max_length=MAX_TASKS)
     estimate_minutes: int = Field(default=0, ge=0, le=100_000)

@@ -1,15 +1,17 @@
 """The policy that holds one run, and the specialisations there are."""
 
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from agents.errors import UnknownSpecialisation
 from agents.models import Agent, Run, Specialisation
 from agents.roles.policy import RoleLimits, RolePolicy
 from agents.roles.specialisations import BUILT_IN, Narrowing, Specialised
 from agents.roles.table import ROLES
+from projects.models import Task
 from projects.roles import Role
 
-__all__ = ["Known", "known_specialisations", "limits_of_agent", "policy_of", "policy_of_agent", "specialised"]
+__all__ = ["Known", "known_specialisations", "limits_of_run", "policy_of", "specialisations_of", "specialised"]
 
 
 @dataclass(frozen=True)
@@ -21,37 +23,48 @@ class Known:
     is_built_in: bool
 
 
+def specialisations_of(agent: Agent, task: Task) -> list[str]:
+    """Return the keys of all that narrow an agent's work on a task: its squad's row, its own, and the task's.
+
+    A run is made with them, and held by them to its end whatever is given to agents and squads meanwhile. Needs the
+    agent's member loaded.
+    """
+    given = (agent.member.specialisation if agent.member else "", agent.specialisation, task.specialisation)
+    return list(dict.fromkeys(filter(None, given)))
+
+
 def policy_of(run: Run) -> RolePolicy:
-    """Return what the run's agent may do. Needs the run's agent loaded. Raises UnknownSpecialisation."""
-    return policy_of_agent(run.agent)
+    """Return what the run may do: the meeting of its role and of every specialisation that it was made with.
 
-
-def policy_of_agent(agent: Agent) -> RolePolicy:
-    """Return what an agent may do: its role, or the specialisation of it that it was given.
-
-    One that is not known, or is of another role, allows nothing at all: UnknownSpecialisation.
+    Needs the run's agent loaded. One that is not known, or is of another role, allows nothing: UnknownSpecialisation.
     """
-    role = Role(agent.agent_type)
-    if not agent.specialisation:
-        return ROLES[role]
-    found = specialised(agent.specialisation)
-    if found.base is not role:
-        raise UnknownSpecialisation(
-            f"{found.name} is of the role {found.base.label}, and {agent.name} is {role.label}."
-        )
-    return found.policy
+    role = Role(run.agent.agent_type)
+    return reduce(RolePolicy.meet, (_of_role(key, role).policy for key in run.specialisations), ROLES[role])
 
 
-def limits_of_agent(agent: Agent) -> RoleLimits:
-    """Return time, turns and money of each of an agent's runs: its squad's, and no more than its specialisation has.
+def limits_of_run(run: Run) -> RoleLimits:
+    """Return time, turns and money of a run: its squad's, and no more than its specialisations have.
 
-    Needs the agent's member loaded.
+    With one that is not known they are the squad's: such a run is made like others, so that nothing else waits for it,
+    and ends before its agent begins, by `policy_of`. Needs the run's agent and its member loaded.
     """
-    member = agent.member
+    member = run.agent.member
     assert member is not None, "an agent outlives its squad only in a deleted project"
-    policy = policy_of_agent(agent).limits
-    squads = replace(policy, minutes=member.max_minutes, turns=member.max_turns, cost=member.max_cost)
-    return squads.meet(policy) if agent.specialisation else squads
+    role = ROLES[Role(run.agent.agent_type)].limits
+    squads = replace(role, minutes=member.max_minutes, turns=member.max_turns, cost=member.max_cost)
+    if not run.specialisations:
+        return squads
+    try:
+        return squads.meet(policy_of(run).limits)
+    except UnknownSpecialisation:
+        return squads
+
+
+def _of_role(key: str, role: Role) -> Specialised:
+    found = specialised(key)
+    if found.base is not role:
+        raise UnknownSpecialisation(f"{found.name} is of the role {found.base.label}, not {role.label}.")
+    return found
 
 
 def specialised(key: str) -> Specialised:

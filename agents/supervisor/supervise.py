@@ -20,7 +20,7 @@ from agents.context import first_message
 from agents.errors import LeaseLost
 from agents.models import Run
 from agents.prompts import prompt_for
-from agents.roles import limits_of_agent
+from agents.roles import limits_of_run
 from agents.runtimes.contract import Runtime
 from agents.states import RunStatus
 from agents.supervisor import workplace
@@ -217,5 +217,5 @@ def _check(stop: Stop) -> None:
 
 
 def _limits(run: Run) -> Limits:
-    of = limits_of_agent(run.agent)
+    of = limits_of_run(run)
     return Limits(wall_s=of.minutes * MINUTE_S, stall_s=float(settings.EKLAVYA_STALL_SECONDS), turns=of.turns)

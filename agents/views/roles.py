@@ -1,18 +1,21 @@
 """The role table, and the specialisations that an admin makes of it."""
 
+from uuid import UUID
+
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
 from agents import pages
-from agents.actions.specialisations import make_specialisation, specialise_agent
+from agents.actions.specialisations import make_specialisation, specialise_agent, specialise_member
 from agents.errors import InvalidSpecialisation
 from agents.forms import SpecialisationForm, SpecialiseForm
 from agents.models import Agent
 from agents.roles import shown
 from agents.roles.of_runs import known_specialisations
 from projects.actors import Actor
+from projects.models import SquadMember
 from projects.permissions import check_can_administer
 from projects.roles import Role
 from projects.web import PageRequest, act, refusal, render_page
@@ -52,13 +55,28 @@ def new_specialisation(request: PageRequest) -> HttpResponse:
 @act
 def specialise(request: PageRequest) -> HttpResponse:
     """Give an agent a specialisation, or take it away."""
+    to, key = _given(request)
+    agent = get_object_or_404(Agent, pk=to)
+    specialise_agent(agent, key, by=Actor.person(request.user), now=timezone.now())
+    return redirect("roles")
+
+
+@require_POST
+@act
+def specialise_squad(request: PageRequest) -> HttpResponse:
+    """Give all agents of a role in a squad a specialisation, or take it away."""
+    to, key = _given(request)
+    member = get_object_or_404(SquadMember.objects.select_related("squad"), pk=to)
+    specialise_member(member, key, by=Actor.person(request.user), now=timezone.now())
+    return redirect("roles")
+
+
+def _given(request: PageRequest) -> tuple[UUID, str]:
     check_can_administer(request.user)
     form = SpecialiseForm(request.POST)
     if not form.is_valid():
-        raise InvalidSpecialisation("Choose an agent and a specialisation.")
-    agent = get_object_or_404(Agent, pk=form.cleaned_data["agent"])
-    specialise_agent(agent, form.cleaned_data["specialisation"], by=Actor.person(request.user), now=timezone.now())
-    return redirect("roles")
+        raise InvalidSpecialisation("Choose who gets it, and a specialisation.")
+    return form.cleaned_data["to"], form.cleaned_data["specialisation"]
 
 
 def _page(request: PageRequest, form: SpecialisationForm, *, status: int = 200) -> HttpResponse:
@@ -73,6 +91,7 @@ def _page(request: PageRequest, form: SpecialisationForm, *, status: int = 200) 
         "specialisations": rows,
         "choices": [(item.key, f"{item.of.name} ({item.of.base.label})") for item in known],
         "agents": list(pages.squad().order_by("project__name", "name")[:200]),
+        "members": list(pages.squad_members()[:200]),
         "form": form,
         "refusal": refusal(check_can_administer, request.user),
     }

@@ -189,6 +189,7 @@ def _task_of(plan: Plan, node: PlannedTask, rank: int, feedback: Sequence[dict[s
         kind=TaskKind.BUILD,
         key=node.key,
         role=node.role,
+        specialisation=node.specialisation,
         title=node.title[:255],
         description=node.description,
         acceptance_criteria=list(node.acceptance_criteria),

@@ -70,6 +70,9 @@ class Task(models.Model):
     description = models.TextField(blank=True)
     acceptance_criteria = models.JSONField(default=list, blank=True)
     role = models.CharField(max_length=32, choices=Role)
+    specialisation = models.SlugField(
+        max_length=40, blank=True, db_index=False, help_text="Narrows whoever works on it."
+    )
     status = models.CharField(max_length=16, choices=TaskStatus, default=TaskStatus.PENDING)
     reason = models.CharField(max_length=64, blank=True, help_text="Machine-readable cause of the status.")
     detail = models.TextField(blank=True, help_text="The cause, in words for people.")

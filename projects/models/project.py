@@ -113,6 +113,12 @@ class SquadMember(models.Model):
     squad = models.ForeignKey(Squad, on_delete=models.CASCADE, related_name="members")
     role = models.CharField(max_length=32, choices=Role)
     count = models.PositiveSmallIntegerField(default=1)
+    specialisation = models.SlugField(
+        max_length=40,
+        blank=True,
+        db_index=False,
+        help_text="Narrows all agents of this role; given under Roles in the portal.",
+    )
     tool = models.CharField(max_length=32, default="claude_code")
     model = models.CharField(max_length=100)
     fallback_model = models.CharField(

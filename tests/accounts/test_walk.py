@@ -134,6 +134,7 @@ ROWS: dict[str, Row] = {
     "workers": page(),
     "roles": page(),
     "specialisation_new": act(A),
+    "squad_specialise": act(A),
     "agent_specialise": act(A),
     "run": page(),
     "task": page(),
