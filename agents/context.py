@@ -93,6 +93,7 @@ def task_context(run: Run) -> dict[str, Any]:
         "failure": told.get("failure"),
         "resume": told.get("resume"),
         "mentor_question": told.get("mentor_question"),
+        "workflow": told.get("workflow"),
         "notes": _notes(task),
     }
 

@@ -21,7 +21,7 @@ from agents.supervisor import orphans
 from agents.supervisor.keeper import WORKER_STOPPING, LeaseKeeper
 from agents.supervisor.supervise import supervise
 from projects.actors import Actor
-from projects.models import Project
+from projects.models import Project, Task
 
 logger = logging.getLogger(__name__)
 # The next sweep asks again.
@@ -111,6 +111,13 @@ def stop_runs(*, project_id: str, reason: str) -> None:
     runs.ask_to_stop(project, reason=reason, by=Actor.system("lifecycle"), now=timezone.now())
 
 
+@shared_task(ignore_result=True)
+def stop_runs_at(*, task_id: str, reason: str) -> None:
+    """End the active run at a task that was cancelled or given to somebody else."""
+    task = Task.objects.select_related("project").get(pk=task_id)
+    runs.ask_to_stop(task.project, reason=reason, task=task, by=Actor.system("lifecycle"), now=timezone.now())
+
+
 # No time limit, as above: each command of Git has its own.
 @shared_task(ignore_result=True)
 def maintain() -> None:
@@ -136,6 +143,7 @@ def sweep() -> None:
     workers.notice_silent(now=now)
     recovery.end_lost_runs(now=now)
     recovery.stop_unwanted(now=now)
+    recovery.stop_at_cancelled(now=now)
     recovery.cancel_leftovers(now=now)
     _send(recovery.requeue(now=now))
     recovery.escalate_unanswered(now=now)

@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 
 from agents import prompts
 from agents.models import Agent, Run
-from agents.tasks import announce_worker, deliver, nudge, retire_worker, stop_runs
+from agents.tasks import announce_worker, deliver, nudge, retire_worker, stop_runs, stop_runs_at
 from billing import levels
 from billing import pages as money
 from demos.tasks import open_demo_for
@@ -29,7 +29,7 @@ from projects.live import broadcast
 from projects.models import AuditLog
 from projects.roles import Role
 from projects.states import TaskKind
-from projects.tasks import send_webhooks
+from projects.tasks import keep_workflows, send_webhooks
 from projects.webhooks.queries import listens
 from projects.workflows import hosting
 
@@ -120,11 +120,29 @@ def _completed(row: Published) -> None:
     nudge()
 
 
+def _cancelled(row: Published) -> None:
+    # A whole project's are stopped at once; and one that nobody works on has no run.
+    if row.details["reason"] not in {"project_cancelled", "project_archived"} and row.details["was_running"]:
+        stop_runs_at.delay(task_id=row.object_id, reason="cancelled")
+
+
+def _execution_ended(row: Published) -> None:
+    """Its other tasks are over, and the project may have waited for it."""
+    keep_workflows.delay()
+    if row.project_id:
+        deliver.delay(project_id=str(row.project_id))
+
+
 # What follows from which news. Each is only a hint to a worker; the periodic sweeps find what gets lost.
 _REACTIONS: dict[str, Reaction] = {
     "task.ready": lambda row: nudge(),
     "task.set_back": lambda row: nudge(),
     "task.completed": _completed,
+    "task.cancelled": _cancelled,
+    "execution.completed": _execution_ended,
+    "execution.failed": _execution_ended,
+    "execution.cancelled": _execution_ended,
+    "execution.running": lambda row: nudge(),
     "run.ended": lambda row: after_run.delay(run_id=row.object_id),
     "project.paused": partial(_stop, "paused"),
     "project.cancelled": partial(_stop, "cancelled"),

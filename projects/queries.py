@@ -9,8 +9,10 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
 from projects.models import Approval, Notification, Project, Task
-from projects.states import OPEN_APPROVAL, ProjectStatus, TaskKind, TaskStatus
+from projects.states import OPEN_APPROVAL, OPEN_EXECUTION, ProjectStatus, TaskKind, TaskStatus
 
+SKIPPED = "skipped"
+"""Why a task was cancelled that a person left out: what waits for it goes on without it."""
 # Where the phases lie on the project's bar, in percent: planning, demo, building.
 _DEMO_FROM, _BUILD_FROM = 15, 40
 
@@ -25,7 +27,8 @@ def progress(project: Project) -> int:
             return 100 if project.delivered_commit else 0
         case ProjectStatus.BUILDING:
             counts = project.tasks.filter(kind=TaskKind.BUILD).aggregate(
-                all=Count("pk"), done=Count("pk", filter=Q(status=TaskStatus.COMPLETED))
+                all=Count("pk", filter=~Q(status=TaskStatus.CANCELLED)),
+                done=Count("pk", filter=Q(status=TaskStatus.COMPLETED)),
             )
             return int(_BUILD_FROM + (99 - _BUILD_FROM) * counts["done"] // max(counts["all"], 1))
         case ProjectStatus.DEMO:
@@ -69,6 +72,10 @@ WITH running AS (
     JOIN projects_squad s ON s.project_id = t.project_id
     LEFT JOIN running r ON r.project_id = t.project_id
     WHERE t.status = 'ready' AND t.next_attempt_at <= %s
+      AND (t.kind <> 'step' OR NOT EXISTS (
+        SELECT FROM projects_executionnode n JOIN projects_execution e ON e.id = n.execution_id
+        WHERE n.task_id = t.id AND e.status = 'paused'
+      ))
 )
 SELECT id, project_id, role FROM ranked
 WHERE place <= most + %s
@@ -102,9 +109,15 @@ def running_counts(project_ids: Sequence[UUID]) -> dict[UUID, int]:
 
 def is_built(project: Project) -> bool:
     """Return whether a project that is being built has nothing left to do."""
-    build = project.tasks.filter(kind=TaskKind.BUILD)
     return (
         project.status == ProjectStatus.BUILDING
-        and build.exists()
-        and not build.exclude(status=TaskStatus.COMPLETED).exists()
+        and project.tasks.filter(kind=TaskKind.BUILD).exists()
+        and not unfinished_builds(project).exists()
+        and not project.executions.filter(status__in=OPEN_EXECUTION).exists()
     )
+
+
+def unfinished_builds(project: Project) -> QuerySet[Task]:
+    """Return the tasks of its plan that are to be done yet. One that a person left out is not."""
+    is_left_out = Q(status=TaskStatus.CANCELLED, reason=SKIPPED)
+    return project.tasks.filter(kind=TaskKind.BUILD).exclude(Q(status=TaskStatus.COMPLETED) | is_left_out)

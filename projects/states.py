@@ -179,13 +179,15 @@ OPEN_DELIVERY = frozenset({DeliveryStatus.PENDING, DeliveryStatus.FAILED})
 
 
 class TaskKind(models.TextChoices):
-    """What a task is for. The first three and the mentor's are made by the platform, builds by the plan."""
+    """What a task is for. The first three and the mentor's are made by the platform, builds by the plan, steps by the
+    execution of a workflow."""
 
     REQUIREMENTS = "requirements"
     PLAN = "plan"
     DEMO = "demo"
     BUILD = "build"
     MENTOR = "mentor"
+    STEP = "step"
 
 
 class ApprovalKind(models.TextChoices):
@@ -217,9 +219,10 @@ EXECUTION_TRANSITIONS: Transitions[ExecutionStatus] = {
     ExecutionStatus.PAUSED: frozenset(
         {ExecutionStatus.RUNNING, ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED}
     ),
-    ExecutionStatus.COMPLETED: frozenset(),
-    ExecutionStatus.FAILED: frozenset(),
-    ExecutionStatus.CANCELLED: frozenset(),
+    # back to running: a person has a node and what follows it done anew
+    ExecutionStatus.COMPLETED: frozenset({ExecutionStatus.RUNNING}),
+    ExecutionStatus.FAILED: frozenset({ExecutionStatus.RUNNING}),
+    ExecutionStatus.CANCELLED: frozenset({ExecutionStatus.RUNNING}),
 }
 
 
@@ -243,15 +246,26 @@ NODE_TRANSITIONS: Transitions[NodeStatus] = {
     NodeStatus.PENDING: frozenset(
         {NodeStatus.READY, NodeStatus.HELD, NodeStatus.RUNNING, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
     ),
-    NodeStatus.HELD: frozenset({NodeStatus.READY, NodeStatus.CANCELLED}),
-    NodeStatus.READY: frozenset({NodeStatus.RUNNING, NodeStatus.HELD, NodeStatus.CANCELLED}),
-    NodeStatus.RUNNING: frozenset(
-        {NodeStatus.COMPLETED, NodeStatus.FAILED, NodeStatus.READY, NodeStatus.HELD, NodeStatus.CANCELLED}
+    # back to pending: a person has it done anew, or one before it; to skipped from anywhere: a person left it out
+    NodeStatus.HELD: frozenset({NodeStatus.READY, NodeStatus.PENDING, NodeStatus.SKIPPED, NodeStatus.CANCELLED}),
+    NodeStatus.READY: frozenset(
+        {NodeStatus.RUNNING, NodeStatus.HELD, NodeStatus.PENDING, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
     ),
-    NodeStatus.COMPLETED: frozenset(),
-    NodeStatus.FAILED: frozenset(),
-    NodeStatus.SKIPPED: frozenset(),
-    NodeStatus.CANCELLED: frozenset(),
+    NodeStatus.RUNNING: frozenset(
+        {
+            NodeStatus.COMPLETED,
+            NodeStatus.FAILED,
+            NodeStatus.READY,
+            NodeStatus.HELD,
+            NodeStatus.PENDING,
+            NodeStatus.SKIPPED,
+            NodeStatus.CANCELLED,
+        }
+    ),
+    NodeStatus.COMPLETED: frozenset({NodeStatus.PENDING}),
+    NodeStatus.FAILED: frozenset({NodeStatus.PENDING}),
+    NodeStatus.SKIPPED: frozenset({NodeStatus.PENDING}),
+    NodeStatus.CANCELLED: frozenset({NodeStatus.PENDING}),
 }
 
 

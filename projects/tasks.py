@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from projects.actions import audit_watch, webhook_deliveries, workflows
+from projects.actions import audit_watch, steps, tasks, webhook_deliveries, workflows
 from projects.webhooks.pump import pump
 from projects.webhooks.sending import sender
 from projects.workflows import hosting
@@ -26,8 +26,12 @@ def forget_deliveries() -> None:
 
 @shared_task(ignore_result=True)
 def keep_workflows() -> None:
-    """Keep this process's runner alive, and bring the audit log up to date. Safe at any time, and twice at once."""
+    """Keep this process's runner alive, make the tasks of ready nodes, cancel those of nodes that are over, and bring
+    the audit log up to date. Safe at any time, and twice at once."""
     hosting.ensure()
+    while steps.begin_ready(now=timezone.now()):
+        pass
+    tasks.cancel_left(now=timezone.now())
     while workflows.audit_executions(now=timezone.now()):
         pass
 

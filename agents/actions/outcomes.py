@@ -60,7 +60,8 @@ def deliver(run: Run, result: dict[str, Any], *, now: datetime) -> None:
             case "submit_plan":
                 nodes = [PlannedTask.from_json(node) for node in args["tasks"]]
                 plans.propose_plan(run.project, args["summary"], nodes, by=by, now=now)
-        runs.succeed(run, result={"summary": args.get("summary", "")} | result, now=now)
+        said = {"summary": args.get("summary", "")} | ({"returned": args["result"]} if args.get("result") else {})
+        runs.succeed(run, result=said | result, now=now)
 
 
 def _is_cancelled(run: Run) -> bool:

@@ -130,6 +130,16 @@ def stop_unwanted(*, now: datetime) -> int:
     return len(projects)
 
 
+def stop_at_cancelled(*, now: datetime) -> int:
+    """Ask the runs to stop whose task was cancelled, and return at how many tasks. They were asked when it was; this
+    finds those that did not hear of it."""
+    unasked = Run.objects.filter(status__in=ACTIVE_RUN, stop_requested="", task__status=TaskStatus.CANCELLED)
+    cancelled = list(Task.objects.filter(pk__in=unasked.values("task")).select_related("project"))
+    for task in cancelled:
+        runs.ask_to_stop(task.project, reason="cancelled", task=task, by=SWEEP, now=now)
+    return len(cancelled)
+
+
 def cancel_leftovers(*, now: datetime) -> int:
     """Cancel the tasks that were made in the moment in which their project was given up, and return how many."""
     left = Task.objects.filter(status__in=OPEN_TASK, project__status__in=GIVEN_UP_PROJECT)

@@ -196,11 +196,13 @@ def _from_the_beginning(run: Run) -> dict[str, Any]:
     return {"checkpoint": None, "resume": None} if run.task.context.get("checkpoint") else {}
 
 
-def ask_to_stop(project: Project, *, reason: str, by: Actor, now: datetime) -> int:
-    """Ask the supervisors of a project's active runs to end them. Return how many. Queued ones end at once."""
+def ask_to_stop(project: Project, *, reason: str, task: Task | None = None, by: Actor, now: datetime) -> int:
+    """Ask the supervisors of a project's active runs, or of those at one task, to end them. Return how many. Queued
+    ones end at once."""
+    wanted = Run.objects.filter(project=project) if task is None else Run.objects.filter(project=project, task=task)
     with audit.journal(by=by, now=now) as journal:
-        count = project.runs.filter(status__in=ACTIVE_RUN, stop_requested="").update(stop_requested=reason)
-        queued = Run.objects.select_for_update(of=("self",)).filter(project=project, status=RunStatus.QUEUED)
+        count = wanted.filter(status__in=ACTIVE_RUN, stop_requested="").update(stop_requested=reason)
+        queued = wanted.select_for_update(of=("self",)).filter(status=RunStatus.QUEUED)
         for run in queued.select_related("task__project", "agent"):
             ending = Ending(RunStatus.CANCELLED, reason, "Stopped before it began.", counts=False, delay=timedelta(0))
             fail(run, ending, now=now)

@@ -16,7 +16,7 @@ from agents.errors import RunEnded, VerbRefused
 from agents.models import Agent, Message, Run
 from agents.states import MessageType, RunStatus
 from projects import audit
-from projects.actions import tasks
+from projects.actions import nodes, tasks
 from projects.actions.plans import RequirementDraft, check_requirements
 from projects.actors import Actor
 from projects.ids import new_id
@@ -24,6 +24,7 @@ from projects.jsontext import storable_json, storable_text
 from projects.plans import PlannedTask, check_plan
 from projects.roles import Role
 from projects.states import TaskKind
+from projects.workflows.conditions import UndecidedCondition
 
 _ANY_KIND = frozenset({"task_failed", "task_blocked"})
 # How a run at a task of each kind may end.
@@ -32,6 +33,7 @@ ENDINGS: dict[TaskKind, frozenset[str]] = {
     TaskKind.PLAN: _ANY_KIND | {"submit_plan", "ask_mentor"},
     TaskKind.DEMO: _ANY_KIND | {"submit_demo", "ask_mentor"},
     TaskKind.BUILD: _ANY_KIND | {"task_complete", "ask_mentor"},
+    TaskKind.STEP: _ANY_KIND | {"task_complete", "ask_mentor", "ask_client"},
     TaskKind.MENTOR: frozenset({"task_failed", "reply_mentor"}),
 }
 _MESSAGE_OF_VERB = {
@@ -94,10 +96,22 @@ def _check_ending(run: Run, verb: str, args: dict[str, Any]) -> None:
             check_planned(nodes)
         case "submit_requirements":
             check_requirements([RequirementDraft(**draft) for draft in args["requirements"]])
+        case "task_complete" if run.task.kind == TaskKind.STEP:
+            _check_result(run, args.get("result") or {})
         case "ask_client" if run.task.context.get("questions"):
             raise VerbRefused("The client was asked before and answered: decide the rest yourself and submit.")
         case "ask_mentor" if len(run.task.context.get("mentor", [])) >= 3:
             raise VerbRefused("The mentor answered three times already: use task_blocked to ask a person.")
+
+
+def _check_result(run: Run, returned: dict[str, Any]) -> None:
+    """Raise VerbRefused while what follows a step could not be decided on what it returns: its agent can mend that."""
+    try:
+        nodes.check_result(run.task, {"returned": returned})
+    except UndecidedCondition as error:
+        raise VerbRefused(
+            f"What follows this step depends on its result: {error} Call again with “result” as the task asks for."
+        ) from error
 
 
 def read_messages(run: Run, *, now: datetime) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ The limits here are about shape and size, so that nothing huge or odd gets furth
 `agents.actions.verbs`.
 """
 
+import json
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,32 @@ Criteria = Annotated[
 ]
 
 
+def _check_returned(value: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what is too much to be handed on, or what text may not hold."""
+    try:
+        written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        raise ValueError("is no JSON object") from None
+    if len(written) > MAX_RETURNED_CHARS:
+        raise ValueError(f"has {len(written):,} characters of JSON; at most {MAX_RETURNED_CHARS:,} are taken")
+    inner: list[tuple[Any, int]] = [(value, 0)]
+    while inner:
+        one, depth = inner.pop()
+        if depth > MAX_RETURNED_DEPTH:
+            raise ValueError(f"nests deeper than {MAX_RETURNED_DEPTH} levels")
+        if isinstance(one, str):
+            _check_plain(one)
+        elif isinstance(one, dict | list):
+            parts = [*one, *one.values()] if isinstance(one, dict) else one
+            inner += [(part, depth + 1) for part in parts]
+    return value
+
+
+MAX_RETURNED_CHARS = 20_000
+MAX_RETURNED_DEPTH = 20
+Returned = Annotated[dict[str, Any], AfterValidator(_check_returned)]
+
+
 class Arguments(BaseModel):
     """Arguments of a verb. What is not named is refused, so that a misspelt argument is noticed."""
 
@@ -87,6 +114,12 @@ class Summary(Arguments):
     """What was done."""
 
     summary: Text = Field(description="What you did and how it was checked.")
+
+
+class Completion(Summary):
+    """What was done, and what the task asks to be returned."""
+
+    result: Returned | None = Field(default=None, description="A JSON object, where the task asks for one to return.")
 
 
 class Reason(Arguments):
@@ -192,7 +225,7 @@ def _save_checkpoint(run: Run, args: CheckpointNote, now: datetime) -> str:
 
 def _ending(name: str, description: str, arguments: type[A]) -> Verb[A]:
     def call(run: Run, args: A, now: datetime) -> str:
-        return verbs.end_run(run, name, args.model_dump(mode="json"), now=now)
+        return verbs.end_run(run, name, args.model_dump(mode="json", exclude_none=True), now=now)
 
     return Verb(name, f"{description} Ends your work: end your turn after it.", arguments, call, is_ending=True)
 
@@ -207,7 +240,7 @@ _LISTED: tuple[Verb[Any], ...] = (
     ),
     Verb("send_message", "Tell others in this project something they need to know.", Mail, _send_message),
     Verb("save_checkpoint", "Save your work, so that it can go on from here.", CheckpointNote, _save_checkpoint),
-    _ending("task_complete", "The task is done and checked.", Summary),
+    _ending("task_complete", "The task is done and checked.", Completion),
     _ending("task_failed", "The task cannot be done at all.", Reason),
     _ending("task_blocked", "You cannot go on without help.", Reason),
     _ending("ask_mentor", "Ask the mentor when you are stuck.", MentorQuestion),

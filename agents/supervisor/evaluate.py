@@ -26,7 +26,7 @@ from projects.states import TaskKind
 MAX_MERGES = 20
 MAX_CONFLICTS = 5
 # Work on the product must leave an application that starts; documents may come before there is one.
-_NEEDS_APP = frozenset({TaskKind.DEMO, TaskKind.BUILD})
+_NEEDS_APP = frozenset({TaskKind.DEMO, TaskKind.BUILD, TaskKind.STEP})
 
 
 class _Refused(Exception):

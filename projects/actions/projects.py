@@ -21,10 +21,10 @@ from projects.models import Notification, Project, Squad, SquadMember
 from projects.roles import Role
 from projects.states import (
     ACTIVE_PROJECT,
+    OPEN_EXECUTION,
     PROJECT_TRANSITIONS,
     ProjectStatus,
     TaskKind,
-    TaskStatus,
 )
 from projects.transitions import step
 
@@ -137,9 +137,12 @@ def begin_building(project: Project, *, demo_id: UUID, commit: str, by: Actor, n
 def complete_project(project: Project, *, commit: str, by: Actor, now: datetime) -> None:
     """Deliver: `commit` was verified in a fresh clone. Every build task must be completed."""
     with audit.journal(by=by, now=now):
-        unfinished = project.tasks.filter(kind=TaskKind.BUILD).exclude(status=TaskStatus.COMPLETED).count()
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # so that nothing is started meanwhile
+        unfinished = queries.unfinished_builds(project).count()
         if unfinished:
             raise ProjectNotActive(f"{unfinished} tasks are not completed yet.")
+        if project.executions.filter(status__in=OPEN_EXECUTION).exists():
+            raise ProjectNotActive("A workflow is still being carried out in it.")
         _move(project, ProjectStatus.COMPLETE, delivered_commit=commit, completed_at=now, by=by, now=now)
         notify(
             project,

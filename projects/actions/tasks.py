@@ -5,7 +5,7 @@ Who calls what: `agents.actions` moves a task along with its run; decisions on b
 """
 
 import random
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,16 +14,16 @@ from uuid import UUID
 from django.db.models import F, Q
 
 from projects import audit
-from projects.actions import approvals
+from projects.actions import approvals, nodes, steps
+from projects.actions.new_tasks import create_build_tasks as create_build_tasks
+from projects.actions.new_tasks import create_task as create_task
+from projects.actions.new_tasks import new_build_tasks as new_build_tasks
+from projects.actions.new_tasks import record_task
 from projects.actors import Actor
-from projects.errors import IllegalTransition, ProjectNotActive, StaleState
-from projects.events import TASK_STATUS, Event
-from projects.ids import new_id
+from projects.errors import IllegalTransition, StaleState
 from projects.jsontext import storable_json, storable_text
 from projects.models import Approval, Project, Task, TaskDependency
-from projects.roles import Role
 from projects.states import (
-    GIVEN_UP_PROJECT,
     OPEN_APPROVAL,
     OPEN_TASK,
     RUNNING_TASK,
@@ -53,58 +53,6 @@ class Setback:
     delay: timedelta | None = None
 
 
-def create_task(
-    project: Project,
-    kind: TaskKind,
-    *,
-    key: str,
-    role: Role,
-    title: str,
-    description: str = "",
-    context: dict[str, Any] | None = None,
-    priority: int = 0,
-    by: Actor,
-    now: datetime,
-) -> Task:
-    """Make a task of the platform's own (not of a plan), ready at once.
-
-    Raises ProjectNotActive in a project that was given up or put away meanwhile.
-    """
-    with audit.journal(by=by, now=now) as journal:
-        # Not under a lock: callers hold tasks, and who cancels takes the project first. `cancel_open_tasks` looks
-        # again for what it missed.
-        if Project.objects.filter(pk=project.pk, status__in=GIVEN_UP_PROJECT).exists():
-            raise ProjectNotActive(f"{project.name} takes no more work.")
-        task = Task.objects.create(
-            id=new_id(),
-            project=project,
-            kind=kind,
-            key=key,
-            role=role,
-            title=storable_text(title, max_chars=255),
-            description=storable_text(description, max_chars=20_000),
-            context=storable_json(context or {}),
-            priority=priority,
-            status=TaskStatus.READY,
-            next_attempt_at=now,
-            ready_at=now,
-            created_at=now,
-        )
-        _record(journal, "task.ready", task)
-    return task
-
-
-def create_build_tasks(
-    project: Project, tasks: Sequence[Task], edges: Sequence[TaskDependency], *, by: Actor, now: datetime
-) -> None:
-    """Write a plan's whole graph at once: two statements and one batch of audit rows, whatever its size."""
-    with audit.journal(by=by, now=now) as journal:
-        Task.objects.bulk_create(tasks)
-        TaskDependency.objects.bulk_create(edges)
-        for task in tasks:
-            _record(journal, f"task.{task.status}", task)
-
-
 def allocate_task(task: Task, *, agent_id: UUID, by: Actor, now: datetime) -> None:
     """Give a ready task to an agent; a run for it is made in the same transaction."""
     with audit.journal(by=by, now=now) as journal:
@@ -117,14 +65,14 @@ def allocate_task(task: Task, *, agent_id: UUID, by: Actor, now: datetime) -> No
             detail="",
             progress=0,
         )
-        _record(journal, "task.allocated", task)
+        record_task(journal, "task.allocated", task)
 
 
 def start_task(task: Task, *, by: Actor, now: datetime) -> None:
     """Note that an agent began."""
     with audit.journal(by=by, now=now) as journal:
         step(task, TaskStatus.IN_PROGRESS, table=TASK_TRANSITIONS, started_at=task.started_at or now)
-        _record(journal, "task.started", task)
+        record_task(journal, "task.started", task)
 
 
 def report_progress(task: Task, percent: int, message: str, *, by: Actor, now: datetime) -> None:
@@ -135,14 +83,14 @@ def report_progress(task: Task, percent: int, message: str, *, by: Actor, now: d
         if not working.update(progress=percent, detail=detail):
             raise StaleState(f"{task} is not being worked on.")
         task.progress, task.detail = percent, detail
-        _record(journal, "task.progress", task)
+        record_task(journal, "task.progress", task)
 
 
 def review_task(task: Task, *, by: Actor, now: datetime) -> None:
     """Note that the agent is done and the platform checks its change."""
     with audit.journal(by=by, now=now) as journal:
         step(task, TaskStatus.REVIEW, table=TASK_TRANSITIONS)
-        _record(journal, "task.review", task)
+        record_task(journal, "task.review", task)
 
 
 def complete_task(task: Task, result: dict[str, Any], *, by: Actor, now: datetime) -> list[UUID]:
@@ -163,12 +111,14 @@ def complete_task(task: Task, result: dict[str, Any], *, by: Actor, now: datetim
             result=storable_json(result),
             context={},
         )
-        _record(journal, "task.completed", task, {"kind": task.kind, "result": result})
+        record_task(journal, "task.completed", task, {"kind": task.kind, "result": result})
         Task.objects.filter(pk__in=[dependent.pk for dependent in waiting]).update(unmet_count=F("unmet_count") - 1)
         freed = [one for one in waiting if one.unmet_count == 1 and one.status == TaskStatus.PENDING]
         _make_ready(freed, now)
         for dependent in freed:
-            _record(journal, "task.ready", dependent)
+            record_task(journal, "task.ready", dependent)
+        if task.kind == TaskKind.STEP:
+            steps.complete(task, by=by, now=now)
     return [dependent.pk for dependent in freed]
 
 
@@ -218,7 +168,7 @@ def set_back(task: Task, setback: Setback, *, by: Actor, now: datetime) -> None:
             detail=storable_text(setback.detail, max_chars=8_000),
             context=task.context | storable_json(setback.context, max_chars=8_000),
         )
-        _record(journal, "task.set_back", task, {"reason": setback.reason, "detail": setback.detail})
+        record_task(journal, "task.set_back", task, {"reason": setback.reason, "detail": setback.detail})
 
 
 def block_task(task: Task, setback: Setback, *, ask_person: bool, by: Actor, now: datetime) -> None:
@@ -233,7 +183,7 @@ def block_task(task: Task, setback: Setback, *, ask_person: bool, by: Actor, now
             detail=storable_text(setback.detail, max_chars=8_000),
             context=task.context | storable_json(setback.context, max_chars=8_000),
         )
-        _record(journal, "task.blocked", task, {"reason": setback.reason, "detail": setback.detail})
+        record_task(journal, "task.blocked", task, {"reason": setback.reason, "detail": setback.detail})
         if ask_person:
             approvals.ask(
                 task.project,
@@ -265,7 +215,7 @@ def unblock_task(task: Task, context: dict[str, Any], *, by: Actor, now: datetim
             detail="",
             context=task.context | storable_json(context, max_chars=8_000),
         )
-        _record(journal, "task.ready", task)
+        record_task(journal, "task.ready", task)
 
 
 def fail_task(task: Task, *, reason: str, detail: str, by: Actor, now: datetime) -> None:
@@ -273,23 +223,46 @@ def fail_task(task: Task, *, reason: str, detail: str, by: Actor, now: datetime)
     with audit.journal(by=by, now=now) as journal:
         detail = storable_text(detail, max_chars=8_000)
         step(task, TaskStatus.FAILED, table=TASK_TRANSITIONS, reason=reason, detail=detail)
-        _record(journal, "task.failed", task, {"reason": reason, "detail": detail})
+        record_task(journal, "task.failed", task, {"reason": reason, "detail": detail})
+        if task.kind == TaskKind.STEP:
+            steps.fail(task, f"Its task was given up: {detail}", by=by, now=now)
 
 
 def cancel_open_tasks(project: Project, *, reason: str, by: Actor, now: datetime) -> int:
-    """Cancel all that is not finished, and withdraw its open questions. Return how many."""
+    """Cancel all that is not finished, with its executions, and withdraw its open questions. Return how many tasks."""
     count = 0
     with audit.journal(by=by, now=now) as journal:
         unfinished = project.tasks.select_for_update().filter(status__in=OPEN_TASK | {TaskStatus.FAILED})
         # Again until there is none: whoever held one of the locks that were waited for may have made another task.
         while tasks := list(unfinished.order_by("pk")):
             for task in tasks:
-                step(task, TaskStatus.CANCELLED, table=TASK_TRANSITIONS, reason=reason, agent_id=None)
-                _record(journal, "task.cancelled", task, {"reason": reason})
+                _cancel(task, reason, journal)
             open_approvals = Approval.objects.filter(project=project, status__in=OPEN_APPROVAL)
             approvals.withdraw(list(open_approvals), reason=reason, by=by, now=now)
             count += len(tasks)
+        nodes.stop_executions(project, reason=reason, journal=journal)
     return count
+
+
+def cancel_left(*, now: datetime) -> int:
+    """Cancel the tasks of nodes that wait for them no more, because the execution ended or the node is done anew.
+    Return how many. Any number of sweepers may do it at once."""
+    with audit.journal(by=steps.ENGINE, now=now) as journal:
+        left = list(steps.left_tasks().select_for_update(skip_locked=True, of=("self",)).order_by("pk"))
+        for task in left:
+            _cancel(task, "execution_over", journal)
+            approvals.withdraw(_asked(task), reason="execution_over", by=steps.ENGINE, now=now)
+    return len(left)
+
+
+def _cancel(task: Task, reason: str, journal: audit.Journal) -> None:
+    was_running = task.status in RUNNING_TASK
+    step(task, TaskStatus.CANCELLED, table=TASK_TRANSITIONS, reason=reason, agent_id=None)
+    record_task(journal, "task.cancelled", task, {"reason": reason, "was_running": was_running})
+
+
+def _asked(task: Task) -> list[Approval]:
+    return list(Approval.objects.filter(task=task, status__in=OPEN_APPROVAL))
 
 
 def ask_questions(
@@ -350,33 +323,6 @@ def _backoff(attempts: int) -> timedelta:
     """Return how long to wait: doubling, with jitter so that many failures do not come back together."""
     seconds = min(BACKOFF_BASE.total_seconds() * 2 ** max(attempts - 1, 0), BACKOFF_MAX.total_seconds())
     return timedelta(seconds=seconds * random.uniform(0.5, 1.0))
-
-
-def _record(journal: audit.Journal, action: str, task: Task, details: dict[str, Any] | None = None) -> None:
-    payload = {
-        "projectId": task.project_id,
-        "taskId": task.pk,
-        "status": task.status,
-        "progress": task.progress,
-    }
-    journal.add(
-        action,
-        project_id=task.project_id,
-        agent_id=task.agent_id,
-        obj=task,
-        details={"key": task.key} | (details or {}),
-        event=Event(TASK_STATUS, payload),
-    )
-
-
-def new_build_tasks(
-    project: Project, nodes: Iterable[tuple[Task, Sequence[str]]]
-) -> tuple[list[Task], list[TaskDependency]]:
-    """Return unsaved tasks and their edges; `nodes` gives each task with the keys that it depends on."""
-    pairs = list(nodes)
-    by_key = {task.key: task for task, _ in pairs}
-    edges = [TaskDependency(id=new_id(), task=task, depends_on=by_key[key]) for task, keys in pairs for key in keys]
-    return [task for task, _ in pairs], edges
 
 
 approvals.register(ApprovalKind.QUESTION, decide_questions)

@@ -4,31 +4,32 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from django.db import connection
 from django.db.models import F
 
 from projects import audit
+from projects.actions import steps, tasks
+from projects.actions.nodes import execute, plan_of, record, record_news
 from projects.actors import Actor
-from projects.errors import DomainError, StaleState
+from projects.errors import DomainError, IllegalTransition, StaleState
 from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
-from projects.models import Execution, Project, Workflow
-from projects.states import EXECUTION_TRANSITIONS, ExecutionStatus, NodeStatus
+from projects.models import Execution, Project, SquadMember, Workflow
+from projects.plans import MAX_TASKS
+from projects.states import EXECUTION_TRANSITIONS, ExecutionStatus, NodeStatus, ProjectStatus
 from projects.transitions import check_step, step
 from projects.workflows import statements
 from projects.workflows.definition import Definition, InvalidWorkflow, is_key
 from projects.workflows.documents import Document
-from projects.workflows.plan import Plan, compile_plan
+from projects.workflows.plan import Plan
 from projects.workflows.shipped import shipped
 
 MAX_INPUT_CHARS = 256 * 1024
 MAX_KEY_CHARS = 200
-ENGINE = Actor.system("workflows")
+MAIN_JOB = "main_job"
 _VERSIONS_LOCK = 0x656B_6C78
 
 
@@ -107,13 +108,22 @@ def start_executions(
 
     A key that was used before gives the execution of then. Durable as soon as the caller's transaction is; runners hear
     of it in the same moment. The audit log has it a moment later (`audit_executions`): a row of a chain is not waited
-    for. Raises InvalidExecution for nodes of a role, too large an input, or another workflow's or project's key.
+    for. Raises InvalidExecution for too large an input, another workflow's or project's key, and for nodes of a role
+    anywhere but in a project that is being built; their tasks are made in the same transaction.
     """
-    plan = _plan(workflow.pk)
-    if "task" in plan.columns["kinds"]:
-        raise InvalidExecution(
-            f"{workflow} has nodes of a role, and no tasks are made of those yet: only functions are carried out."
-        )
+    plan = plan_of(workflow.pk)
+    if not plan.roles:
+        return _started(workflow, plan, starts, project=project, by=by, now=now)
+    with audit.journal(by=by, now=now):
+        _check_roles(workflow, plan, project)
+        found = _started(workflow, plan, starts, project=project, by=by, now=now)
+        steps.begin_ready(executions=found, now=now)
+    return found
+
+
+def _started(
+    workflow: Workflow, plan: Plan, starts: Sequence[Start], *, project: Project | None, by: Actor, now: datetime
+) -> list[UUID]:
     rows = [(new_id(), start.key, _input(start)) for start in starts]
     keys = [key for _, key, _ in rows if key is not None]
     if len(set(keys)) != len(keys) or any(not 1 <= len(key) <= MAX_KEY_CHARS for key in keys):
@@ -128,17 +138,31 @@ def start_executions(
         "started_by": by.name,
         "now": now,
     }
-    made = {row[0] for row in _start(plan.columns | given)}
+    made = {row[0] for row in execute(statements.START, plan.columns | given)}
     if len(made) == len(rows):
         return [row[0] for row in rows]
     return _with_those_before(workflow.pk, project.pk if project else None, rows, made)
 
 
-def _start(given: dict[str, Any]) -> list[Any]:
-    """Run START in Django's transaction, past its cursors, which write each parameter into the statement's text."""
-    connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        return cursor.execute(statements.START, given).fetchall()
+def _check_roles(workflow: Workflow, plan: Plan, project: Project | None) -> None:
+    """Raise InvalidExecution unless the project has agents for a workflow's roles and something to work on."""
+    if workflow.key == MAIN_JOB:
+        raise InvalidExecution(f"{workflow} is what the platform does with every brief: start a project instead.")
+    if project is None:
+        raise InvalidExecution(f"{workflow} has nodes of a role: say in which project its tasks are made.")
+    # Locked, so that it is not delivered meanwhile.
+    status, paused_from, name = (
+        Project.objects.select_for_update(no_key=True).values_list("status", "paused_from", "name").get(pk=project.pk)
+    )
+    if (paused_from or status) != ProjectStatus.BUILDING:
+        raise InvalidExecution(
+            f"{name} is {ProjectStatus(status).label.lower()}: workflows with roles change what a project is building, "
+            "so they are started from the approval of its demo until it is delivered."
+        )
+    if missing := plan.roles - set(SquadMember.objects.filter(squad__project=project).values_list("role", flat=True)):
+        raise InvalidExecution(f"Nobody in the squad of {name} is: {', '.join(sorted(missing))}. Add them to it first.")
+    if len(of_role := [node for node in plan.nodes if node.role]) > MAX_TASKS:
+        raise InvalidExecution(f"{workflow} has {len(of_role):,} nodes of a role; at most {MAX_TASKS:,} are started.")
 
 
 def _with_those_before(
@@ -158,21 +182,27 @@ def pause_execution(execution: Execution, *, by: Actor, now: datetime) -> None:
         _be_recorded(journal, execution)
         step(execution, ExecutionStatus.PAUSED, table=EXECUTION_TRANSITIONS, audited_status=ExecutionStatus.PAUSED)
         execution.nodes.filter(status=NodeStatus.READY).update(status=NodeStatus.HELD)
-        _record(journal, execution)
+        record(journal, execution)
 
 
 def resume_execution(execution: Execution, *, by: Actor, now: datetime) -> None:
     """Go on where it was paused. Raises IllegalTransition unless it is paused, StaleState."""
     with audit.journal(by=by, now=now) as journal:
+        if execution.status != ExecutionStatus.PAUSED:  # the table has other ways to running: what is done anew
+            raise IllegalTransition(f"{execution} is {ExecutionStatus(execution.status).label.lower()}, not paused.")
         step(execution, ExecutionStatus.RUNNING, table=EXECUTION_TRANSITIONS, audited_status=ExecutionStatus.RUNNING)
         execution.nodes.filter(status=NodeStatus.HELD).update(status=NodeStatus.READY)
-        _record(journal, execution)
+        record(journal, execution)
+        steps.begin_ready(executions=[execution.pk], now=now)
         with connection.cursor() as cursor:
             cursor.execute(f"NOTIFY {statements.READY_CHANNEL}")
 
 
 def cancel_execution(execution: Execution, *, reason: str, by: Actor, now: datetime) -> None:
-    """Give it up: no node starts any more, and what running ones return is not taken. Raises IllegalTransition."""
+    """Give it up: no node starts any more, and what running ones return is not taken. Raises IllegalTransition.
+
+    Its tasks are cancelled right afterwards, in a transaction of their own; `keep_workflows` finds what that missed.
+    """
     reason = storable_text(reason, max_chars=2_000)
     with audit.journal(by=by, now=now) as journal:
         check_step(execution, ExecutionStatus.CANCELLED, EXECUTION_TRANSITIONS)
@@ -184,7 +214,8 @@ def cancel_execution(execution: Execution, *, reason: str, by: Actor, now: datet
                 raise StaleState(f"{execution} has ended meanwhile.")
         Execution.objects.filter(pk=execution.pk).update(audited_status=ExecutionStatus.CANCELLED)
         execution.refresh_from_db()
-        _record(journal, execution, {"reason": reason})
+        record(journal, execution, {"reason": reason})
+    tasks.cancel_left(now=now)
 
 
 def audit_executions(*, now: datetime, limit: int = 500) -> int:
@@ -192,44 +223,17 @@ def audit_executions(*, now: datetime, limit: int = 500) -> int:
 
     Rows are marked in the same transaction: none is lost or recorded twice. Any number of sweepers may do it at once.
     """
-    with audit.journal(by=ENGINE, now=now) as journal:
+    with audit.journal(by=steps.ENGINE, now=now) as journal:
         unaudited = Execution.objects.exclude(audited_status=F("status")).select_related("workflow").order_by("pk")
         found = list(unaudited.select_for_update(skip_locked=True, no_key=True, of=("self",))[:limit])
-        for execution in found:
-            if not execution.audited_status:
-                _record_start(journal, execution)
-            if execution.status not in {ExecutionStatus.RUNNING, execution.audited_status}:
-                _record(journal, execution)
-        Execution.objects.filter(pk__in=[one.pk for one in found]).update(audited_status=F("status"))
+        record_news(journal, found)
     return len(found)
 
 
 def _be_recorded(journal: audit.Journal, execution: Execution) -> None:
     """Record its start before what a person does to it, where the sweep was not there yet."""
     if Execution.objects.filter(pk=execution.pk, audited_status="").update(audited_status=ExecutionStatus.RUNNING):
-        _record_start(journal, execution)
-
-
-def _record_start(journal: audit.Journal, execution: Execution) -> None:
-    _record(journal, execution, {"started_by": execution.started_by}, verb="started")
-
-
-def _record(
-    journal: audit.Journal, execution: Execution, details: dict[str, Any] | None = None, *, verb: str = ""
-) -> None:
-    workflow = execution.workflow
-    journal.add(
-        f"execution.{verb or execution.status}",
-        project_id=execution.project_id,
-        obj=execution,
-        details={"workflow": workflow.key, "version": workflow.version, "detail": execution.detail} | (details or {}),
-    )
-
-
-@lru_cache(maxsize=200)
-def _plan(workflow_id: UUID) -> Plan:
-    """Return a version's plan; it never changes."""
-    return compile_plan(Definition.from_json(Workflow.objects.values_list("definition", flat=True).get(pk=workflow_id)))
+        record(journal, execution, {"started_by": execution.started_by}, verb="started")
 
 
 def _input(start: Start) -> str:

@@ -17,6 +17,7 @@ from projects.states import (
 )
 
 from .audit import append_only
+from .plan import Task
 from .project import Project
 
 
@@ -123,6 +124,9 @@ class ExecutionNode(models.Model):
     position = models.PositiveIntegerField(help_text="Its place in the workflow's list of nodes, from 0.")
     key = models.CharField(max_length=64)
     kind = models.CharField(max_length=8, choices={"task": "Task", "function": "Function"})
+    task = models.OneToOneField(
+        Task, null=True, blank=True, on_delete=models.CASCADE, related_name="node", help_text="The one it waits for."
+    )
     status = models.CharField(max_length=16, choices=NodeStatus)
     priority = models.SmallIntegerField(default=0)
     unmet_count = models.PositiveIntegerField()
@@ -144,11 +148,13 @@ class ExecutionNode(models.Model):
                 fields=["rank_at", "id"], condition=Q(status=NodeStatus.READY, kind="function"), name="node_claim_order"
             ),
             models.Index(fields=["runner"], condition=Q(status=NodeStatus.RUNNING), name="node_of_runner"),
+            models.Index(fields=["execution"], condition=Q(status=NodeStatus.READY, kind="task"), name="node_to_begin"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["execution", "position"], name="node_position_once"),
             models.CheckConstraint(
-                condition=Q(status=NodeStatus.RUNNING, runner__isnull=False, lease_until__isnull=False)
+                condition=Q(status=NodeStatus.RUNNING, kind="function", runner__isnull=False, lease_until__isnull=False)
+                | Q(status=NodeStatus.RUNNING, kind="task", task__isnull=False, runner__isnull=True)
                 | (~Q(status=NodeStatus.RUNNING) & Q(runner__isnull=True, lease_until__isnull=True)),
                 name="node_running_has_lease",
             ),

@@ -1,10 +1,103 @@
-"""Outcomes as columns: what `statements.FINISH` takes."""
+"""Writing what claimed nodes led to, and what follows from it: by a runner, or by whoever ends a node's task."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from projects.workflows.work import Claimed, Outcome
+from projects.jsontext import storable_text
+from projects.workflows import statements
+from projects.workflows.work import MAX_ERROR_CHARS, Claimed, Outcome
+
+Execute = Callable[[str, dict[str, Any]], list[Any]]
+
+
+@dataclass
+class Written:
+    """What a batch led to: nodes that its writer goes on with, executions whose tasks are to be begun, and those that
+    ended."""
+
+    following: list[Claimed] = field(default_factory=list)
+    to_begin: set[UUID] = field(default_factory=set)
+    ended: set[UUID] = field(default_factory=set)
+
+
+def write(execute: Execute, outcomes: Sequence[Outcome], *, keep: int) -> Written:
+    """Write outcomes, skip what can no longer be reached, end what is over. `keep` is how many of the function nodes
+    that became ready the writer claims in the same statement.
+
+    More than one statement unless all outcomes are plain: then the caller holds a transaction.
+    """
+    fatal = next((outcome for outcome in outcomes if outcome.is_fatal), None)
+    given = columns_of(outcomes) | {"keep": keep, "fatal": fatal is not None, "detail": _detail(fatal)}
+    rows = execute(statements.FINISH, given)
+    nodes = {outcome.node.execution_id: outcome.node for outcome in outcomes}
+    written = Written()
+    in_time = {(row[1], row[2]) for row in rows if row[0] == "ended"}
+    _note_late(execute, in_time, outcomes)
+    resolve(execute, rows, nodes, written, keep=keep)
+    if fatal is not None and in_time:
+        execution = fatal.node.execution_id
+        execute(statements.STOP, {"execution": execution, "status": "failed", "detail": _detail(fatal)})
+        written.ended.add(execution)
+    return written
+
+
+def resolve(execute: Execute, rows: Sequence[Any], nodes: dict[UUID, Claimed], written: Written, *, keep: int) -> None:
+    """Take in the rows of FINISH or SKIP, and have skipped what those skip in turn."""
+    while True:
+        written.following += [
+            Claimed(row[1], row[2], row[3], nodes[row[1]].workflow_id, nodes[row[1]].plan)
+            for row in rows
+            if row[0] == "running"
+        ]
+        written.to_begin |= {row[1] for row in rows if row[0] == "begin"}
+        written.ended |= {row[1] for row in rows if row[0] == "done"}
+        skipped = [(row[1], row[2]) for row in rows if row[0] == "skipped"]
+        if not skipped:
+            return
+        rows = execute(statements.SKIP, _skip_columns(skipped, nodes, keep=keep))
+
+
+def _detail(fatal: Outcome | None) -> str:
+    if fatal is None:
+        return ""
+    said = f"Node “{fatal.node.plan.nodes[fatal.node.position].key}” failed: {fatal.error}"
+    return storable_text(said, max_chars=MAX_ERROR_CHARS)
+
+
+def _note_late(execute: Execute, in_time: set[tuple[UUID, int]], outcomes: Sequence[Outcome]) -> None:
+    late = [o.node for o in outcomes if (o.node.execution_id, o.node.position) not in in_time]
+    if late:
+        given = {"node_executions": [n.execution_id for n in late], "positions": [n.position for n in late]}
+        execute(statements.LATE, given)
+
+
+def _skip_columns(skipped: list[tuple[UUID, int]], nodes: dict[UUID, Claimed], *, keep: int) -> dict[str, Any]:
+    """Return SKIP's parameters: no edge from a skipped node is met."""
+    met = [[False] * len(nodes[execution].plan.ways[position]) for execution, position in skipped]
+    return skip_columns([(nodes[execution], position) for execution, position in skipped], met, keep=keep)
+
+
+def skip_columns(skipped: Sequence[tuple[Claimed, int]], met: Sequence[list[bool]], *, keep: int) -> dict[str, Any]:
+    """Return SKIP's parameters for nodes that ended without a result; `met` says of each which edges are met."""
+    ways = [
+        (node.execution_id, place, way.target, is_met)
+        for place, ((node, position), decided) in enumerate(zip(skipped, met, strict=True), 1)
+        for way, is_met in zip(node.plan.ways[position], decided, strict=True)
+    ]
+    return {
+        "executions": sorted({node.execution_id for node, _ in skipped}),
+        "node_executions": [node.execution_id for node, _ in skipped],
+        "positions": [position for _, position in skipped],
+        "edge_executions": [way[0] for way in ways],
+        "sources": [way[1] for way in ways],
+        "targets": [way[2] for way in ways],
+        "met": [way[3] for way in ways],
+        "keep": keep,
+        "fatal": False,
+        "detail": "",
+    }
 
 
 def held_executions(nodes: Sequence[Claimed]) -> list[UUID]:

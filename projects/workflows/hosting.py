@@ -5,6 +5,9 @@ import os
 import socket
 import threading
 
+from django.utils import timezone
+
+from projects.actions import steps
 from projects.workflows.runner import Runner
 
 logger = logging.getLogger(__name__)
@@ -26,7 +29,7 @@ def ensure() -> None:
                 return
             logger.warning("a node holds the runner for longer than it may take: beginning another runner")
             _running[1].stop()
-        runner = Runner(f"{socket.gethostname()}:{os.getpid()}")
+        runner = Runner(f"{socket.gethostname()}:{os.getpid()}", begin_steps=_begin_steps)
         thread = threading.Thread(target=_run, args=[runner], name="workflows", daemon=True)
         _running = (os.getpid(), runner, thread)
         thread.start()
@@ -39,6 +42,10 @@ def stop() -> None:
     if running and running[0] == os.getpid():
         running[1].stop()
         running[2].join(STOP_S)
+
+
+def _begin_steps() -> None:
+    steps.begin_ready(now=timezone.now())
 
 
 def _run(runner: Runner) -> None:

@@ -29,6 +29,8 @@ class Plan:
     unmet: tuple[int, ...]
     sinks: frozenset[int]
     """Nodes that nothing follows, unless there are many."""
+    roles: frozenset[str]
+    """Whose tasks its nodes are."""
     columns: dict[str, list[Any]] = field(repr=False)
     """What START makes the nodes of."""
 
@@ -57,6 +59,7 @@ def compile_plan(definition: Definition) -> Plan:
         parents=tuple(map(tuple, parents)),
         unmet=tuple(unmet),
         sinks=frozenset(sinks if len(sinks) <= MAX_SINKS else ()),
+        roles=frozenset(node.role for node in definition.nodes if node.role),
         columns=_columns(definition.nodes, unmet, [len(of) for of in parents]),
     )
 

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,7 @@ from psycopg.types.numeric import Int4Dumper
 from projects.jsontext import storable_text
 from projects.workflows import statements
 from projects.workflows.definition import Definition, InvalidWorkflow
-from projects.workflows.finishing import columns_of, held_executions
+from projects.workflows.finishing import held_executions, write
 from projects.workflows.plan import Plan, compile_plan
 from projects.workflows.slices import Slice
 from projects.workflows.work import MAX_ERROR_CHARS, Claimed, Outcome, work
@@ -52,9 +52,12 @@ def connect() -> "psycopg.Connection[Any]":
 
 
 class Runner:
-    """Runs nodes from `run` until `stop`, which another thread calls."""
+    """Runs nodes from `run` until `stop`, which another thread calls.
 
-    def __init__(self, name: str) -> None:
+    `begin_steps` is called when nodes of a role became ready, of which it has tasks made; that is a hint and may fail.
+    """
+
+    def __init__(self, name: str, begin_steps: Callable[[], object] = lambda: None) -> None:
         self.name = name
         self.runner = 0
         self._connection: psycopg.Connection[Any] | None = None
@@ -65,6 +68,8 @@ class Runner:
         self._size = 8
         self._was_first, self._was_told = True, False
         self._claimed_at = self._looked_at = 0.0
+        self._begin_steps = begin_steps
+        self._to_begin: set[UUID] = set()
 
     def stop(self) -> None:
         """Ask it to end after the node that it is at. Heard at once where a NOTIFY comes through."""
@@ -125,11 +130,24 @@ class Runner:
             if batch:
                 self._at_work.set()
                 batch = self._do(batch)
+                if self._to_begin:
+                    self._begin_what_is_ready()
             else:
                 self._wait()
             if time.monotonic() - self._looked_at > LOOK_S:
                 self._look_after()
         self._release(batch)
+
+    def _begin_what_is_ready(self) -> None:
+        self._to_begin.clear()
+        try:
+            self._begin_steps()
+        except Exception:  # a hint: the sweep begins them
+            logger.exception("the tasks of ready nodes could not be made")
+
+    def _stop_execution(self, execution: UUID, detail: str) -> None:
+        given = {"execution": execution, "status": "failed", "detail": storable_text(detail, max_chars=MAX_ERROR_CHARS)}
+        self._execute(statements.STOP, given)
 
     def _wait(self) -> None:
         """Sleep until somebody says that there is work, or it is time to look.
@@ -201,61 +219,9 @@ class Runner:
         return following
 
     def _write(self, outcomes: Sequence[Outcome]) -> list[Claimed]:
-        fatal = next((outcome for outcome in outcomes if outcome.is_fatal), None)
-        columns = columns_of(outcomes)
-        rows = self._execute(
-            statements.FINISH,
-            columns | {"keep": self._size, "fatal": fatal is not None, "detail": _detail(fatal)},
-        )
-        nodes = {outcome.node.execution_id: outcome.node for outcome in outcomes}
-        following = self._following(rows, nodes)
-        in_time = {(row[1], row[2]) for row in rows if row[0] == "ended"}
-        self._note_late(in_time, outcomes)
-        while skipped := [(row[1], row[2]) for row in rows if row[0] == "skipped"]:
-            rows = self._execute(statements.SKIP, self._skip_columns(skipped, nodes))
-            following += self._following(rows, nodes)
-        if fatal is not None and in_time:
-            self._stop_execution(fatal.node.execution_id, _detail(fatal))
-        return following
-
-    def _stop_execution(self, execution: UUID, detail: str) -> None:
-        given = {"execution": execution, "status": "failed", "detail": storable_text(detail, max_chars=MAX_ERROR_CHARS)}
-        self._execute(statements.STOP, given)
-
-    def _following(self, rows: Sequence[Any], nodes: dict[UUID, Claimed]) -> list[Claimed]:
-        return [
-            Claimed(row[1], row[2], row[3], nodes[row[1]].workflow_id, nodes[row[1]].plan)
-            for row in rows
-            if row[0] == "running"
-        ]
-
-    def _skip_columns(self, skipped: list[tuple[UUID, int]], nodes: dict[UUID, Claimed]) -> dict[str, Any]:
-        """Return SKIP's parameters: no edge from a skipped node is met."""
-        ways = [
-            (execution, place, way.target)
-            for place, (execution, position) in enumerate(skipped, 1)
-            for way in nodes[execution].plan.ways[position]
-        ]
-        return {
-            "executions": sorted({execution for execution, _ in skipped}),
-            "node_executions": [execution for execution, _ in skipped],
-            "positions": [position for _, position in skipped],
-            "edge_executions": [execution for execution, _, _ in ways],
-            "sources": [place for _, place, _ in ways],
-            "targets": [target for _, _, target in ways],
-            "met": [False] * len(ways),
-            "keep": self._size,
-            "fatal": False,
-            "detail": "",
-        }
-
-    def _note_late(self, in_time: set[tuple[UUID, int]], outcomes: Sequence[Outcome]) -> None:
-        late = [o.node for o in outcomes if (o.node.execution_id, o.node.position) not in in_time]
-        if late:
-            self._execute(
-                statements.LATE,
-                {"node_executions": [n.execution_id for n in late], "positions": [n.position for n in late]},
-            )
+        written = write(self._execute, outcomes, keep=self._size)
+        self._to_begin |= written.to_begin
+        return written.following
 
     def _release(self, nodes: Sequence[Claimed]) -> None:
         """Give back what was claimed and not begun."""
@@ -311,9 +277,3 @@ class Runner:
         with self._writing:
             cursor = self._connection.execute(statement, given)
             return cursor.fetchall() if cursor.description else []
-
-
-def _detail(fatal: Outcome | None) -> str:
-    if fatal is None:
-        return ""
-    return f"Node “{fatal.node.plan.nodes[fatal.node.position].key}” failed: {fatal.error}"

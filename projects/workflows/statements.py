@@ -142,7 +142,7 @@ WITH held AS MATERIALIZED (
        AS d(execution_id, position, attempts, status, result, error, delay_s, is_sink, place)
   JOIN held h ON h.id = d.execution_id
   WHERE n.execution_id = d.execution_id AND n.position = d.position
-    AND n.status = 'running' AND n.runner = %(runner)s AND n.attempts = d.attempts
+    AND n.status = 'running' AND n.runner IS NOT DISTINCT FROM %(runner)s::int AND n.attempts = d.attempts
   RETURNING n.execution_id, n.position, n.key, n.status, n.error, d.is_sink, n.result, d.place
 )
 """
@@ -160,7 +160,8 @@ WITH held AS MATERIALIZED (
 
 # Each edge says at which place of the batch its source is; `counts` says of each place whether it was in time.
 # The counters of all that follows fall in one statement. What becomes ready by it is this runner's, up to `keep`; the
-# rest is for whoever hears of it. Then the executions: their count of open nodes, and their end.
+# rest is for whoever hears of it; of nodes of a role tasks are made (`actions.steps`). Then the executions: their count
+# of open nodes, and their end.
 _APPLY = """
 , counts AS MATERIALIZED (
   SELECT array_agg(ended.place IS NOT NULL ORDER BY batch.place) AS in_time
@@ -189,7 +190,7 @@ _APPLY = """
 ), moved AS (
   UPDATE projects_executionnode n
   SET unmet_count = greatest(f.unmet, 0), open_edges = f.undecided, status = f.fate,
-      runner = CASE WHEN f.fate = 'running' THEN %(runner)s END,
+      runner = CASE WHEN f.fate = 'running' THEN %(runner)s::int END,
       lease_until = CASE WHEN f.fate = 'running' THEN now() + n.timeout_s * interval '1 second' END,
       attempts = n.attempts + (f.fate = 'running')::int,
       started_at = CASE WHEN f.fate = 'running' THEN now() END,
@@ -222,6 +223,7 @@ UNION ALL SELECT 'done', id, length(pg_notify('eklavya_done', id::text)::text), 
   WHERE status IN ('completed', 'failed')
 UNION ALL (SELECT 'left', execution_id, length(pg_notify('eklavya_ready', '')::text), 0 FROM moved
   WHERE status = 'ready' AND kind = 'function' LIMIT 1)
+UNION ALL (SELECT DISTINCT 'begin', execution_id, 0, 0 FROM moved WHERE status = 'ready' AND kind = 'task')
 """
 FINISH = _FINISHED + _APPLY
 SKIP = _SKIPPED + _APPLY

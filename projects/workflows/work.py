@@ -58,22 +58,22 @@ def work(node: Claimed, *, read_input: Reading, read_results: Reading) -> Outcom
     """Call the function of a node. Never raises: a failure is an outcome."""
     step = node.plan.nodes[node.position]
     if node.attempts > step.retries + 1 + MAX_LOSSES:
-        return _failed(node, f"It was begun {node.attempts - 1} times, and whoever ran it was lost each time.")
+        return failed(node, f"It was begun {node.attempts - 1} times, and whoever ran it was lost each time.")
     function = functions.find(step.function)
     if function is None:
-        return _failed(node, f"No function “{step.function}” is registered on the worker that took it.")
+        return failed(node, f"No function “{step.function}” is registered on the worker that took it.")
     call = Call(node.execution_id, step.key, step.params, lambda: read_input(node), lambda: read_results(node))
     try:
         value = function(call)
         return succeeded(node, value)
     except Permanent as error:
-        return _failed(node, str(error) or "Its function gave up.")
+        return failed(node, str(error) or "Its function gave up.")
     except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}"
         if node.attempts <= step.retries:
             delay = min(step.retry_after_s * 2 ** (node.attempts - 1), LONGEST_DELAY_S)
             return Outcome(node, "ready", error=_text(said), delay_s=delay)
-        return _failed(node, said)
+        return failed(node, said)
 
 
 def succeeded(node: Claimed, value: Any) -> Outcome:
@@ -85,7 +85,7 @@ def succeeded(node: Claimed, value: Any) -> Outcome:
     try:
         return Outcome(node, "completed", text, met=node.plan.met(node.position, status="completed", result=value))
     except UndecidedCondition as error:
-        return _failed(node, str(error), result=text)
+        return failed(node, str(error), result=text)
 
 
 def as_json(value: Any) -> str:
@@ -104,7 +104,7 @@ def as_json(value: Any) -> str:
     return json.dumps(storable_json(value)) if is_odd else text
 
 
-def _failed(node: Claimed, said: str, *, result: str | None = None) -> Outcome:
+def failed(node: Claimed, said: str, *, result: str | None = None) -> Outcome:
     """Return the outcome of a node whose attempts are over. It ends the execution unless an edge goes on from it."""
     outcome = Outcome(node, "failed", result, error=_text(said))
     try:

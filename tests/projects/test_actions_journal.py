@@ -12,7 +12,7 @@ from django.apps import apps
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from projects import audit
-from projects.actions import approvals, chat, plans, projects, settings, tasks
+from projects.actions import approvals, chat, new_tasks, plans, projects, settings, tasks
 from projects.actions.approvals import Decision
 from projects.actions.plans import RequirementDraft
 from projects.actions.tasks import Setback
@@ -179,16 +179,16 @@ def mark_read() -> Act:
     return partial(chat.mark_read, **WHO)
 
 
-@scenario(tasks.create_task, "task.ready")
+@scenario(new_tasks.create_task, "task.ready")
 def create_task() -> Act:
-    return partial(tasks.create_task, ProjectFactory(), TaskKind.DEMO, key="d", role=Role.QA, title="D", **WHO)
+    return partial(new_tasks.create_task, ProjectFactory(), TaskKind.DEMO, key="d", role=Role.QA, title="D", **WHO)
 
 
-@scenario(tasks.create_build_tasks, "task.ready")
+@scenario(new_tasks.create_build_tasks, "task.ready")
 def create_build_tasks() -> Act:
     other = TaskFactory()
     made = TaskFactory.build(project=other.project, plan=other.plan)
-    return partial(tasks.create_build_tasks, other.project, [made], [], **WHO)
+    return partial(new_tasks.create_build_tasks, other.project, [made], [], **WHO)
 
 
 @scenario(tasks.allocate_task, "task.allocated")
@@ -280,7 +280,7 @@ def change_row() -> Act:
 
 
 def test_every_action_has_a_scenario() -> None:
-    modules = (projects, plans, tasks, approvals, chat, settings)
+    modules = (projects, plans, tasks, new_tasks, approvals, chat, settings)
     actions = {
         function
         for module in modules

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ..context import Context
 from . import architect, developer, faults, mentor, operations, pm, review, tester
 from .engine import Call, Results, Script, run, with_trouble
+from .results import returning
 
 _BY_ROLE_AND_KIND: dict[tuple[str, str], Callable[[Context], Script]] = {
     ("pm", "requirements"): pm.requirements,
@@ -36,7 +37,7 @@ def script_for(context: Context) -> Script:
             "mentor": mentor.answer,
         }
         script = by_kind.get(context.kind) or _BY_ROLE_AND_KIND.get((context.role, "build"), developer.build)
-    return faults.wrap(context, with_trouble(script(context)))
+    return returning(context, faults.wrap(context, with_trouble(script(context))))
 
 
 def play(context: Context, turns: list[Results], offered: set[str]) -> tuple[str, list[Call]]:

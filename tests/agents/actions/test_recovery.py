@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from agents.actions import recovery
-from agents.models import Agent
+from agents.models import Agent, Run
 from agents.sandboxes import repository
 from agents.states import RunStatus
 from agents.workspace.values import Author
@@ -186,6 +186,19 @@ def test_runs_of_projects_where_nothing_should_run_are_asked_to_stop(status: str
 
     run.refresh_from_db()
     assert run.stop_requested == reason
+
+
+def test_run_at_a_cancelled_task_is_asked_to_stop_and_no_other() -> None:
+    project = ProjectFactory(status="building")
+    run = RunFactory(status="running", task=TaskFactory(status="in_progress", project=project))
+    other = RunFactory(status="running", task=TaskFactory(status="in_progress", project=project))
+    Task.objects.filter(pk=run.task.pk).update(status="cancelled")
+
+    assert recovery.stop_at_cancelled(now=NOW) == 1
+    assert recovery.stop_at_cancelled(now=NOW) == 0
+
+    asked = dict(Run.objects.values_list("pk", "stop_requested"))
+    assert asked == {run.pk: "cancelled", other.pk: ""}
 
 
 def test_a_project_that_is_built_and_not_delivered_is_found() -> None:

@@ -2,14 +2,19 @@ from typing import Any
 
 import pytest
 
-from agents.actions import verbs
+from agents.actions import outcomes, verbs
 from agents.errors import RunEnded, VerbRefused
 from agents.models import Message, Run
 from agents.states import MessageType
+from projects.actions import workflows
+from projects.actions.workflows import Start
 from projects.errors import InvalidPlan, InvalidRequirements
 from projects.models import AuditLog, Task
 from projects.states import TaskKind
-from tests.factories import NOW, AgentFactory, MessageFactory, RunFactory, TaskFactory
+from projects.workflows.definition import Definition
+from projects.workflows.documents import Document
+from tests.factories import NOW, TESTER, AgentFactory, MessageFactory, ProjectFactory, RunFactory, TaskFactory
+from tests.projects.lives import begin
 
 pytestmark = pytest.mark.django_db
 NODE = {"key": "a", "title": "A", "role": "developer", "depends_on": [], "estimate_minutes": 5}
@@ -39,6 +44,27 @@ def test_end_run_is_refused_the_second_time() -> None:
 
     run.refresh_from_db()
     assert run.outcome["verb"] == "task_complete"
+
+
+def test_step_whose_result_decides_what_follows_must_return_it() -> None:
+    ways = [{"from": "look", "to": "mend", "when": "result.found > 0"}]
+    nodes = [{"key": key, "role": "developer", "title": key} for key in ("look", "mend")]
+    definition = Definition.from_json({"nodes": nodes, "edges": ways})
+    workflow = workflows.save_workflow(Document("w", "W", "", definition), by=TESTER, now=NOW)
+    project = ProjectFactory(status="building")
+    execution = workflows.start_execution(workflow, Start(), project=project, by=TESTER, now=NOW)
+    step = execution.nodes.get(key="look").task
+    run = RunFactory(status="running", task=begin(step))
+
+    for wrong in ({}, {"found": "two"}):
+        with pytest.raises(VerbRefused, match="What follows this step depends on its result"):
+            verbs.end_run(run, "task_complete", {"summary": "", "result": wrong}, now=NOW)
+    verbs.end_run(run, "task_complete", {"summary": "", "result": {"found": 2}}, now=NOW)
+
+    run.refresh_from_db()
+    outcomes.deliver(run, {"commit": "c0ffee", "changed": []}, now=NOW)
+    assert execution.nodes.get(key="look").result == {"found": 2, "summary": "", "commit": "c0ffee", "changed": []}
+    assert execution.nodes.get(key="mend").status == "running"
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,10 @@ def test_verb_of_others_is_refused_with_a_sentence(
     assert audited("mcp.refused") == [{"verb": verb, "why": text}]
 
 
+def nested(depth: int) -> list[Any]:
+    return [nested(depth - 1)] if depth else []
+
+
 @pytest.mark.parametrize(
     ("verb", "arguments", "problem"),
     [
@@ -177,6 +181,10 @@ def test_verb_of_others_is_refused_with_a_sentence(
         ("task_complete", {"summary": "x" * 20_001}, "summary"),
         ("task_complete", {"summary": ["x"]}, "summary"),
         ("task_complete", {}, "summary"),
+        ("task_complete", {"summary": "x", "result": ["no object"]}, "result"),
+        ("task_complete", {"summary": "x", "result": {"a": "xxxx" * 5_001}}, "result"),
+        ("task_complete", {"summary": "x", "result": {"a": {"b": "\u202exxxx"}}}, "result"),
+        ("task_complete", {"summary": "x", "result": {"a": nested(21)}}, "result"),
     ],
 )
 def test_wrong_arguments_are_refused(gateway: str, verb: str, arguments: dict[str, Any], problem: str) -> None:

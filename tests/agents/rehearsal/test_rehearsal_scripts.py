@@ -324,3 +324,14 @@ def test_a_custom_role_gets_the_script_of_its_kind() -> None:
     _, calls = play(found, [], {"Bash", "mcp__eklavya__report_progress"})
 
     assert [call.tool for call in calls] == ["mcp__eklavya__report_progress", "Bash"]
+
+
+def test_what_a_step_asks_for_is_returned_and_nothing_else() -> None:
+    brief = 'Read it. Return {"verdict": "approved" or "rejected", "passed": true or false, "findings": […], "why": …}.'
+
+    step = ending(conversation(context("qa", "step", description=brief)))
+    plain = ending(conversation(context("qa", "step", description="Read it.")))
+
+    assert step[0] == plain[0] == "task_complete"
+    assert step[1]["result"] == {"verdict": "approved", "passed": True, "findings": [], "why": "…"}
+    assert "result" not in plain[1]

@@ -85,11 +85,11 @@ def test_what_cannot_be_started_is_refused_before_anything_is_written(starts: li
     assert not Execution.objects.exists()
 
 
-def test_workflow_with_nodes_of_a_role_is_not_started_to_wait_for_ever() -> None:
+def test_workflow_with_nodes_of_a_role_is_not_started_without_a_project() -> None:
     mixed = Definition.from_json(
         {"nodes": [{"key": "a", "function": "noop"}, {"key": "b", "role": "qa", "title": "B"}]}
     )
-    with pytest.raises(InvalidExecution, match="has nodes of a role"):
+    with pytest.raises(InvalidExecution, match="say in which project"):
         start_execution(save(definition=mixed), Start(), by=TESTER, now=NOW)
     assert not Execution.objects.exists()
 

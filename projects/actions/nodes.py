@@ -1,0 +1,121 @@
+"""What the end of a task does to the execution whose node it is, and how executions get into the audit log.
+
+Locks are taken in one order by everybody: project, tasks by key, execution, nodes. Who changes an execution first and
+then its tasks does the second in a transaction of its own (`tasks.cancel_left`).
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import connection
+
+from projects import audit
+from projects.models import Execution, ExecutionNode, Project, Task, Workflow
+from projects.states import OPEN_EXECUTION, ExecutionStatus, NodeStatus
+from projects.workflows import statements
+from projects.workflows.definition import Definition
+from projects.workflows.finishing import write
+from projects.workflows.functions import Permanent
+from projects.workflows.plan import Plan, compile_plan
+from projects.workflows.work import Claimed, Outcome, failed, succeeded
+
+
+@lru_cache(maxsize=200)
+def plan_of(workflow_id: UUID) -> Plan:
+    """Return a version's plan; it never changes."""
+    return compile_plan(Definition.from_json(Workflow.objects.values_list("definition", flat=True).get(pk=workflow_id)))
+
+
+def execute(statement: str, given: dict[str, Any]) -> list[Any]:
+    """Run a statement of the engine in Django's transaction, past its cursors, which write each parameter into the
+    statement's text. It is nobody's claim: `runner` is none."""
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(statement, {"runner": None} | given)
+        return cursor.fetchall() if cursor.description else []
+
+
+def value_of(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what conditions see of a task's result: what the agent returned, and what the platform knows."""
+    known = {name: value for name, value in result.items() if name != "returned"}
+    returned: dict[str, Any] = result.get("returned", {})
+    return returned | known
+
+
+def check_result(task: Task, result: dict[str, Any]) -> None:
+    """Raise UndecidedCondition unless the conditions on what follows can be decided on a result like this."""
+    if claimed := _claimed(task):
+        claimed.plan.met(claimed.position, status="completed", result=value_of(result))
+
+
+def complete_node(task: Task, *, journal: audit.Journal) -> set[UUID]:
+    """End the node that a completed task is, if one waits for it. Return the executions in which nodes of a role became
+    ready by that."""
+    return _end(task, lambda claimed: _succeeded(claimed, value_of(task.result)), journal)
+
+
+def fail_node(task: Task, said: str, *, journal: audit.Journal) -> set[UUID]:
+    """End the node that a failed task is, as `complete_node`: without an edge for that, its execution has failed."""
+    return _end(task, lambda claimed: failed(claimed, said), journal)
+
+
+def stop_executions(project: Project, *, reason: str, journal: audit.Journal) -> None:
+    """Cancel what is carried out in a project that was given up. Its tasks are locked and cancelled before."""
+    open_ids = project.executions.filter(status__in=OPEN_EXECUTION).order_by("pk").values_list("pk", flat=True)
+    for pk in list(open_ids):
+        execute(statements.STOP, {"execution": pk, "status": ExecutionStatus.CANCELLED.value, "detail": reason})
+        record_news(journal, Execution.objects.filter(pk=pk).select_related("workflow"))
+
+
+def record(
+    journal: audit.Journal, execution: Execution, details: dict[str, Any] | None = None, *, verb: str = ""
+) -> None:
+    """Record what happened to an execution. Needs its workflow loaded."""
+    workflow = execution.workflow
+    journal.add(
+        f"execution.{verb or execution.status}",
+        project_id=execution.project_id,
+        obj=execution,
+        details={"workflow": workflow.key, "version": workflow.version, "detail": execution.detail} | (details or {}),
+    )
+
+
+def record_news(journal: audit.Journal, executions: Iterable[Execution]) -> None:
+    """Record of executions, locked, what the log does not have: that they were started, and how they ended."""
+    found = list(executions)
+    for execution in found:
+        if not execution.audited_status:
+            record(journal, execution, {"started_by": execution.started_by}, verb="started")
+        if execution.status not in {ExecutionStatus.RUNNING, execution.audited_status}:
+            record(journal, execution)
+    for status in {one.status for one in found}:
+        Execution.objects.filter(pk__in=[one.pk for one in found if one.status == status]).update(audited_status=status)
+
+
+def _claimed(task: Task) -> Claimed | None:
+    row = (
+        ExecutionNode.objects.filter(task=task, status=NodeStatus.RUNNING)
+        .values_list("execution_id", "position", "attempts", "execution__workflow_id")
+        .first()
+    )
+    return Claimed(*row, plan_of(row[3])) if row else None
+
+
+def _end(task: Task, decide: Any, journal: audit.Journal) -> set[UUID]:
+    claimed = _claimed(task)
+    if claimed is None:  # its execution ended, or somebody had the node done anew
+        return set()
+    written = write(execute, [decide(claimed)], keep=0)
+    ended = Execution.objects.filter(pk__in=written.ended).select_related("workflow").order_by("pk")
+    record_news(journal, ended)
+    return written.to_begin
+
+
+def _succeeded(claimed: Claimed, value: dict[str, Any]) -> Outcome:
+    try:
+        return succeeded(claimed, value)
+    except Permanent as error:
+        return failed(claimed, str(error))

@@ -1,0 +1,130 @@
+"""The tasks of executions: one is made of each node of a role when the node becomes ready, and the execution goes on
+when it ends."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Exists, OuterRef, QuerySet
+
+from projects import audit
+from projects.actions import nodes
+from projects.actions.new_tasks import create_build_tasks
+from projects.actors import Actor
+from projects.ids import new_id
+from projects.jsontext import storable_json
+from projects.models import Execution, ExecutionNode, Task
+from projects.states import GIVEN_UP_PROJECT, OPEN_TASK, ExecutionStatus, NodeStatus, TaskKind, TaskStatus
+
+ENGINE = Actor.system("workflows")
+MAX_AT_ONCE = 200
+# As tasks of a plan have; a node may ask for more.
+USUAL_ATTEMPTS = 3
+MAX_TOLD_CHARS = 4_000
+MAX_TOLD_RESULTS = 50
+
+_LINK = """
+UPDATE projects_executionnode n
+SET status = 'running', task_id = new.task, attempts = n.attempts + 1, started_at = clock_timestamp()
+FROM unnest(%(nodes)s::bigint[], %(tasks)s::uuid[]) AS new(node, task) WHERE n.id = new.node
+"""
+_LOG = """
+INSERT INTO projects_executionlog (execution_id, position, event, detail, at)
+SELECT execution_id, position, 'begun', '', clock_timestamp() FROM projects_executionnode
+WHERE id = ANY(%(nodes)s::bigint[]) ORDER BY id
+"""
+
+
+def begin_ready(*, executions: Collection[UUID] | None = None, now: datetime) -> int:
+    """Make the tasks of nodes of a role that became ready, of these executions or of any; return how many.
+
+    Any number of callers may do it at once: an execution is one caller's, and the others leave it alone.
+    """
+    with audit.journal(by=ENGINE, now=now) as journal:
+        waiting = ExecutionNode.objects.filter(status=NodeStatus.READY, kind="task")
+        if executions is not None:
+            waiting = waiting.filter(execution__in=executions)
+        wanted = waiting.order_by("execution_id").values_list("execution_id", flat=True).distinct()[:MAX_AT_ONCE]
+        running = (
+            Execution.objects.filter(pk__in=list(wanted), status=ExecutionStatus.RUNNING, project__isnull=False)
+            .exclude(project__status__in=GIVEN_UP_PROJECT)
+            .select_related("workflow", "project")
+        )
+        held = {one.pk: one for one in running.select_for_update(of=("self",), no_key=True, skip_locked=True)}
+        # Looked at again under the executions' locks: what was ready may be held, ended or begun by now.
+        ready = waiting.filter(execution__in=held).select_for_update().order_by("-priority", "id")[:MAX_AT_ONCE]
+        return _begin(list(ready), held, journal, now=now)
+
+
+def complete(task: Task, *, by: Actor, now: datetime) -> None:
+    """Let the execution go on from a task that was completed."""
+    with audit.journal(by=by, now=now) as journal:
+        begin_ready(executions=nodes.complete_node(task, journal=journal), now=now)
+
+
+def fail(task: Task, said: str, *, by: Actor, now: datetime) -> None:
+    """Let the execution go on from a task that was given up: by an edge for that, or it has failed."""
+    with audit.journal(by=by, now=now) as journal:
+        begin_ready(executions=nodes.fail_node(task, said, journal=journal), now=now)
+
+
+def left_tasks() -> QuerySet[Task]:
+    """Return the open tasks of nodes that wait for them no more."""
+    awaited = ExecutionNode.objects.filter(task=OuterRef("pk"), status=NodeStatus.RUNNING)
+    steps = Task.objects.filter(kind=TaskKind.STEP, parent__isnull=True, status__in=OPEN_TASK)
+    return steps.filter(~Exists(awaited)).select_related("project")
+
+
+def _begin(
+    ready: Sequence[ExecutionNode], executions: dict[UUID, Execution], journal: audit.Journal, *, now: datetime
+) -> int:
+    by_project: dict[UUID, list[Task]] = {}
+    made = []
+    for node in ready:
+        execution = executions[node.execution_id]
+        assert execution.project is not None
+        task = _task_of(node, execution, now)
+        made.append((node.pk, task.pk))
+        by_project.setdefault(execution.project.pk, []).append(task)
+    for tasks in by_project.values():
+        create_build_tasks(tasks[0].project, tasks, [], by=journal.by, now=now)
+    if made:
+        given = {"nodes": [node for node, _ in made], "tasks": [task for _, task in made]}
+        nodes.execute(_LINK, given)
+        nodes.execute(_LOG, given)
+    return len(made)
+
+
+def _task_of(node: ExecutionNode, execution: Execution, now: datetime) -> Task:
+    step = nodes.plan_of(execution.workflow_id).nodes[node.position]
+    again = f"-{node.attempts + 1}" if node.attempts else ""
+    return Task(
+        id=new_id(),
+        project=execution.project,
+        kind=TaskKind.STEP,
+        key=f"{node.key[:40]}-{node.pk:x}{again}",
+        role=step.role,
+        title=step.title[:255],
+        description=step.brief,
+        context={"workflow": _told(node, execution)},
+        priority=step.priority,
+        max_attempts=max(USUAL_ATTEMPTS, step.retries + 1),
+        status=TaskStatus.READY,
+        next_attempt_at=now,
+        ready_at=now,
+        created_at=now,
+    )
+
+
+def _told(node: ExecutionNode, execution: Execution) -> dict[str, Any]:
+    """Return what a step's agent is told of the whole: what it was started with, and what came of the steps so far."""
+    done = execution.nodes.filter(status=NodeStatus.COMPLETED).order_by("-finished_at", "-position")
+    before = dict(reversed(done.values_list("key", "result")[:MAX_TOLD_RESULTS]))
+    told = {
+        "name": execution.workflow.name,
+        "step": node.key,
+        "input": execution.input,
+        "results": before,
+    }
+    return storable_json(told, max_chars=MAX_TOLD_CHARS)  # type: ignore[no-any-return]
