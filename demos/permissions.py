@@ -6,7 +6,7 @@ from demos.errors import FAILURES, CannotExtend, DemoClosed, NotInDemoPhase
 from demos.models import Demo
 from demos.queries import is_at_demos
 from demos.states import DemoStatus
-from projects.permissions import check_can_work, check_can_write
+from projects.permissions import check_can_show, check_can_work, check_can_write
 
 
 def check_can_extend(user: AbstractUser, demo: Demo) -> None:
@@ -44,6 +44,6 @@ def check_can_remark(user: AbstractUser, demo: Demo) -> None:
 
 
 def _check_lives(user: AbstractUser, demo: Demo) -> None:
-    check_can_write(user, demo.project)
+    check_can_show(user, demo.project)
     if demo.reason in FAILURES:
         raise CannotExtend("This demo could not be shown; it is built anew.")

@@ -16,10 +16,11 @@ from demos.forms import ExtendForm, RemarkForm
 from demos.models import Demo
 from demos.queries import is_open
 from projects.actors import Actor
-from projects.models import Project
+from projects.models import Approval, Project
 from projects.permissions import check_can_work
 from projects.queries import open_approvals
 from projects.states import ApprovalKind
+from projects.views.approvals import Refused, decide
 from projects.views.project import tab
 from projects.web import PageRequest, act, get_project, refusal, render_page
 
@@ -39,12 +40,20 @@ def project_demos(request: PageRequest, project_id: UUID) -> HttpResponse:
 
 
 def _page(
-    request: PageRequest, project: Project, chosen: str, remark: RemarkForm, *, status: int = 200
+    request: PageRequest,
+    project: Project,
+    chosen: str,
+    remark: RemarkForm,
+    *,
+    error: Refused | None = None,
+    status: int = 200,
 ) -> HttpResponse:
     demos = list(Demo.objects.filter(project=project).prefetch_related("remarks__user").order_by("-demo_number"))
     shown = next((demo for demo in demos if str(demo.demo_number) == chosen), demos[0] if demos else None)
     context = tab(request, project, "project_demos", demos=demos, demo=shown, **_about(request, shown))
-    return render_page(request, "demos/project_demos.html", context | {"remark": remark}, status=status)
+    context |= {"remark": remark, "error": error, "typed": request.POST}
+    status = error.status if error else status
+    return render_page(request, "demos/project_demos.html", context, status=status)
 
 
 def _about(request: PageRequest, shown: Demo | None) -> dict[str, Any]:
@@ -102,6 +111,21 @@ def demo_readdress(request: PageRequest, project_id: UUID, number: int) -> HttpR
     permissions.check_can_readdress(request.user, demo)
     actions.revoke_demo(demo, new_token=new_token(), now=timezone.now(), by=Actor.person(request.user))
     return _back(demo)
+
+
+@require_POST
+def demo_decide(request: PageRequest, project_id: UUID, number: int) -> HttpResponse:
+    """Approve a demo, ask for changes or reject it, beside its preview; a refusal is shown there as well."""
+    demo = _demo(project_id, number)
+    asked = Approval.objects.select_related("project", "task", "decided_by")
+    found = asked.filter(kind=ApprovalKind.DEMO, subject_id=demo.pk).order_by("-created_at").first()
+    if found is None:
+        raise Http404("Nothing was asked about this demo.")
+
+    def show(refused: Refused) -> HttpResponse:
+        return _page(request, demo.project, str(number), RemarkForm(), error=refused)
+
+    return decide(request, found, show)
 
 
 @require_POST

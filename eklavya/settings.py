@@ -55,6 +55,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "eklavya.reloads.middleware",
     # Last: it replaces the answer of a sign-in that is locked out.
     "axes.middleware.AxesMiddleware",
 ]

@@ -45,6 +45,11 @@ class InvalidRequirements(DomainError):
 class InvalidDecision(DomainError):
     """This decision is not one of those that can be taken here."""
 
+    def __init__(self, message: str = "", *, field: str = "") -> None:
+        """`field` is the part of the decision that is wrong, where it is one."""
+        super().__init__(message)
+        self.field = field
+
 
 class InvalidSecret(DomainError):
     """This cannot be kept as a secret."""

@@ -13,7 +13,15 @@ from accounts.roles import AccountRole
 from accounts.roles import refusal as role_refusal
 from projects.errors import DomainError, NotAllowed, ProjectNotActive
 from projects.models import Approval, Project
-from projects.states import ACTIVE_PROJECT, PROJECT_TRANSITIONS, ApprovalKind, ApprovalStatus, ProjectStatus
+from projects.states import (
+    ACTIVE_PROJECT,
+    GIVEN_UP_PROJECT,
+    OVER_PROJECT,
+    PROJECT_TRANSITIONS,
+    ApprovalKind,
+    ApprovalStatus,
+    ProjectStatus,
+)
 
 
 def check_can_work(user: AbstractUser) -> None:
@@ -65,10 +73,17 @@ def check_can_archive(user: AbstractUser, project: Project) -> None:
 
 
 def check_can_write(user: AbstractUser, project: Project) -> None:
-    """Raise unless the squad still reads the conversation."""
+    """Raise unless the squad still reads the conversation: when the project is over it has left."""
     check_can_work(user)
-    if project.status in {ProjectStatus.ARCHIVED, ProjectStatus.CANCELLED}:
+    if project.status in OVER_PROJECT:
         raise ProjectNotActive(f"Nobody reads here any more: {_is(project)}.")
+
+
+def check_can_show(user: AbstractUser, project: Project) -> None:
+    """Raise unless what the project made may still be shown: until it is put away."""
+    check_can_work(user)
+    if project.status in GIVEN_UP_PROJECT:
+        raise ProjectNotActive(f"It is not shown any more: {_is(project)}.")
 
 
 def check_can_decide(user: AbstractUser, approval: Approval) -> None:

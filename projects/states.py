@@ -26,6 +26,7 @@ class ProjectStatus(models.TextChoices):
 
 ACTIVE_PROJECT = frozenset({ProjectStatus.PLANNING, ProjectStatus.DEMO, ProjectStatus.BUILDING})
 GIVEN_UP_PROJECT = frozenset({ProjectStatus.CANCELLED, ProjectStatus.ARCHIVED})
+OVER_PROJECT = GIVEN_UP_PROJECT | {ProjectStatus.COMPLETE}
 
 PROJECT_TRANSITIONS: Transitions[ProjectStatus] = {
     ProjectStatus.PLANNING: frozenset({ProjectStatus.DEMO, ProjectStatus.PAUSED, ProjectStatus.CANCELLED}),

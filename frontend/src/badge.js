@@ -20,4 +20,5 @@ export function showCounts() {
 export function startBadge() {
   showCounts();
   document.addEventListener("htmx:after:swap", showCounts);
+  document.addEventListener("htmx:finally:swap", showCounts); // htmx sets a new title between the two
 }

@@ -40,6 +40,8 @@ function restoreDrafts() {
   for (const field of document.querySelectorAll("[data-draft]")) {
     const kept = localStorage.getItem(DRAFT + field.dataset.draft);
     if (kept && !field.value) field.value = kept;
+    // What a refusal gave back, or the server suggests, is a draft like any other: a reload keeps it.
+    else if (field.value) localStorage.setItem(DRAFT + field.dataset.draft, field.value);
   }
 }
 

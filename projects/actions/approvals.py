@@ -188,7 +188,7 @@ def _check_option(approval: Approval, decision: Decision) -> Option:
     if option is None:
         raise InvalidDecision(f"“{decision.option}” is not offered here. Choose one of: {', '.join(offered)}.")
     if option.needs_comment and not decision.comment.strip():
-        raise InvalidDecision(f"“{option.label}” needs a comment: say what should be different.")
+        raise InvalidDecision(f"“{option.label}” needs a comment: say what should be different.", field="comment")
     # Whoever rejects need not answer, and a new limit may be said in a comment instead.
     is_said = approval.kind == ApprovalKind.BUDGET and decision.comment.strip()
     if option.status == ApprovalStatus.REJECTED or is_said:

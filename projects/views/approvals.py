@@ -1,6 +1,9 @@
 """The inbox: what needs a person, one at a time, and what was decided."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -42,16 +45,26 @@ def approval(request: PageRequest, approval_id: UUID) -> HttpResponse:
     if found is None:
         raise Http404("There is no such decision.")
     if request.method == "POST":
-        return _decide(request, found)
+        return decide(request, found, partial(_show_refused, request, found))
     return _render(request, list(open_approvals()[:INBOX_SIZE]), found)
 
 
-def _decide(request: PageRequest, found: Approval) -> HttpResponse:
+@dataclass(frozen=True)
+class Refused:
+    """Why a decision was not taken. `field` is the form's field that is wrong, where it is one."""
+
+    text: str
+    field: str
+    status: int
+
+
+def decide(request: PageRequest, found: Approval, show: Callable[[Refused], HttpResponse]) -> HttpResponse:
+    """Take the decision that a form sent; `show` renders the page of that form again when it is refused."""
     form = DecisionForm(request.POST, approval=found)
     try:
         check_can_decide(request.user, found)
         if not form.is_valid():
-            raise InvalidDecision(_wrong(form))
+            raise _wrong(form)
         decision = actions.Decision(form.cleaned_data["option"], form.cleaned_data["comment"], form.answers)
         actions.decide(found.pk, decision, by=Actor.person(request.user), now=timezone.now())
     except NotAllowed as error:
@@ -59,21 +72,27 @@ def _decide(request: PageRequest, found: Approval) -> HttpResponse:
     except DomainError as error:
         # What was typed stays; what changed meanwhile shows.
         found.refresh_from_db()
-        status = 422 if isinstance(error, InvalidDecision) else 409
-        return _render(request, list(open_approvals()[:INBOX_SIZE]), found, error=str(error), status=status)
+        if isinstance(error, InvalidDecision):
+            return show(Refused(str(error), error.field, 422))
+        return show(Refused(str(error), "", 409))
     following = open_approvals().first()
     if following is not None and request.POST.get("stay"):
         return redirect("approval", following.pk)
     return redirect("project", found.project_id)
 
 
-def _wrong(form: DecisionForm) -> str:
+def _show_refused(request: PageRequest, found: Approval, refused: Refused) -> HttpResponse:
+    return _render(request, list(open_approvals()[:INBOX_SIZE]), found, error=refused)
+
+
+def _wrong(form: DecisionForm) -> InvalidDecision:
     if "option" in form.errors:
-        return "Choose one of the buttons."
+        return InvalidDecision("Choose one of the buttons.")
     name = next(iter(form.errors))
     limit = getattr(form.fields[name], "max_length", 0)
     what = "comment" if name == "comment" else "answer"
-    return f"The {what} cannot be used: write at most {limit:,} characters of text."
+    text = f"The {what} cannot be used: write at most {limit:,} characters of text."
+    return InvalidDecision(text, field=name if name == "comment" else "")
 
 
 def _render(
@@ -81,8 +100,7 @@ def _render(
     waiting: list[Approval],
     found: Approval | None,
     *,
-    error: str = "",
-    status: int = 200,
+    error: Refused | None = None,
 ) -> HttpResponse:
     context: dict[str, Any] = {
         "waiting": waiting,
@@ -97,7 +115,7 @@ def _render(
             "options": _options(found),
             "typed": request.POST,
         }
-    return render_page(request, "projects/approvals.html", context, status=status)
+    return render_page(request, "projects/approvals.html", context, status=error.status if error else 200)
 
 
 def _kwargs(request: PageRequest) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The first page, and the list of projects."""
 
+from uuid import UUID
+
 from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -20,6 +22,7 @@ from projects.queries import open_approvals, unread_notifications
 from projects.states import ACTIVE_PROJECT, ProjectStatus
 from projects.web import PageRequest, act, asked_for, page_of, refusal, render_page
 
+DIFFERENT = "What should be different this time:"
 _OPEN = [*ACTIVE_PROJECT, ProjectStatus.PAUSED]
 _FILTERS: dict[str, tuple[str, list[str]]] = {
     "open": ("Open", [str(status) for status in _OPEN]),
@@ -34,10 +37,12 @@ def home(request: PageRequest) -> HttpResponse:
     return _home(request, BriefForm())
 
 
-@require_http_methods(["POST"])
+@require_http_methods(["GET", "POST"])
 @act
 def project_new(request: PageRequest) -> HttpResponse:
-    """Start a project from a brief."""
+    """GET shows the form, with `?like=` filled in as for that project; POST starts a project from a brief."""
+    if request.method == "GET":
+        return _home(request, BriefForm(initial=_follow_up(request.GET.get("like", ""))))
     check_can_work(request.user)
     form = BriefForm(request.POST)
     if form.is_valid():
@@ -51,6 +56,15 @@ def project_new(request: PageRequest) -> HttpResponse:
         else:
             return redirect("project", project.pk)
     return _home(request, form, status=422)
+
+
+def _follow_up(project_id: str) -> dict[str, str]:
+    """Return what the form of a project's successor says. Its squad knows nothing of the first but what is in it."""
+    try:
+        project = Project.objects.get(pk=UUID(project_id))
+    except (ValueError, Project.DoesNotExist):
+        return {}
+    return {"brief": f"{project.description}\n\n{DIFFERENT}\n", "client_name": project.client_name}
 
 
 def _home(request: PageRequest, form: BriefForm, *, status: int = 200) -> HttpResponse:

@@ -15,7 +15,7 @@ from projects.actors import Actor
 from projects.forms import MessageForm
 from projects.models import ChatMessage, Project
 from projects.permissions import check_can_write
-from projects.states import PlanStatus
+from projects.states import OVER_PROJECT, PlanStatus
 from projects.web import PageRequest, act, get_project, page_of, refusal, render_page
 
 STEPS = 12
@@ -53,6 +53,8 @@ def _overview(request: PageRequest, found: Project, form: MessageForm, *, status
         page=page,
         chat=messages,
         form=form,
+        is_over=found.status in OVER_PROJECT,
+        work_refusal=refusal(permissions.check_can_work, request.user),
         write_refusal=refusal(check_can_write, request.user, found),
         requirements=list(found.requirements.all()),
         plan=shown,

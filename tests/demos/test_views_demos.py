@@ -10,7 +10,7 @@ from django.utils import timezone
 from demos.models import Demo
 from demos.states import DemoStatus
 from projects.models import AuditLog
-from projects.states import ApprovalKind, ProjectStatus
+from projects.states import ApprovalKind, ApprovalStatus, ProjectStatus
 from tests.factories import ApprovalFactory, DemoFactory, ProjectFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
@@ -73,8 +73,46 @@ def test_a_demo_is_decided_beside_its_preview(admin_in: Client) -> None:
 
     page = page_of(admin_in, demo)
 
-    assert f'action="{reverse("approval", args=[asked.pk])}"' in page
+    assert f'action="{reverse("demo_decide", args=[demo.project_id, 1])}"' in page
     assert "Approve demo 1" in page
+    admin_in.post(reverse("demo_decide", args=[demo.project_id, 1]), {"option": "amend", "comment": "Blue."})
+    asked.refresh_from_db()
+    assert (asked.status, asked.comment) == (ApprovalStatus.AMENDED, "Blue.")
+
+
+def test_a_change_without_a_word_is_refused_beside_the_preview(admin_in: Client) -> None:
+    demo = open_demo()
+    ApprovalFactory(project=demo.project, kind=ApprovalKind.DEMO, subject_id=demo.pk)
+
+    response = admin_in.post(reverse("demo_decide", args=[demo.project_id, 1]), {"option": "amend", "comment": " \n"})
+
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert demo.preview_url in page
+    assert "needs a comment" in page[page.index('aria-invalid="true"') :]
+    assert "eklavya:change from:body" not in page
+
+
+def test_who_decides_a_demo_second_learns_who_was_first(admin_in: Client) -> None:
+    demo = open_demo()
+    ApprovalFactory(
+        project=demo.project,
+        kind=ApprovalKind.DEMO,
+        subject_id=demo.pk,
+        status=ApprovalStatus.APPROVED,
+        decided_by=UserFactory(username="ben"),
+    )
+
+    response = admin_in.post(reverse("demo_decide", args=[demo.project_id, 1]), {"option": "approve"})
+
+    assert response.status_code == 409
+    assert b"ben already decided: approved." in response.content
+
+
+def test_a_demo_of_which_nothing_was_asked_is_not_decided(admin_in: Client) -> None:
+    demo = open_demo()
+
+    assert admin_in.post(reverse("demo_decide", args=[demo.project_id, 1])).status_code == 404
 
 
 def test_an_earlier_demo_can_be_looked_at(admin_in: Client) -> None:

@@ -28,7 +28,7 @@ from projects.actions.chat import post_message
 from projects.actors import Actor
 from projects.live import broadcast
 from projects.models import Project
-from tests.factories import NOW, ProjectFactory, RunEventFactory, RunFactory, UserFactory
+from tests.factories import NOW, ApprovalFactory, ProjectFactory, RunEventFactory, RunFactory, UserFactory
 from tests.serving import QuickServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -107,6 +107,24 @@ async def test_news_arrive_and_leave_what_the_reader_does_alone(page: Page) -> N
     await expect(page.get_by_text("The requirements are written.")).to_be_visible(timeout=SEEN_MS)
     await expect(page.locator("textarea[name=body]")).to_have_value("half a thought")
     await expect(page.locator("#brief")).not_to_have_attribute("open", "")
+
+
+@sync_to_async
+def rename(project: Project, name: str) -> None:
+    Project.objects.filter(pk=project.pk).update(name=name)
+    broadcast({"id": "1", "type": "project:status", "payload": {}}, project_id=project.pk)
+
+
+async def test_a_new_name_shows_in_path_and_title(page: Page) -> None:
+    project = await sync_to_async(ProjectFactory)(name="We run a library")
+    await sync_to_async(ApprovalFactory)(project=project)
+    await live(page, reverse("project", args=[project.pk]))
+
+    await rename(project, "Tool Library")
+
+    await expect(page.locator("h1")).to_have_text("Tool Library", timeout=SEEN_MS)
+    await expect(page.locator("#crumbs")).to_contain_text("Tool Library")
+    await expect(page).to_have_title("(1) Tool Library · Eklavya")
 
 
 async def test_a_transcript_follows_its_end_until_the_reader_scrolls(page: Page) -> None:

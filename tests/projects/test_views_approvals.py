@@ -1,5 +1,6 @@
 """The inbox: each decision in one place, taken once."""
 
+import re
 from decimal import Decimal
 
 import pytest
@@ -76,8 +77,12 @@ def test_a_change_without_a_word_is_refused_on_the_spot(admin_in: Client, option
 
     response = admin_in.post(reverse("approval", args=[asked.pk]), {"option": option})
 
+    page = response.content.decode()
     assert response.status_code == 422
-    assert b"needs a comment" in response.content
+    assert "needs a comment" in page[page.index("<textarea") :]
+    assert re.search(
+        r'<textarea id="comment"[^>]* aria-invalid="true" aria-describedby="comment_error" autofocus>', page
+    )
     assert Approval.objects.get().status == ApprovalStatus.PENDING
 
 
@@ -172,3 +177,24 @@ def test_the_count_is_on_every_page(admin_in: Client) -> None:
     page = admin_in.get(reverse("workers")).content.decode()
 
     assert 'data-needs-you="2"' in page
+
+
+@pytest.mark.parametrize(("option", "is_sent"), [("approve", True), ("amend", False), ("reject", False)])
+def test_the_browser_itself_asks_for_the_words_of_a_change(admin_in: Client, option: str, is_sent: bool) -> None:
+    page = admin_in.get(reverse("approval", args=[asked_plan().pk])).content.decode()
+
+    button = re.search(rf'<button [^>]*value="{option}"[^>]*>', page)
+    assert re.search(r'<textarea id="comment"[^>]* required ', page)
+    assert button
+    assert ("formnovalidate" in button[0]) is is_sent
+
+
+def test_a_wrong_limit_is_refused_beside_its_buttons(admin_in: Client) -> None:
+    project = ProjectFactory(status=ProjectStatus.PAUSED, budget_limit=Decimal(2))
+    asked = ApprovalFactory(project=project, kind=ApprovalKind.BUDGET, subject_id=project.pk)
+
+    response = admin_in.post(reverse("approval", args=[asked.pk]), {"option": "raise", "comment": "x" * 20_001})
+
+    page = response.content.decode()
+    assert response.status_code == 422
+    assert page.index('id="comment"') < page.index("The comment cannot be used") < page.index('value="raise"')

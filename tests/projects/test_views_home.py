@@ -79,6 +79,29 @@ def test_project_new_says_what_is_wrong_with_a_brief(admin_in: Client, brief: st
     assert not Project.objects.exists()
 
 
+def test_a_reload_after_a_refused_brief_shows_the_form(admin_in: Client) -> None:
+    response = admin_in.get(reverse("project_new"), headers={"Accept": "text/html"})
+
+    assert response.status_code == 200
+    assert 'name="brief"' in response.content.decode()
+
+
+def test_a_follow_up_begins_with_the_brief_of_the_first(admin_in: Client) -> None:
+    first = ProjectFactory(description="A page for the <boat> house.", client_name="Rowing club")
+
+    page = admin_in.get(reverse("project_new"), {"like": str(first.pk)}).content.decode()
+
+    assert "A page for the &lt;boat&gt; house.\n\nWhat should be different this time:\n</textarea>" in page
+    assert 'value="Rowing club"' in page
+
+
+@pytest.mark.parametrize("like", ["", "7", "\x00", "00000000-0000-0000-0000-000000000000"])
+def test_a_follow_up_of_nothing_is_an_empty_form(admin_in: Client, like: str) -> None:
+    response = admin_in.get(reverse("project_new"), {"like": like})
+
+    assert response.context["form"].initial == {}
+
+
 def test_a_refused_brief_is_not_refreshed_away(admin_in: Client) -> None:
     page = admin_in.post(reverse("project_new"), {"brief": ""}).content.decode()
 

@@ -1,5 +1,7 @@
 """The tabs of a project that need nothing from higher apps."""
 
+import re
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -8,7 +10,7 @@ from projects.actions.chat import post_message
 from projects.actors import Actor
 from projects.ids import new_id
 from projects.models import ChatMessage, Project
-from projects.states import PlanStatus, ProjectStatus, TaskStatus
+from projects.states import ACTIVE_PROJECT, PlanStatus, ProjectStatus, TaskStatus
 from tests.factories import (
     NOW,
     ApprovalFactory,
@@ -100,21 +102,63 @@ def test_say_adds_to_the_conversation(admin_in: Client) -> None:
     assert (message.body, message.author_name, message.user.username) == ("Make it blue.", "asha", "asha")
 
 
-def test_say_is_refused_where_nobody_reads(admin_in: Client) -> None:
-    project = ProjectFactory(name="Pier", status=ProjectStatus.CANCELLED)
+OVER = [ProjectStatus.COMPLETE, ProjectStatus.CANCELLED, ProjectStatus.ARCHIVED]
+
+
+@pytest.mark.parametrize("status", OVER)
+def test_say_is_refused_where_nobody_reads(admin_in: Client, status: ProjectStatus) -> None:
+    project = ProjectFactory(name="Pier", status=status)
 
     response = admin_in.post(reverse("project_say", args=[project.pk]), {"body": "Hello?"}, follow=True)
 
-    assert b"Nobody reads here any more: Pier is cancelled." in response.content
+    assert f"Nobody reads here any more: Pier is {status.label.lower()}." in response.content.decode()
     assert not ChatMessage.objects.exists()
 
 
-def test_the_refused_button_says_the_same_as_the_endpoint(admin_in: Client) -> None:
-    project = ProjectFactory(name="Pier", status=ProjectStatus.CANCELLED)
+@pytest.mark.parametrize("status", OVER)
+def test_a_project_that_is_over_says_what_can_be_done_instead_of_writing(
+    admin_in: Client, status: ProjectStatus
+) -> None:
+    project = ProjectFactory(status=status)
 
     page = admin_in.get(reverse("project", args=[project.pk])).content.decode()
 
-    assert 'disabled data-refused title="Nobody reads here any more: Pier is cancelled."' in page
+    assert 'name="body"' not in page
+    assert f'href="{reverse("project_new")}?like={project.pk}"' in page
+
+
+@pytest.mark.parametrize("status", [*ACTIVE_PROJECT, ProjectStatus.PAUSED])
+def test_while_a_project_lives_one_can_write(admin_in: Client, status: ProjectStatus) -> None:
+    page = admin_in.get(reverse("project", args=[ProjectFactory(status=status).pk])).content.decode()
+
+    assert 'name="body"' in page
+    assert "?like=" not in page
+
+
+def test_the_refused_button_says_the_same_as_the_endpoint(client: Client) -> None:
+    client.force_login(UserFactory())
+
+    page = client.get(reverse("project", args=[ProjectFactory().pk])).content.decode()
+
+    assert re.search(r'<button class="btn btn--primary" type="submit" disabled data-refused title="[^"]*role', page)
+
+
+@pytest.mark.parametrize("verb", ["say", "pause"])
+def test_a_browser_that_asks_for_an_answered_form_gets_to_its_page(admin_in: Client, verb: str) -> None:
+    project = ProjectFactory()
+
+    response = admin_in.get(reverse(f"project_{verb}", args=[project.pk]), headers={"Accept": "text/html,*/*"})
+
+    assert response.url == reverse("project", args=[project.pk])
+
+
+def test_a_refresh_by_htmx_names_what_was_renamed(admin_in: Client) -> None:
+    project = ProjectFactory(name="Boat house")
+
+    part = admin_in.get(reverse("project", args=[project.pk]), headers={"HX-Request": "true"}).content.decode()
+
+    assert "<title>Boat house · Eklavya</title>" in part
+    assert re.search(r'<ol class="crumbs" id="crumbs" hx-swap-oob="outerMorph">.*Boat house.*</ol>', part, re.DOTALL)
 
 
 def test_pause_and_resume(admin_in: Client) -> None:
