@@ -114,8 +114,10 @@ def demo_readdress(request: PageRequest, project_id: UUID, number: int) -> HttpR
 
 
 @require_POST
+@act
 def demo_decide(request: PageRequest, project_id: UUID, number: int) -> HttpResponse:
     """Approve a demo, ask for changes or reject it, beside its preview; a refusal is shown there as well."""
+    check_can_work(request.user)
     demo = _demo(project_id, number)
     asked = Approval.objects.select_related("project", "task", "decided_by")
     found = asked.filter(kind=ApprovalKind.DEMO, subject_id=demo.pk).order_by("-created_at").first()

@@ -128,6 +128,7 @@ ROWS: dict[str, Row] = {
     "news_read": act(),
     "projects": page(),
     "project_new": act(data={"brief": "We lend tools to neighbours."}),
+    "project_new again": page(),
     "approvals": page(),
     "audit": page(),
     "agents": page(),
@@ -157,6 +158,8 @@ ROWS: dict[str, Row] = {
     "project_archive": act(),
     "project_limit": act(A, data={"limit": "30"}),
     "approval": act(data={"option": "approve"}),
+    # of this demo nothing is asked
+    "demo_decide": Row((O, A), LOGIN, "post", (404,), {"option": "amend"}, exceptions={V: REFUSED}),
     "demo_extend": act(data={"days": 1}),
     "demo_close": act(),
     "demo_readdress": act(),
