@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('projects', '0006_workflows'),
+        ('projects', '0007_specialisations'),
     ]
 
     operations = [
