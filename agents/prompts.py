@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
+from projects.errors import DomainError
 from projects.roles import Role
 
 
@@ -21,6 +22,14 @@ _providers: list[Provider] = []
 def register(provider: Provider) -> None:
     """Have `provider(role, version_id)` answer `prompt_for`. For `eklavya.wiring` alone."""
     _providers[:] = [provider]
+
+
+def prompt_version_for(role: str, *, pinned: UUID | None) -> UUID | None:
+    """Return which version a run of the role will be told by. Where there is none the run finds out, and says so."""
+    try:
+        return prompt_for(Role(role), pinned).version_id
+    except DomainError:
+        return None
 
 
 def prompt_for(role: Role, version_id: UUID | None = None) -> Prompt:

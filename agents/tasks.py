@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import shutil
+import threading
 from functools import cache
 from uuid import UUID
 
@@ -14,18 +15,20 @@ from django.utils import timezone
 
 from agents import delivery, housekeeping, partitions
 from agents.actions import recovery, retention, runs, workers
-from agents.actions.dispatch import Dispatched
+from agents.actions.dispatch import Dispatched, Host
 from agents.actions.dispatch import dispatch as dispatch_ready
 from agents.sandboxes import choice, runtime
 from agents.supervisor import orphans
 from agents.supervisor.keeper import WORKER_STOPPING, LeaseKeeper
-from agents.supervisor.supervise import supervise
+from agents.supervisor.supervise import supervise, supervise_held
 from projects.actors import Actor
 from projects.models import Project, Task
 
 logger = logging.getLogger(__name__)
 # The next sweep asks again.
 TIDY_EXPIRES_S = 15
+# Whether this process is a worker that takes runs.
+_announced = threading.Event()
 
 
 @cache
@@ -63,11 +66,13 @@ def announce_worker() -> None:
         now=timezone.now(),
     )
     keeper()
+    _announced.set()
     nudge()
 
 
 def retire_worker() -> None:
     """End this process's runs in good order: their tasks go back without losing an attempt. Called on shutdown."""
+    _announced.clear()
     stopped = keeper().stop_all(WORKER_STOPPING)
     # In this order: what is taken back must not be given to this worker again.
     workers.sign_off(settings.EKLAVYA_WORKER_NAME, now=timezone.now())
@@ -82,8 +87,11 @@ def nudge() -> None:
 
 @shared_task(ignore_result=True)
 def dispatch() -> None:
-    """Make runs for ready tasks and send each to its worker."""
-    dispatch_ready(now=timezone.now(), send=_send)
+    """Make runs for ready tasks and send each to its worker. One of them this worker, if it is one, does right here."""
+    host = Host(settings.EKLAVYA_WORKER_NAME, keeper().owner) if _announced.is_set() else None
+    for run in dispatch_ready(now=timezone.now(), send=_send, host=host):
+        if run.held is not None:
+            supervise_held(run.held, keeper=keeper(), runtime=runtime(), clock=timezone.now)
 
 
 def _send(made: list[Dispatched]) -> None:

@@ -26,7 +26,6 @@ from learning import queries as learning
 from projects import events
 from projects.events import Published
 from projects.live import broadcast
-from projects.models import AuditLog
 from projects.roles import Role
 from projects.states import TaskKind
 from projects.tasks import keep_workflows, send_webhooks
@@ -91,12 +90,10 @@ def _rehearsed_runs() -> QuerySet[Run, Any]:
 
 def _tell_browsers(rows: Sequence[Published]) -> None:
     """Send the live events among committed rows to whoever watches."""
-    shown = [row.id for row in rows if row.event_type]
-    if not shown:
-        return
-    for row in AuditLog.objects.filter(pk__in=shown).order_by("chain", "seq"):
-        message = {"id": str(row.pk), "type": row.event_type, "payload": row.event_payload}
-        broadcast(message, project_id=row.project_id)
+    for row in rows:
+        if row.event_type:
+            message = {"id": str(row.id), "type": row.event_type, "payload": row.event_payload}
+            broadcast(message, project_id=row.project_id)
 
 
 def _tell_receivers(rows: Sequence[Published]) -> None:

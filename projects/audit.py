@@ -57,6 +57,7 @@ class Journal:
 
     by: Actor
     now: datetime
+    is_whole: bool = False
     _rows: list[AuditLog] = field(default_factory=list)
 
     def add(
@@ -98,20 +99,23 @@ _current: ContextVar[Journal | None] = ContextVar("audit_journal", default=None)
 
 
 @contextmanager
-def journal(*, by: Actor, now: datetime) -> Iterator[Journal]:
+def journal(*, by: Actor, now: datetime, is_whole: bool = False) -> Iterator[Journal]:
     """Open a transaction whose changes are recorded. Nests: an inner one joins the outer one's batch.
 
-    When an inner one raises and the outer goes on, its rows go with its savepoint.
+    When an inner one raises and the outer goes on, its rows go with its savepoint. A whole one goes on after nothing:
+    it stands or falls with all that is inside, which spares two statements for each.
     """
     outer = _current.get()
     if outer is not None:
         yield from _join(outer, by=by, now=now)
         return
-    own = Journal(by, now)
+    own = Journal(by, now, is_whole)
     token = _current.set(own)
     try:
         with transaction.atomic():
             yield own
+            if transaction.get_rollback():
+                raise transaction.TransactionManagementError("a whole journal went on after what failed inside of it")
             _append(own._rows)
     finally:
         _current.reset(token)
@@ -120,8 +124,8 @@ def journal(*, by: Actor, now: datetime) -> Iterator[Journal]:
 def _join(outer: Journal, *, by: Actor, now: datetime) -> Iterator[Journal]:
     kept = len(outer._rows)
     try:
-        with transaction.atomic():
-            yield Journal(by, now, outer._rows)
+        with transaction.atomic(savepoint=not outer.is_whole):
+            yield Journal(by, now, outer.is_whole, outer._rows)
     except BaseException:
         del outer._rows[kept:]
         raise
@@ -134,7 +138,7 @@ def _append(rows: list[AuditLog]) -> None:
     by_chain: dict[str, list[AuditLog]] = defaultdict(list)
     for row in rows:
         by_chain[row.chain].append(row)
-    AuditChain.objects.bulk_create([AuditChain(key=key) for key in by_chain], ignore_conflicts=True)
+    AuditChain.objects.bulk_create([AuditChain(key=key) for key in sorted(by_chain)], ignore_conflicts=True)
     heads = AuditChain.objects.select_for_update().filter(key__in=by_chain).order_by("key")
     for head in list(heads):
         for row in by_chain[head.key]:
@@ -147,7 +151,7 @@ def _append(rows: list[AuditLog]) -> None:
 
 
 def _published(row: AuditLog) -> Published:
-    return Published(row.id, row.project_id, row.action, row.object_id, row.details, row.event_type)
+    return Published(row.id, row.project_id, row.action, row.object_id, row.details, row.event_type, row.event_payload)
 
 
 def digest(row: AuditLog) -> str:

@@ -68,6 +68,7 @@ class Published:
     object_id: str
     details: dict[str, Any]
     event_type: str
+    event_payload: dict[str, Any] | None
 
 
 Subscriber = Callable[[Sequence[Published]], None]

@@ -1,6 +1,5 @@
 """Reads that several callers need."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -49,11 +48,12 @@ def unread_notifications() -> QuerySet[Notification]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A task that may be dispatched. Candidates come in the order of dispatch."""
+    """A task that may be dispatched, and how many more its project may have in work. They come in order of dispatch."""
 
     task_id: UUID
     project_id: UUID
     role: str
+    room: int
 
 
 # Fair between projects: each project's first candidate comes before any project's second, and a project that already
@@ -66,7 +66,7 @@ WITH running AS (
     SELECT t.id, t.project_id, t.role, t.next_attempt_at,
            coalesce(r.n, 0)
              + row_number() OVER (PARTITION BY t.project_id ORDER BY t.priority DESC, t.next_attempt_at, t.id) AS place,
-           s.max_concurrent_runs AS most
+           s.max_concurrent_runs AS most, s.max_concurrent_runs - coalesce(r.n, 0) AS room
     FROM projects_task t
     JOIN projects_project p ON p.id = t.project_id AND p.status IN ('planning', 'demo', 'building')
     JOIN projects_squad s ON s.project_id = t.project_id
@@ -77,7 +77,7 @@ WITH running AS (
         WHERE n.task_id = t.id AND e.status = 'paused'
       ))
 )
-SELECT id, project_id, role FROM ranked
+SELECT id, project_id, role, room FROM ranked
 WHERE place <= most + %s
 ORDER BY place, next_attempt_at, id LIMIT %s
 """
@@ -92,19 +92,6 @@ def dispatchable(*, now: datetime, limit: int, slack: int = 20) -> list[Candidat
     with connection.cursor() as cursor:
         cursor.execute(_CANDIDATES, [now, slack, limit])
         return [Candidate(*row) for row in cursor.fetchall()]
-
-
-def running_counts(project_ids: Sequence[UUID]) -> dict[UUID, int]:
-    """Return how many tasks of each project are being worked on; projects with none are left out."""
-    rows = (
-        Task.objects.filter(
-            project_id__in=project_ids,
-            status__in=[TaskStatus.ALLOCATED, TaskStatus.IN_PROGRESS, TaskStatus.REVIEW],
-        )
-        .values("project_id")
-        .annotate(n=Count("pk"))
-    )
-    return {row["project_id"]: row["n"] for row in rows}
 
 
 def is_built(project: Project) -> bool:

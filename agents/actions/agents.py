@@ -27,6 +27,8 @@ def spawn_agents(projects: Iterable[UUID], *, by: Actor, now: datetime) -> None:
         .select_related("squad__project")
         .order_by("role")
     )
+    if not members:
+        return
     named = [(member, _name(member, number)) for member in members for number in range(1, member.count + 1)]
     with audit.journal(by=by, now=now) as journal:
         made = Agent.objects.bulk_create(

@@ -4,14 +4,18 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, IntegerField, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
-from agents.actions import agents
+from agents.actions import agents, runs
+from agents.actions.runs import Held
 from agents.models import Agent, Run, Worker
+from agents.prompts import prompt_version_for
 from agents.roles import limits_of_run, specialisations_of
 from agents.states import ACTIVE_RUN, AgentStatus, WorkerStatus
 from billing import actions as billing
@@ -19,7 +23,7 @@ from projects import audit, queries
 from projects.actions import tasks
 from projects.actors import Actor
 from projects.ids import new_id
-from projects.models import Squad, Task
+from projects.models import Task
 
 SCHEDULER = Actor.system("scheduler")
 # Any constant: the id of the advisory lock that lets one dispatcher count at a time.
@@ -28,10 +32,19 @@ _LOCK_ID = 0x656B_6C76
 
 @dataclass(frozen=True)
 class Dispatched:
-    """A run that was made and the queue of the worker that should take it."""
+    """A run that was made and the queue of the worker that should take it, unless the dispatching process has it."""
 
     run_id: UUID
     queue: str
+    held: Held | None = None
+
+
+@dataclass(frozen=True)
+class Host:
+    """The worker that the dispatching process is itself, and as whom it holds leases."""
+
+    worker: str
+    owner: str
 
 
 Send = Callable[[list[Dispatched]], None]
@@ -46,6 +59,8 @@ class _Room:
     free_of_worker: dict[UUID, int]
     free_of_project: dict[UUID, int]
     agents: dict[tuple[UUID, str], list[Agent]] = field(default_factory=lambda: defaultdict(list))
+    # Who dispatches, until it took a run itself: it can only see to one at once.
+    host: Host | None = None
 
     def take_worker(self) -> Worker | None:
         """Return the worker with the most room, with one place less."""
@@ -56,21 +71,23 @@ class _Room:
         return best
 
 
-def dispatch(*, now: datetime, send: Send | None = None) -> list[Dispatched]:
+def dispatch(*, now: datetime, send: Send | None = None, host: Host | None = None) -> list[Dispatched]:
     """Make runs for ready tasks, as many as workers, agents, projects and the account have room for.
 
     `send` puts them into their workers' queues: right after the commit, before the news of it is published. A lost
-    message is found by `recovery.requeue`.
+    message is found by `recovery.requeue`. One run for `host` is held for it at once and not sent: no message is
+    faster than none. Whoever names a host sees to that run as soon as this returns.
     """
-    with audit.journal(by=SCHEDULER, now=now):
-        made = _dispatch(now=now)
-        if made and send is not None:
+    with audit.journal(by=SCHEDULER, now=now, is_whole=True):
+        made = _dispatch(host, now=now)
+        sent = [one for one in made if one.held is None]
+        if sent and send is not None:
             # A broker that is away must not keep the news of what is committed; that it was, is in the log.
-            transaction.on_commit(lambda: send(made), robust=True)
+            transaction.on_commit(lambda: send(sent), robust=True)
     return made
 
 
-def _dispatch(*, now: datetime) -> list[Dispatched]:
+def _dispatch(host: Host | None, *, now: datetime) -> list[Dispatched]:
     with connection.cursor() as cursor:
         # Two dispatchers that count at once would both see the last free place. Waiting, rather than leaving it to
         # the other, matters too: it may have looked before this caller's task became ready.
@@ -79,15 +96,20 @@ def _dispatch(*, now: datetime) -> list[Dispatched]:
     if not workers:
         return []
     active = Run.objects.filter(status__in=ACTIVE_RUN).count()
-    runs = min(settings.EKLAVYA_MAX_CONCURRENT_RUNS - active, sum(w.room for w in workers))  # type: ignore[attr-defined]
-    if runs <= 0:
+    most = min(settings.EKLAVYA_MAX_CONCURRENT_RUNS - active, sum(w.room for w in workers))  # type: ignore[attr-defined]
+    if most <= 0:
         return []
-    candidates = queries.dispatchable(now=now, limit=4 * runs + 20)
-    room = _room(runs, workers, candidates, now=now)
+    candidates = queries.dispatchable(now=now, limit=4 * most + 20)
+    if not candidates:
+        return []
+    room = _room(most, workers, candidates, now=now)
+    room.host = host
+    earlier = Run.objects.filter(task=OuterRef("pk")).order_by().values("task").annotate(n=Count("pk")).values("n")
     locked = {
         task.pk: task
         for task in Task.objects.select_for_update(skip_locked=True, of=("self",))
         .select_related("project")
+        .annotate(runs_so_far=Coalesce(Subquery(earlier, output_field=IntegerField()), 0))
         .filter(pk__in=[candidate.task_id for candidate in candidates], status="ready")
     }
     chosen = (locked[candidate.task_id] for candidate in candidates if candidate.task_id in locked)
@@ -103,13 +125,11 @@ def _workers_with_room() -> list[Worker]:
 def _room(runs: int, workers: list[Worker], candidates: list[queries.Candidate], *, now: datetime) -> _Room:
     projects = {candidate.project_id for candidate in candidates}
     agents.spawn_agents(projects, by=SCHEDULER, now=now)
-    most = dict(Squad.objects.filter(project__in=projects).values_list("project", "max_concurrent_runs"))
-    running = queries.running_counts(list(projects))
     room = _Room(
         runs=runs,
         workers=workers,
         free_of_worker={worker.pk: worker.room for worker in workers},  # type: ignore[attr-defined]
-        free_of_project={key: limit - running.get(key, 0) for key, limit in most.items()},
+        free_of_project={candidate.project_id: candidate.room for candidate in candidates},
     )
     free = Agent.objects.select_for_update(skip_locked=True, of=("self",)).filter(
         project__in=projects, status__in=agents.FREE
@@ -132,7 +152,16 @@ def _hand_out(task: Task, room: _Room, *, now: datetime) -> Dispatched | None:
     agent = next((a for a in free_agents if str(a.pk) == task.context.get("agent")), None)
     agent = agent or min(free_agents, key=lambda a: (_misfit(a, task), a.status != AgentStatus.READY, a.name))
     free_agents.remove(agent)
-    return Dispatched(_make_run(task, agent, worker, now=now).pk, worker.queue)
+    assert agent.member is not None, "an agent outlives its squad only in a deleted project"
+    pinned = agent.member.prompt_version_id
+    if room.host is None or room.host.worker != worker.name:
+        run = _make_run(task, agent, worker, {"prompt_version_id": pinned}, now=now)
+        return Dispatched(run.pk, worker.queue)
+    version_id = prompt_version_for(task.role, pinned=pinned)
+    token, lease = runs.first_lease(task.project_id, room.host.owner, version_id, now=now)
+    room.host = None
+    run = _make_run(task, agent, worker, lease, now=now)
+    return Dispatched(run.pk, worker.queue, Held(run, token))
 
 
 def _misfit(agent: Agent, task: Task) -> int:
@@ -140,12 +169,10 @@ def _misfit(agent: Agent, task: Task) -> int:
     return 0 if agent.specialisation == task.specialisation else 1 if not agent.specialisation else 2
 
 
-def _make_run(task: Task, agent: Agent, worker: Worker, *, now: datetime) -> Run:
-    member = agent.member
-    assert member is not None, "an agent outlives its squad only in a deleted project"
+def _make_run(task: Task, agent: Agent, worker: Worker, fields: dict[str, Any], *, now: datetime) -> Run:
     tasks.allocate_task(task, agent_id=agent.pk, by=SCHEDULER, now=now)
     agents.begin_work(agent, task, by=SCHEDULER, now=now)
-    attempt = task.runs.count() + 1
+    attempt = task.runs_so_far + 1  # type: ignore[attr-defined]
     run = Run(
         id=new_id(),
         project=task.project,
@@ -154,10 +181,10 @@ def _make_run(task: Task, agent: Agent, worker: Worker, *, now: datetime) -> Run
         worker=worker,
         attempt=attempt,
         runtime=worker.runtime,
-        model=member.model,
+        model=agent.member.model,  # type: ignore[union-attr]
         specialisations=specialisations_of(agent, task),
-        prompt_version_id=member.prompt_version_id,
         created_at=now,
+        **fields,
     )
     limits = limits_of_run(run)
     run.max_turns = limits.turns

@@ -35,20 +35,35 @@ def _lease(now: datetime) -> datetime:
     return now + timedelta(seconds=settings.EKLAVYA_LEASE_SECONDS)
 
 
+@dataclass(frozen=True)
+class Held:
+    """A run that is held here, with what belongs to it, and its token."""
+
+    run: Run
+    token: str = field(repr=False)
+
+
+def first_lease(
+    project_id: UUID, owner: str, prompt_version_id: UUID | None, *, now: datetime
+) -> tuple[str, dict[str, Any]]:
+    """Return a fresh token, and the fields that make a queued run the holder's."""
+    token = new_token()
+    return token, {
+        "lease_owner": owner,
+        "lease_until": _lease(now),
+        "token_hash": hash_token(token),
+        "prompt_version_id": prompt_version_id,
+        "rehearsal": model_mode(project_id) == "rehearsal",
+    }
+
+
 def hold_run(run: Run, *, owner: str, prompt_version_id: UUID | None, now: datetime) -> str:
     """Put the first lease on a queued run and return its fresh token. Raises LeaseLost when somebody else has it.
 
     A message that is delivered twice ends here: the second finds the run held. One short statement, so that the CLI can
     start while the run is being claimed. A hold that nobody follows up runs out like any lease.
     """
-    token = new_token()
-    held: dict[str, Any] = {
-        "lease_owner": owner,
-        "lease_until": _lease(now),
-        "token_hash": hash_token(token),
-        "prompt_version_id": run.prompt_version_id or prompt_version_id,
-        "rehearsal": model_mode(run.project_id) == "rehearsal",
-    }
+    token, held = first_lease(run.project_id, owner, run.prompt_version_id or prompt_version_id, now=now)
     if not Run.objects.filter(pk=run.pk, status=RunStatus.QUEUED, lease_owner="").update(**held):
         raise LeaseLost
     for name, value in held.items():
@@ -58,7 +73,7 @@ def hold_run(run: Run, *, owner: str, prompt_version_id: UUID | None, now: datet
 
 def claim_run(run: Run, *, now: datetime) -> None:
     """Begin a run that is held, and its task. Raises LeaseLost when it was ended meanwhile."""
-    with audit.journal(by=SUPERVISOR, now=now) as journal:
+    with audit.journal(by=SUPERVISOR, now=now, is_whole=True) as journal:
         held = Run.objects.select_for_update().filter(
             pk=run.pk, status=RunStatus.QUEUED, lease_owner=run.lease_owner, token_hash=run.token_hash
         )

@@ -15,11 +15,11 @@ from django.conf import settings
 
 from agents.actions import checkpoints, money, outages, outcomes, runs
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
-from agents.actions.runs import Ending
+from agents.actions.runs import Ending, Held
 from agents.context import first_message
 from agents.errors import LeaseLost
 from agents.models import Run
-from agents.prompts import prompt_for
+from agents.prompts import prompt_version_for
 from agents.roles import limits_of_run
 from agents.runtimes.contract import Runtime
 from agents.states import RunStatus
@@ -30,8 +30,6 @@ from agents.supervisor.keeper import LEASE_LOST, WORKER_STOPPING, LeaseKeeper, S
 from agents.supervisor.session import Limits, SessionEnd, drive
 from agents.supervisor.workplace import Workplace
 from agents.workspace.errors import WorkspaceError
-from projects.errors import DomainError
-from projects.roles import Role
 from projects.states import TaskStatus
 
 logger = logging.getLogger(__name__)
@@ -69,10 +67,17 @@ def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clo
     """Do a run, and leave a truthful end of it. Returns at once when the run is somebody else's."""
     try:
         run = _reload(run_id)
-        token = runs.hold_run(run, owner=keeper.owner, prompt_version_id=_prompt_version(run), now=clock())
+        version_id = prompt_version_for(run.task.role, pinned=run.prompt_version_id)
+        token = runs.hold_run(run, owner=keeper.owner, prompt_version_id=version_id, now=clock())
     except (LeaseLost, Run.DoesNotExist):
         logger.info("run %s is not for us", run_id)
         return
+    supervise_held(Held(run, token), keeper=keeper, runtime=runtime, clock=clock)
+
+
+def supervise_held(held: Held, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clock) -> None:
+    """Do a run that the keeper's owner holds, and leave a truthful end of it."""
+    run, token = held.run, held.token
     with keeper.hold(run.pk) as stop:
         try:
             _work(run, token, stop, runtime=runtime, clock=clock)
@@ -87,14 +92,6 @@ def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clo
             patiently(lambda: _fail(run, "platform_error", detail, stop, clock=clock), is_futile=lambda: _is_lost(stop))
         finally:
             workplace.remove(run, runtime)
-
-
-def _prompt_version(run: Run) -> UUID | None:
-    """Return what the run will be told by. Where there is nothing, that is found again, and told, when it is ours."""
-    try:
-        return prompt_for(Role(run.task.role), run.prompt_version_id).version_id
-    except DomainError:
-        return None
 
 
 def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -> None:

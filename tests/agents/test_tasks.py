@@ -31,6 +31,7 @@ def _local(settings: Settings, tmp_path: Path) -> Iterator[None]:
     if tasks.keeper.cache_info().currsize:
         tasks.keeper().close()
     tasks.keeper.cache_clear()
+    tasks._announced.clear()
     sandboxes.choice.cache_clear()
 
 
@@ -60,6 +61,25 @@ def test_dispatch_sends_each_run_to_its_workers_queue(settings: Settings) -> Non
     (run,) = task.runs.all()
     expected = (settings.EKLAVYA_WORKER_QUEUE, "agents.tasks.supervise_run", {"run_id": str(run.pk)})
     assert expected in messages()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_empty_queues")
+def test_a_worker_does_one_of_the_runs_that_it_dispatches_itself(settings: Settings) -> None:
+    tasks.announce_worker()
+    own, other = TaskFactory.create_batch(2, project=TaskFactory(status="completed").project, next_attempt_at=NOW)
+    messages()
+
+    tasks.dispatch()
+
+    # Without prompts a run ends at once: with a message for people, and its lease and token gone.
+    done = Run.objects.get(task=own)
+    assert (done.status, done.token_hash) == (RunStatus.FAILED, "")
+    assert done.lease_owner == tasks.keeper().owner
+    waiting = Run.objects.get(task=other)
+    assert (waiting.status, waiting.lease_owner) == (RunStatus.QUEUED, "")
+    sent = [arguments for _, name, arguments in messages() if name == "agents.tasks.supervise_run"]
+    assert sent == [{"run_id": str(waiting.pk)}]
 
 
 @pytest.mark.usefixtures("_empty_queues")

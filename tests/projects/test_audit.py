@@ -11,6 +11,8 @@ from typing import Any
 import pgtrigger
 import pytest
 from django.db import connection, transaction
+from django.db.transaction import TransactionManagementError
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
@@ -124,6 +126,25 @@ def test_inner_journal_that_fails_takes_its_rows_along() -> None:
         outer.add("e.f")
     assert [row.action for row in rows()] == ["a.b", "e.f"]
     assert not Project.objects.exists()
+
+
+def test_whole_journal_stands_or_falls_with_what_is_inside() -> None:
+    with CaptureQueriesContext(connection) as captured, audit.journal(by=TESTER, now=NOW, is_whole=True):
+        write("a.b")
+    assert [query["sql"].split()[0] for query in captured.captured_queries].count("SAVEPOINT") == 1  # this test's own
+
+    def go_on() -> None:
+        with (
+            audit.journal(by=TESTER, now=NOW, is_whole=True),
+            suppress(Oops),
+            audit.journal(by=TESTER, now=NOW) as inner,
+        ):
+            inner.add("c.d")
+            fail()
+
+    with pytest.raises(TransactionManagementError, match="went on"):
+        go_on()
+    assert [row.action for row in rows()] == ["a.b"]
 
 
 def test_outer_journal_that_fails_takes_all_along() -> None:

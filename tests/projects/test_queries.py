@@ -77,7 +77,7 @@ def test_task_waits_for_its_time() -> None:
 
 def test_candidate_names_task_project_and_role() -> None:
     task = TaskFactory(role="qa")
-    assert queries.dispatchable(now=NOW, limit=5) == [queries.Candidate(task.pk, task.project_id, "qa")]
+    assert queries.dispatchable(now=NOW, limit=5) == [queries.Candidate(task.pk, task.project_id, "qa", room=4)]
 
 
 def test_priority_orders_within_a_project() -> None:
@@ -136,14 +136,14 @@ def test_dispatchable_is_one_statement(django_assert_num_queries: DjangoAssertNu
         assert len(queries.dispatchable(now=NOW, limit=100)) == 15
 
 
-def test_running_counts() -> None:
+def test_candidate_tells_how_many_more_its_project_may_have_in_work() -> None:
     first, second, third = (limited(4) for _ in range(3))
     tasks_of(first, "a", "b", status="review")
     tasks_of(first, "c", "d")
     tasks_of(second, "e", status="allocated")
     tasks_of(third, "f")
-    assert queries.running_counts([first.pk, third.pk]) == {first.pk: 2}
-    assert queries.running_counts([second.pk]) == {second.pk: 1}
+    found = queries.dispatchable(now=NOW, limit=100)
+    assert {(one.project_id, one.room) for one in found} == {(first.pk, 2), (third.pk, 4)}
 
 
 # -- how far a project is
