@@ -15,13 +15,18 @@ from agents.workspace.values import Limits
 
 def repository(project_id: UUID) -> Repository:
     """Return a project's canonical repository (it need not exist yet: `Repository.create` is idempotent)."""
+    return repository_at(Path(settings.EKLAVYA_VAR) / "repositories" / f"{project_id}.git")
+
+
+def repository_at(path: Path) -> Repository:
+    """Return a canonical repository that lies elsewhere, such as one on its way back from a backup."""
     limits = Limits(
         max_files=settings.EKLAVYA_MAX_FILES,
         max_change_bytes=settings.EKLAVYA_MAX_CHANGE_MB * 1_000_000,
         # Git's objects are read up to this; the gate then says of each file above the limit how large it is.
         max_file_bytes=5 * settings.EKLAVYA_MAX_FILE_MB * 1_000_000,
     )
-    return Repository(Path(settings.EKLAVYA_VAR) / "repositories" / f"{project_id}.git", limits)
+    return Repository(path, limits)
 
 
 def run_directory(run_id: UUID) -> Path:

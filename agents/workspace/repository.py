@@ -13,8 +13,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import mkdtemp
 from types import MappingProxyType
+from typing import IO
 
-from agents.workspace import checkouts, collecting, history, merging, names, paths, secrets, serving
+from agents.workspace import backups, checkouts, collecting, history, merging, names, paths, secrets, serving
 from agents.workspace.errors import RepositoryMissing
 from agents.workspace.git import TRANSFER_S, Git
 from agents.workspace.paths import PathPolicy
@@ -185,6 +186,26 @@ class Repository:
         """See `serving.upload_pack`."""
         return serving.upload_pack(self._git, body, gzipped=gzipped)
 
+    # What is kept elsewhere
+
+    def refs(self) -> dict[str, str]:
+        """Every reference of the repository, and the commit that it is at."""
+        return backups.refs(self._git)
+
+    def write_backup(self, refs: backups.Refs, to: IO[bytes]) -> None:
+        """See `backups.write`."""
+        backups.write(self._git, refs, to)
+
+    def restore(self, bundle: Path, refs: backups.Refs) -> None:
+        """Make the repository of a backup. Raises GitFailed, with nothing left, and FileExistsError."""
+        self.path.mkdir(mode=0o700, parents=True)
+        try:
+            _make_bare(self.path)
+            backups.read(self._git, bundle, refs)
+        except BaseException:
+            backups.discard(self.path)
+            raise
+
     # What keeps it in order
 
     def private_refs(self) -> list[str]:
@@ -216,15 +237,20 @@ class Repository:
 
 
 def _initialise(path: Path, files: Mapping[str, str]) -> None:
-    """A bare repository with one commit, made without any template."""
-    for name in ("objects/info", "objects/pack", "refs/heads", "info"):
-        (path / name).mkdir(parents=True)
-    (path / "HEAD").write_text(f"ref: {names.MAIN}\n")
-    (path / "config").write_text(_CONFIG)
-    (path / "info/attributes").write_text(_ATTRIBUTES)
+    """A bare repository with one commit."""
+    _make_bare(path)
     git = Git(path).with_identity(PLATFORM, PLATFORM)
     blobs = {name: git.text("hash-object", "-w", "--stdin", stdin=text.encode()) for name, text in files.items()}
     listed = "".join(f"100644 blob {blob}\t{name}\n" for name, blob in blobs.items())
     tree = git.text("mktree", stdin=listed.encode())
     commit = git.text("commit-tree", tree, "-m", "Start the project")
     git.run("update-ref", names.MAIN, commit)
+
+
+def _make_bare(path: Path) -> None:
+    """A bare repository without a commit, made without any template."""
+    for name in ("objects/info", "objects/pack", "refs/heads", "info"):
+        (path / name).mkdir(parents=True)
+    (path / "HEAD").write_text(f"ref: {names.MAIN}\n")
+    (path / "config").write_text(_CONFIG)
+    (path / "info/attributes").write_text(_ATTRIBUTES)

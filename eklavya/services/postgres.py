@@ -31,7 +31,7 @@ def _binaries() -> Path:
     return Path(package.origin or "").parent / f"pginstall{VERSION}" / "bin"
 
 
-_BINARIES = _binaries()
+BINARIES = _binaries()
 
 _SETTINGS = {
     "listen_addresses": "",
@@ -64,7 +64,7 @@ def postgres_spec(var: Path, *, durable: bool = True) -> Spec:
     return Spec(
         name="postgres",
         title="PostgreSQL 18 + pgvector",
-        command=[str(_BINARIES / "postgres"), "-D", str(data), *options],
+        command=[str(BINARIES / "postgres"), "-D", str(data), *options],
         ready=lambda: not database_problem(_maintenance_url(var)),
         # after a crash it first replays what was not yet written
         deadline_s=300,
@@ -88,8 +88,8 @@ def prepare_postgres(var: Path, *, durable: bool = True) -> None:
     data = var / "postgres"
     if account.needed():
         account.give(sockets)
-        account.let_read(_BINARIES.parent, program=_BINARIES / "postgres")
-        for path in (data, sockets, _BINARIES / "postgres"):
+        account.let_read(BINARIES.parent, program=BINARIES / "postgres")
+        for path in (data, sockets, BINARIES / "postgres"):
             account.let_pass(path)
     if not data.exists():
         _initialise(data, durable=durable)
@@ -152,7 +152,7 @@ def _initialise(data: Path, *, durable: bool) -> None:
     # the locale is PostgreSQL's own, so that a copied data directory sorts the same on every machine
     locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
     sync = [] if durable else ["--no-sync"]
-    _run_as_owner([str(_BINARIES / "initdb"), "-D", str(draft), *options, *locale, *sync])
+    _run_as_owner([str(BINARIES / "initdb"), "-D", str(draft), *options, *locale, *sync])
     draft.rename(data)
 
 
