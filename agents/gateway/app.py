@@ -1,12 +1,15 @@
 """The gateway's application: health, MCP, and the model's API."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from django.conf import settings
+from django.db import DatabaseError
 from django.utils import timezone
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -17,7 +20,7 @@ from agents.errors import UnknownToken
 from agents.gateway import accounts
 from agents.gateway.api_errors import ApiError, handle_api_error
 from agents.gateway.attempts import Attempts
-from agents.gateway.callers import Caller, Callers
+from agents.gateway.callers import LOOKED_AT_S, Caller, Callers
 from agents.gateway.cashier import Cashier
 from agents.gateway.database import Database
 from agents.gateway.limits import Places
@@ -37,7 +40,7 @@ def build() -> ASGIApp:
     callers = Callers(database)
     ways = Ways(database)
     strangers = Strangers(database)
-    mcp = McpEndpoint(database, strangers)
+    mcp = McpEndpoint(database, strangers, partial(_expect, callers, ways))
     services = Services(
         callers=callers,
         database=database,
@@ -75,6 +78,12 @@ def build() -> ASGIApp:
     )
     app.state.services = services
     return _Gateway(app, {path: Relay(path, services) for path in RELAYED})
+
+
+async def _expect(callers: Callers, ways: Ways, headers: Headers) -> None:
+    """Look up what the run's first model request would wait for. What fails here is said there."""
+    with suppress(UnknownToken, ApiError, DatabaseError):
+        await ways.of(await callers.of(headers, max_age_s=LOOKED_AT_S))
 
 
 class _Gateway:

@@ -5,9 +5,10 @@ What a request may be at all is decided in `mcp_requests`, before anything of th
 Source: https://modelcontextprotocol.io/specification.
 """
 
+import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from math import ceil
@@ -21,6 +22,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import ValidationError
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
@@ -62,13 +64,21 @@ _RUN = "eklavya.run"
 _MOST_PROBLEMS = 10
 _MOST_REMEMBERED = 10_000
 
+Expect = Callable[[Headers], Coroutine[None, None, None]]
+
 
 class McpEndpoint:
-    """The ASGI application at /mcp. Its manager must be running (`run`, once)."""
+    """The ASGI application at /mcp. Its manager must be running (`run`, once).
 
-    def __init__(self, database: Database, strangers: Strangers) -> None:
+    An agent's program connects here a moment before its first model request: then `expect` is given its headers, and
+    nobody waits for it.
+    """
+
+    def __init__(self, database: Database, strangers: Strangers, expect: Expect) -> None:
         self._database = database
         self._strangers = strangers
+        self._expect = expect
+        self._expecting: set[asyncio.Task[None]] = set()
         self._places = Places(MOST_AT_ONCE)
         self._buckets = Buckets(MOST_A_MINUTE, burst=BURST)
         self._limited: dict[UUID, None] = {}
@@ -99,6 +109,8 @@ class McpEndpoint:
             with self._place(run):
                 message = await read_message(receive)
                 await self._take_turn(run, message)
+                if message.get("method") == "initialize":
+                    self._prepare(request.headers)
                 await self._manager.handle_request(_with(scope, token, run), replay(message, receive), send)
         except Refused as refused:
             await refused.response()(scope, receive, send)
@@ -116,6 +128,11 @@ class McpEndpoint:
                 yield
         except ApiError as error:  # the model's API has another shape
             raise Refused(429, error.message, code=LIMITED, retry_after_s=1) from None
+
+    def _prepare(self, headers: Headers) -> None:
+        task = asyncio.create_task(self._expect(headers))
+        self._expecting.add(task)  # asyncio itself keeps none
+        task.add_done_callback(self._expecting.discard)
 
     async def _take_turn(self, run: Run, message: Json) -> None:
         """Raise Refused when the run asks too often. The first time goes into the audit log."""

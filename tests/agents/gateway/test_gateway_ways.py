@@ -3,6 +3,7 @@
 import asyncio
 import time
 from types import SimpleNamespace
+from uuid import UUID
 
 import httpx
 import pytest
@@ -14,10 +15,14 @@ from starlette.types import Send
 from agents.gateway import remembering, ways
 from agents.gateway.callers import Caller
 from agents.gateway.database import Database
+from agents.gateway.upstream import Upstream
+from agents.gateway.ways import Ways
 from projects.actions.secrets import remove_secret, set_secret
 from projects.models import Project, Secret
+from projects.secrets import ModelAccess
 from tests.agents.gateway.conftest import KEY, StartGateway
-from tests.agents.gateway.harness import ANSWER, ScriptedModel, answers, ask, serve, start_run
+from tests.agents.gateway.harness import ANSWER, ScriptedModel, answers, ask, serve, start_run, wait_until
+from tests.agents.gateway.test_gateway_mcp import tools
 from tests.factories import NOW, TESTER
 
 LONGEST_S = ways.LONGEST_S
@@ -84,6 +89,33 @@ def test_key_is_looked_up_once_in_a_while(
     assert send(gateway, token).status_code == 200
 
     assert [seen.headers["x-api-key"] for seen in house.seen] == [KEY, KEY]
+
+
+def test_key_is_looked_up_while_the_agents_program_connects(
+    start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked, found = [], []
+
+    def access_of(project_id: UUID, runtime: str) -> ModelAccess:
+        looked.append(project_id)
+        return real_access_of(project_id, runtime)
+
+    async def of(self: Ways, caller: Caller) -> Upstream:
+        way = await real_of(self, caller)
+        found.append(way)
+        return way
+
+    real_access_of, real_of = ways.access_of, Ways.of
+    monkeypatch.setattr(ways, "access_of", access_of)
+    monkeypatch.setattr(Ways, "of", of)
+    monkeypatch.setattr(ways, "LONGEST_S", 600.0)
+    gateway = start_gateway(ScriptedModel(answers(*ANSWER)))
+    run, token = start_run()
+    tools(gateway, token)
+    wait_until(lambda: found)
+
+    assert send(gateway, token).status_code == 200
+    assert looked == [run.project_id]
 
 
 def test_removed_key_serves_no_request_that_comes_some_seconds_later(
