@@ -19,6 +19,14 @@ class VerbRefused(DomainError):
     """This cannot be done."""
 
 
+class WorkerConflict(DomainError):
+    """Two machines cannot be one worker."""
+
+
+class WorkerInUse(DomainError):
+    """This worker still answers. Stop it first."""
+
+
 class UnknownSpecialisation(DomainError):
     """There is no such specialisation. Choose one of those on the page of roles."""
 

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pgtrigger
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -15,6 +16,7 @@ from agents.states import (
     AgentStatus,
     MessageType,
     RunStatus,
+    Trust,
     WorkerStatus,
 )
 from projects.ids import new_id
@@ -25,7 +27,10 @@ from projects.states import pairs, values
 
 
 class Worker(models.Model):
-    """A machine that executes runs: one Celery node with its own queue."""
+    """A machine that executes runs: one Celery node with its own queue.
+
+    It takes new runs while it is online or busy (then it has no room), not cordoned, and has no `reason` against it.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     name = models.CharField(max_length=100, unique=True)
@@ -33,12 +38,24 @@ class Worker(models.Model):
     status = models.CharField(max_length=8, choices=WorkerStatus, default=WorkerStatus.ONLINE)
     capacity = models.PositiveSmallIntegerField(help_text="Runs at once.")
     runtime = models.CharField(max_length=16)
-    info = models.JSONField(default=dict, blank=True, help_text="CPUs, memory, disk and tools, as reported.")
+    machine_id = models.CharField(max_length=64, blank=True, help_text="Stays when the machine gets another name.")
+    trust = models.CharField(max_length=9, choices=Trust, default=Trust.NORMAL)
+    tools = ArrayField(models.CharField(max_length=40), default=list, blank=True)
+    info = models.JSONField(default=dict, blank=True, help_text="CPUs and memory, as reported when it registered.")
+    load = models.JSONField(default=dict, blank=True, help_text="Its last reading: see agents.machine.Reading.")
+    reason = models.CharField(max_length=64, blank=True, help_text="Why it takes no new run: disk_short, clock_ahead…")
+    cordoned_at = models.DateTimeField(null=True, blank=True, help_text="Since when people let it take nothing new.")
     registered_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField()
 
     class Meta:
-        constraints = [models.CheckConstraint(condition=Q(capacity__gte=1), name="worker_has_capacity")]
+        constraints = [
+            models.CheckConstraint(condition=Q(capacity__gte=1), name="worker_has_capacity"),
+            models.UniqueConstraint(fields=["machine_id"], condition=~Q(machine_id=""), name="worker_machine_once"),
+            models.CheckConstraint(
+                condition=~Q(status="draining") | Q(cordoned_at__isnull=False), name="worker_draining_is_cordoned"
+            ),
+        ]
         triggers = [pgtrigger.FSM(name="worker_fsm", field="status", transitions=pairs(WORKER_TRANSITIONS))]
 
     def __str__(self) -> str:
@@ -110,6 +127,7 @@ class Run(models.Model):
     status = models.CharField(max_length=12, choices=RunStatus, default=RunStatus.QUEUED)
     reason = models.CharField(max_length=64, blank=True, help_text="Machine-readable cause of the status.")
     detail = models.TextField(blank=True, help_text="The cause, in words for people.")
+    allocation = models.JSONField(default=dict, blank=True, help_text="Why this worker: its score and the others'.")
     runtime = models.CharField(max_length=16, blank=True)
     model = models.CharField(max_length=100)
     specialisations = models.JSONField(

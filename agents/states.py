@@ -85,9 +85,16 @@ class WorkerStatus(models.TextChoices):
 
     ONLINE = "online"
     BUSY = "busy"  # at its capacity
-    DRAINING = "draining"  # finishes what it has, takes nothing new
+    DRAINING = "draining"  # hands over what it has, takes nothing new
     OFFLINE = "offline"  # its heartbeat stopped
-    ERROR = "error"
+    ERROR = "error"  # it beats, and cannot take runs: its reason says why
+
+
+class Trust(models.TextChoices):
+    """Which projects a worker may see."""
+
+    NORMAL = "normal"  # not those that are marked sensitive
+    SENSITIVE = "sensitive"  # all
 
 
 _ANY_WORKER = frozenset(WorkerStatus)

@@ -2,22 +2,25 @@
 
 import logging
 import os
-import platform
-import shutil
 import threading
+from dataclasses import replace
+from datetime import datetime
 from functools import cache
 from uuid import UUID
 
 import psutil
 from celery import shared_task
 from django.conf import settings
-from django.utils import timezone
 
-from agents import delivery, housekeeping, partitions
+from agents import delivery, housekeeping, machine, partitions
 from agents.actions import recovery, retention, runs, workers
 from agents.actions.dispatch import Dispatched, Host
 from agents.actions.dispatch import dispatch as dispatch_ready
+from agents.actions.workers import Registration
+from agents.clock import house_now
+from agents.runtimes.errors import RuntimeProblem
 from agents.sandboxes import choice, runtime
+from agents.states import Trust
 from agents.supervisor import orphans
 from agents.supervisor.keeper import WORKER_STOPPING, LeaseKeeper
 from agents.supervisor.supervise import supervise, supervise_held
@@ -34,40 +37,55 @@ _announced = threading.Event()
 @cache
 def keeper() -> LeaseKeeper:
     """Return this process's lease keeper, beating from the first use on."""
-    name = settings.EKLAVYA_WORKER_NAME
     made = LeaseKeeper(
-        f"{name}:{os.getpid()}:{int(psutil.Process().create_time())}",
-        clock=timezone.now,
-        on_beat=lambda now: workers.beat(name, now=now),
+        f"{settings.EKLAVYA_WORKER_NAME}:{os.getpid()}:{int(psutil.Process().create_time())}",
+        clock=house_now,
+        on_beat=lambda now: _beat(made, now),
     )
     made.start()
     return made
 
 
+def _beat(held_by: LeaseKeeper, now: datetime) -> None:
+    reading = machine.read(settings.EKLAVYA_VAR, clock_behind_s=house_now.compare().total_seconds())
+    workers.beat(settings.EKLAVYA_WORKER_NAME, running=held_by.held, reading=reading, now=now)
+
+
 def announce_worker() -> None:
-    """Register this process's machine as a worker and begin to beat. Called when the Celery worker is ready."""
-    chosen = choice()
-    disk = shutil.disk_usage(settings.EKLAVYA_VAR)
-    info = {
-        "cpus": os.cpu_count(),
-        "memory_mb": psutil.virtual_memory().total // 2**20,
-        "disk_free_mb": disk.free // 2**20,
-        "platform": platform.platform(),
+    """Register this process's machine as a worker and begin to beat. Called when the Celery worker is ready.
+
+    A machine without a runtime is registered in error, so that people see why it gets nothing. Raises WorkerConflict.
+    """
+    house_now.compare()
+    workers.register_worker(_registration(), now=house_now())
+    keeper()
+    _announced.set()
+    nudge()
+
+
+def _registration() -> Registration:
+    given = Registration(
+        name=settings.EKLAVYA_WORKER_NAME,
+        queue=settings.EKLAVYA_WORKER_QUEUE,
+        capacity=settings.EKLAVYA_MAX_CONCURRENT_RUNS,
+        runtime="",
+        machine_id=settings.EKLAVYA_MACHINE_ID
+        or machine.machine_id(settings.EKLAVYA_VAR, part=settings.EKLAVYA_MACHINE_PART),
+        trust=Trust(settings.EKLAVYA_WORKER_TRUST),
+    )
+    try:
+        chosen = choice()
+    except RuntimeProblem as problem:
+        logger.error("no runs on this machine: %s", problem)  # the sentence says it all
+        info = machine.facts() | {"weaknesses": [str(problem)]}
+        return replace(given, info=info, problem="runtime_unavailable")
+    info = machine.facts() | {
         "isolated": chosen.runtime.isolated,
         "runtime_reason": chosen.reason,
         "weaknesses": list(chosen.weaknesses),
     }
-    workers.register_worker(
-        settings.EKLAVYA_WORKER_NAME,
-        queue=settings.EKLAVYA_WORKER_QUEUE,
-        capacity=settings.EKLAVYA_MAX_CONCURRENT_RUNS,
-        runtime=chosen.runtime.name,
-        info=info,
-        now=timezone.now(),
-    )
-    keeper()
-    _announced.set()
-    nudge()
+    tools = machine.tools(runtime=chosen.runtime.name, isolated=chosen.runtime.isolated)
+    return replace(given, runtime=chosen.runtime.name, tools=tools, info=info)
 
 
 def retire_worker() -> None:
@@ -75,8 +93,8 @@ def retire_worker() -> None:
     _announced.clear()
     stopped = keeper().stop_all(WORKER_STOPPING)
     # In this order: what is taken back must not be given to this worker again.
-    workers.sign_off(settings.EKLAVYA_WORKER_NAME, now=timezone.now())
-    waiting = recovery.hand_over_queued(settings.EKLAVYA_WORKER_NAME, now=timezone.now())
+    workers.sign_off(settings.EKLAVYA_WORKER_NAME, now=house_now())
+    waiting = recovery.hand_over_queued(settings.EKLAVYA_WORKER_NAME, now=house_now())
     logger.info("worker stops, %s runs handed back and %s that waited", stopped, waiting)
 
 
@@ -89,9 +107,9 @@ def nudge() -> None:
 def dispatch() -> None:
     """Make runs for ready tasks and send each to its worker. One of them this worker, if it is one, does right here."""
     host = Host(settings.EKLAVYA_WORKER_NAME, keeper().owner) if _announced.is_set() else None
-    for run in dispatch_ready(now=timezone.now(), send=_send, host=host):
+    for run in dispatch_ready(now=house_now(), send=_send, host=host):
         if run.held is not None:
-            supervise_held(run.held, keeper=keeper(), runtime=runtime(), clock=timezone.now)
+            supervise_held(run.held, keeper=keeper(), runtime=runtime(), clock=house_now)
 
 
 def _send(made: list[Dispatched]) -> None:
@@ -103,40 +121,40 @@ def _send(made: list[Dispatched]) -> None:
 @shared_task(ignore_result=True)
 def supervise_run(*, run_id: str) -> None:
     """Do one run from claim to end."""
-    supervise(UUID(run_id), keeper=keeper(), runtime=runtime(), clock=timezone.now)
+    supervise(UUID(run_id), keeper=keeper(), runtime=runtime(), clock=house_now)
 
 
 @shared_task(ignore_result=True)
 def deliver(*, project_id: str) -> None:
     """Complete a project if all of its tasks are."""
-    delivery.deliver(UUID(project_id), clock=timezone.now)
+    delivery.deliver(UUID(project_id), clock=house_now)
 
 
 @shared_task(ignore_result=True)
 def stop_runs(*, project_id: str, reason: str) -> None:
     """End the active runs of a project that was paused or cancelled."""
     project = Project.objects.get(pk=project_id)
-    runs.ask_to_stop(project, reason=reason, by=Actor.system("lifecycle"), now=timezone.now())
+    runs.ask_to_stop(project, reason=reason, by=Actor.system("lifecycle"), now=house_now())
 
 
 @shared_task(ignore_result=True)
 def stop_runs_at(*, task_id: str, reason: str) -> None:
     """End the active run at a task that was cancelled or given to somebody else."""
     task = Task.objects.select_related("project").get(pk=task_id)
-    runs.ask_to_stop(task.project, reason=reason, task=task, by=Actor.system("lifecycle"), now=timezone.now())
+    runs.ask_to_stop(task.project, reason=reason, task=task, by=Actor.system("lifecycle"), now=house_now())
 
 
 # No time limit, as above: each command of Git has its own.
 @shared_task(ignore_result=True)
 def maintain() -> None:
     """Keep the projects' repositories in order. Safe to run twice at once, and at any time."""
-    housekeeping.maintain(now=timezone.now())
+    housekeeping.maintain(now=house_now())
 
 
 @shared_task(ignore_result=True)
 def keep_transcripts() -> None:
     """Make the next weeks' partitions and drop those past their time. Safe to run twice at once, and at any time."""
-    now = timezone.now()
+    now = house_now()
     partitions.make_ahead(now)
     if partitions.may_drop():
         retention.prune_transcripts(now=now)
@@ -147,7 +165,7 @@ def keep_transcripts() -> None:
 @shared_task(ignore_result=True)
 def sweep() -> None:
     """Look after what messages and dead processes left behind. Safe to run twice at once, and at any time."""
-    now = timezone.now()
+    now = house_now()
     workers.notice_silent(now=now)
     recovery.end_lost_runs(now=now)
     recovery.stop_unwanted(now=now)
@@ -165,6 +183,6 @@ def sweep() -> None:
 @shared_task(ignore_result=True)
 def tidy() -> None:
     """Clear up after dead processes on this machine: what they left, only a worker of the same machine sees."""
-    orphans.clear(runtime(), now=timezone.now())
+    orphans.clear(runtime(), now=house_now())
     # Last: what belongs to no run any more is out of them by now.
     housekeeping.remove_idle_networks(runtime())

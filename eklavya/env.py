@@ -91,6 +91,19 @@ class Env(BaseSettings):
     EKLAVYA_WORKER: Literal["all", "light", "runs"] = "all"
     """What a Celery worker started here takes: runs of this machine and light work, or only one of the two."""
 
+    EKLAVYA_WORKER_NAME: Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """Name of this machine among the workers. Unset: its host name and the portal's port."""
+
+    EKLAVYA_MACHINE_ID: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9._-]+$")] | None = None
+    """What stays the same when the machine gets another name. Unset: made of the operating system's, or kept in var."""
+
+    EKLAVYA_WORKER_TRUST: Literal["normal", "sensitive"] = "sensitive"
+    """Whether this machine may see the projects that are marked sensitive. It holds the database's password anyway."""
+
+    EKLAVYA_MIN_DISK_MB: Annotated[int, Field(ge=0)] = 1024
+    EKLAVYA_MIN_MEMORY_MB: Annotated[int, Field(ge=0)] = 512
+    """A machine with less free megabytes (2^20 bytes) than these takes no new run."""
+
     EKLAVYA_MAX_FILE_MB: Annotated[int, Field(ge=1, le=1000)] = 10
     """Largest file that a change may bring into a project's repository."""
 

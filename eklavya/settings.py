@@ -106,7 +106,12 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": timedelta(hours=12).tot
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "eklavya"
 # This machine among the workers; each has a queue of its own for runs.
-EKLAVYA_WORKER_NAME = f"{socket.gethostname()}-{env.EKLAVYA_WEB_PORT}"
+EKLAVYA_WORKER_NAME = env.EKLAVYA_WORKER_NAME or f"{socket.gethostname()}-{env.EKLAVYA_WEB_PORT}"
+EKLAVYA_MACHINE_ID = env.EKLAVYA_MACHINE_ID
+# Tells two workers on one machine apart.
+EKLAVYA_MACHINE_PART = f"{env.EKLAVYA_VAR}:{env.EKLAVYA_WEB_PORT}"
+EKLAVYA_WORKER_TRUST = env.EKLAVYA_WORKER_TRUST
+EKLAVYA_MIN_DISK_MB, EKLAVYA_MIN_MEMORY_MB = env.EKLAVYA_MIN_DISK_MB, env.EKLAVYA_MIN_MEMORY_MB
 EKLAVYA_WORKER_QUEUE = f"runs.{EKLAVYA_WORKER_NAME}"
 # What a worker of this environment takes (docs/adr/0010-queues-and-pools.md).
 EKLAVYA_WORKER = env.EKLAVYA_WORKER

@@ -3,6 +3,9 @@
 The only module that knows all apps. `connect` runs once per process, when Django is ready.
 """
 
+import logging
+import os
+import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Lock, Thread
@@ -15,6 +18,7 @@ from django.db import connections
 from django.db.models import QuerySet
 
 from agents import prompts
+from agents.errors import WorkerConflict
 from agents.models import Agent, Run
 from agents.tasks import announce_worker, deliver, nudge, retire_worker, stop_runs, stop_runs_at
 from billing import levels
@@ -32,6 +36,7 @@ from projects.tasks import keep_workflows, send_webhooks
 from projects.webhooks.queries import listens
 from projects.workflows import hosting
 
+logger = logging.getLogger(__name__)
 Reaction = Callable[[Published], object]
 
 # Taken by the first signal that ends this process's worker, for good.
@@ -56,7 +61,14 @@ def _begin_worker(**_: object) -> None:
     """Announce this machine and begin a runner. Light work has no runs to announce, and forks: it gets no threads here,
     and its processes get their runners by a message."""
     if settings.EKLAVYA_WORKER != "light":
-        announce_worker()
+        try:
+            announce_worker()
+        except WorkerConflict as conflict:
+            # It listens already: what it took from the other one's queue would be done, but beside what that counts.
+            logger.critical("%s", conflict)
+            _retiring.acquire(blocking=False)  # the row is not ours to sign off
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         hosting.ensure()
 
 

@@ -61,7 +61,7 @@ class ProjectAdmin(SettingsAdmin):
     search_help_text = "Name, client, brief or id"
     editable = ("name", "client_name")
     inlines = (RequirementInline,)
-    actions = ("pause", "resume", "cancel", "archive")
+    actions = ("pause", "resume", "cancel", "archive", "mark_sensitive", "mark_normal")
 
     def project_of(self, row: models.Project) -> Any:
         return row.pk
@@ -93,6 +93,20 @@ class ProjectAdmin(SettingsAdmin):
     @admin.action(description="Archive", permissions=["steer"])
     def archive(self, request: HttpRequest, queryset: QuerySet[models.Project]) -> None:
         self.do_each(request, queryset, lambda row, by, now: projects.archive_project(row, by=by, now=now))
+
+    @admin.action(description="Mark as sensitive: runs on trusted workers only", permissions=["steer"])
+    def mark_sensitive(self, request: HttpRequest, queryset: QuerySet[models.Project]) -> None:
+        self._set_privacy(request, queryset, "sensitive")
+
+    @admin.action(description="Mark as not sensitive", permissions=["steer"])
+    def mark_normal(self, request: HttpRequest, queryset: QuerySet[models.Project]) -> None:
+        self._set_privacy(request, queryset, "normal")
+
+    def _set_privacy(self, request: HttpRequest, queryset: QuerySet[models.Project], privacy: str) -> None:
+        def verb(row: models.Project, by: Actor, now: datetime) -> None:
+            super(ProjectAdmin, self).save_settings(row, {"config": row.config | {"privacy": privacy}}, by=by, now=now)
+
+        self.do_each(request, queryset, verb)
 
 
 @admin.register(models.Client)

@@ -539,6 +539,7 @@ class WorkerFactory(DjangoModelFactory[Worker]):
     status = WorkerStatus.ONLINE
     capacity = 4
     runtime = "local"
+    cordoned_at = factory.LazyAttribute(lambda o: NOW if o.status == WorkerStatus.DRAINING else None)
     registered_at = NOW
     heartbeat_at = NOW
 

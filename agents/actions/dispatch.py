@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.db.models import Count, F, IntegerField, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
+from agents import allocation
 from agents.actions import agents, runs
 from agents.actions.runs import Held
 from agents.models import Agent, Run, Worker
@@ -62,13 +63,12 @@ class _Room:
     # Who dispatches, until it took a run itself: it can only see to one at once.
     host: Host | None = None
 
-    def take_worker(self) -> Worker | None:
-        """Return the worker with the most room, with one place less."""
-        best = max(self.workers, key=lambda worker: self.free_of_worker[worker.pk], default=None)
-        if best is None or self.free_of_worker[best.pk] <= 0:
-            return None
-        self.free_of_worker[best.pk] -= 1
-        return best
+    def take_worker(self, task: Task) -> allocation.Decision | None:
+        """Return the worker that suits the task best, with one place less."""
+        decision = allocation.choose(self.workers, self.free_of_worker, allocation.wanted_by(task))
+        if decision is not None:
+            self.free_of_worker[decision.worker.pk] -= 1
+        return decision
 
 
 def dispatch(*, now: datetime, send: Send | None = None, host: Host | None = None) -> list[Dispatched]:
@@ -118,7 +118,8 @@ def _dispatch(host: Host | None, *, now: datetime) -> list[Dispatched]:
 
 def _workers_with_room() -> list[Worker]:
     busy = Count("runs", filter=Q(runs__status__in=ACTIVE_RUN))
-    online = Worker.objects.filter(status=WorkerStatus.ONLINE).annotate(room=F("capacity") - busy)
+    takes_runs = {"status__in": [WorkerStatus.ONLINE, WorkerStatus.BUSY], "cordoned_at": None, "reason": ""}
+    online = Worker.objects.filter(**takes_runs).annotate(room=F("capacity") - busy)
     return list(online.filter(room__gt=0).order_by("name"))
 
 
@@ -143,8 +144,8 @@ def _hand_out(task: Task, room: _Room, *, now: datetime) -> Dispatched | None:
     free_agents = room.agents[task.project_id, task.role]
     if room.runs <= 0 or room.free_of_project.get(task.project_id, 0) <= 0 or not free_agents:
         return None
-    worker = room.take_worker()
-    if worker is None:
+    decision = room.take_worker(task)
+    if decision is None:
         return None
     room.runs -= 1
     room.free_of_project[task.project_id] -= 1
@@ -152,15 +153,16 @@ def _hand_out(task: Task, room: _Room, *, now: datetime) -> Dispatched | None:
     agent = next((a for a in free_agents if str(a.pk) == task.context.get("agent")), None)
     agent = agent or min(free_agents, key=lambda a: (_misfit(a, task), a.status != AgentStatus.READY, a.name))
     free_agents.remove(agent)
+    worker = decision.worker
     assert agent.member is not None, "an agent outlives its squad only in a deleted project"
     pinned = agent.member.prompt_version_id
     if room.host is None or room.host.worker != worker.name:
-        run = _make_run(task, agent, worker, {"prompt_version_id": pinned}, now=now)
+        run = _make_run(task, agent, decision, {"prompt_version_id": pinned}, now=now)
         return Dispatched(run.pk, worker.queue)
     version_id = prompt_version_for(task.role, pinned=pinned)
     token, lease = runs.first_lease(task.project_id, room.host.owner, version_id, now=now)
     room.host = None
-    run = _make_run(task, agent, worker, lease, now=now)
+    run = _make_run(task, agent, decision, lease, now=now)
     return Dispatched(run.pk, worker.queue, Held(run, token))
 
 
@@ -169,7 +171,8 @@ def _misfit(agent: Agent, task: Task) -> int:
     return 0 if agent.specialisation == task.specialisation else 1 if not agent.specialisation else 2
 
 
-def _make_run(task: Task, agent: Agent, worker: Worker, fields: dict[str, Any], *, now: datetime) -> Run:
+def _make_run(task: Task, agent: Agent, decision: allocation.Decision, fields: dict[str, Any], *, now: datetime) -> Run:
+    worker = decision.worker
     tasks.allocate_task(task, agent_id=agent.pk, by=SCHEDULER, now=now)
     agents.begin_work(agent, task, by=SCHEDULER, now=now)
     attempt = task.runs_so_far + 1  # type: ignore[attr-defined]
@@ -180,6 +183,7 @@ def _make_run(task: Task, agent: Agent, worker: Worker, fields: dict[str, Any], 
         agent=agent,
         worker=worker,
         attempt=attempt,
+        allocation=decision.reasons,
         runtime=worker.runtime,
         model=agent.member.model,  # type: ignore[union-attr]
         specialisations=specialisations_of(agent, task),
@@ -191,6 +195,7 @@ def _make_run(task: Task, agent: Agent, worker: Worker, fields: dict[str, Any], 
     run.save(force_insert=True)
     billing.open_budgets(task.project, run_id=run.pk, run_limit=limits.cost, agent_id=agent.pk, now=now)
     details = {"task": task.key, "attempt": attempt, "worker": worker.name, "model": run.model}
+    details |= {"allocation": decision.reasons}
     if run.specialisations:
         details["specialisations"] = run.specialisations
     with audit.journal(by=SCHEDULER, now=now) as journal:

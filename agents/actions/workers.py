@@ -1,42 +1,136 @@
-"""Machines that execute runs: they register, beat, and are noticed when they stop."""
+"""Machines that execute runs: they register, beat, are noticed when they stop, and are taken out of use by people."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from agents.models import Worker
-from agents.states import WORKER_TRANSITIONS, WorkerStatus
+from django.conf import settings
+from django.db.models import Q
+
+from agents.actions import recovery
+from agents.errors import WorkerConflict, WorkerInUse
+from agents.machine import Reading
+from agents.models import Run, Worker
+from agents.states import LEASED_RUN, WORKER_TRANSITIONS, Trust, WorkerStatus
 from projects import audit
 from projects.actors import Actor
 from projects.ids import new_id
 from projects.transitions import step
 
+SYSTEM = Actor.system("worker")
 SILENT_AFTER = timedelta(seconds=30)
+DRAINING = "worker_draining"
+CLOCK_AHEAD = "clock_ahead"
 
 
-def register_worker(
-    name: str, *, queue: str, capacity: int, runtime: str, info: dict[str, Any], now: datetime
-) -> Worker:
-    """Make a worker known, or known again after a restart, ready to take runs. A draining one stays draining."""
-    by = Actor.system("worker")
-    facts = {"queue": queue, "capacity": capacity, "runtime": runtime, "info": info, "heartbeat_at": now}
-    with audit.journal(by=by, now=now) as journal:
-        worker, created = Worker.objects.select_for_update().get_or_create(
-            name=name, defaults={"id": new_id(), "registered_at": now, **facts}
-        )
-        if not created:
+@dataclass(frozen=True)
+class Registration:
+    """What a machine says of itself. `problem`: why it cannot take runs, as a reason code; empty where it can."""
+
+    name: str
+    queue: str
+    capacity: int
+    runtime: str
+    machine_id: str = ""
+    tools: Sequence[str] = ()
+    trust: Trust = Trust.NORMAL
+    info: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+def register_worker(given: Registration, *, now: datetime) -> Worker:
+    """Make a worker known, or known again after a restart or under another name. A cordoned one stays cordoned.
+
+    Raises WorkerConflict when another machine that beats has its name, or another name its machine id.
+    """
+    facts = {
+        "name": given.name,
+        "queue": given.queue,
+        "capacity": given.capacity,
+        "runtime": given.runtime,
+        "machine_id": given.machine_id,
+        "tools": sorted(given.tools),
+        "trust": given.trust,
+        "info": given.info,
+        "reason": given.problem,
+        "heartbeat_at": now,
+    }
+    status = WorkerStatus.ERROR if given.problem else WorkerStatus.ONLINE
+    with audit.journal(by=SYSTEM, now=now) as journal:
+        worker = _known(given, now=now)
+        if worker is None:
+            worker = Worker.objects.create(id=new_id(), registered_at=now, status=status, **facts)
+        else:
             Worker.objects.filter(pk=worker.pk).update(**facts)
-            if worker.status in {WorkerStatus.OFFLINE, WorkerStatus.ERROR}:
-                step(worker, WorkerStatus.ONLINE, table=WORKER_TRANSITIONS)
-        journal.add("worker.registered", obj=worker, details={"name": name, "capacity": capacity, "runtime": runtime})
+            if worker.status != WorkerStatus.DRAINING and worker.status != status:
+                step(worker, status, table=WORKER_TRANSITIONS)
+            worker.refresh_from_db()
+        kept = ("name", "capacity", "runtime", "tools", "trust", "reason")
+        journal.add("worker.registered", obj=worker, details={name: facts[name] for name in kept})
     return worker
 
 
-def beat(name: str, *, now: datetime) -> None:
-    """Renew a worker's heartbeat; one that was thought dead is online again."""
-    Worker.objects.filter(name=name).update(heartbeat_at=now)
-    returned = Worker.objects.filter(name=name, status=WorkerStatus.OFFLINE).first()
-    if returned:
-        _move(returned, WorkerStatus.ONLINE, now=now)
+def _known(given: Registration, *, now: datetime) -> Worker | None:
+    rows = Worker.objects.select_for_update().filter(
+        Q(name=given.name) | (Q(machine_id=given.machine_id) & ~Q(machine_id=""))
+    )
+    found = list(rows)
+    same = next((row for row in found if given.machine_id and row.machine_id == given.machine_id), None)
+    named = next((row for row in found if row.name == given.name), None)
+    is_anothers = named and named is not same and named.machine_id not in {"", given.machine_id}
+    if named and is_anothers and (same or _is_beating(named, now)):
+        raise WorkerConflict(
+            f"Another machine works under the name {given.name}. Set EKLAVYA_WORKER_NAME on one of them."
+        )
+    if same and same.name != given.name and (named or _is_beating(same, now)):
+        raise WorkerConflict(
+            f"{same.name} has the same machine id as {given.name}. Set EKLAVYA_MACHINE_ID on one of them."
+        )
+    return same or named
+
+
+def _is_beating(worker: Worker, now: datetime) -> bool:
+    return worker.status != WorkerStatus.OFFLINE and worker.heartbeat_at > now - SILENT_AFTER
+
+
+def beat(name: str, *, running: int = 0, reading: Reading | None = None, now: datetime) -> None:
+    """Renew a worker's heartbeat: how the machine is, and whether it has room. One thought dead is online again.
+
+    What changes whether it gets runs is in the audit log; that it is busy follows from its runs, and is not.
+    """
+    worker = Worker.objects.filter(name=name).first()
+    if worker is None:
+        return
+    facts: dict[str, Any] = {"heartbeat_at": now}
+    if reading is not None:
+        facts["load"] = reading.as_json()
+    Worker.objects.filter(pk=worker.pk).update(**facts)
+    if worker.status == WorkerStatus.OFFLINE:
+        _move(worker, WorkerStatus.ONLINE, now=now)
+    elif worker.status in {WorkerStatus.ONLINE, WorkerStatus.BUSY}:
+        to = WorkerStatus.BUSY if running >= worker.capacity else WorkerStatus.ONLINE
+        if worker.status != to:
+            Worker.objects.filter(pk=worker.pk, status=worker.status).update(status=to)
+    if reading is not None and worker.status != WorkerStatus.ERROR and worker.reason != shortage_of(reading):
+        _note_shortage(worker, shortage_of(reading), reading, now=now)
+
+
+def shortage_of(reading: Reading) -> str:
+    """Return what a machine lacks to take another run, as a reason code; empty where it lacks nothing."""
+    if reading.disk_free_mb < settings.EKLAVYA_MIN_DISK_MB:
+        return "disk_short"
+    if reading.memory_free_mb < settings.EKLAVYA_MIN_MEMORY_MB:
+        return "memory_short"
+    return ""
+
+
+def _note_shortage(worker: Worker, reason: str, reading: Reading, *, now: datetime) -> None:
+    with audit.journal(by=SYSTEM, now=now) as journal:
+        Worker.objects.filter(pk=worker.pk).update(reason=reason)
+        details = {"name": worker.name, "reason": reason, "was": worker.reason}
+        free = {"disk_free_mb": reading.disk_free_mb, "memory_free_mb": reading.memory_free_mb}
+        journal.add("worker.short" if reason else "worker.sufficient", obj=worker, details=details | free)
 
 
 def sign_off(name: str, *, now: datetime) -> None:
@@ -52,14 +146,67 @@ def listening_queues() -> list[str]:
 
 
 def notice_silent(*, now: datetime) -> int:
-    """Mark workers offline whose heartbeat stopped. Their runs are found by their leases."""
+    """Mark workers offline whose heartbeat stopped, and return how many. Their runs are found by their leases.
+
+    A heartbeat from the future says nothing about now: its worker is in error until its clock is right.
+    """
     silent = Worker.objects.filter(heartbeat_at__lt=now - SILENT_AFTER).exclude(status=WorkerStatus.OFFLINE)
     for worker in (found := list(silent)):
         _move(worker, WorkerStatus.OFFLINE, now=now)
+    in_error = Q(status=WorkerStatus.ERROR, reason=CLOCK_AHEAD)
+    ahead = Q(heartbeat_at__gt=now + SILENT_AFTER)
+    for worker in Worker.objects.filter((ahead & ~in_error) | (in_error & ~ahead)):
+        if worker.status == WorkerStatus.ERROR and worker.reason == CLOCK_AHEAD:
+            _move(worker, WorkerStatus.ONLINE, now=now, reason="")
+        elif worker.status != WorkerStatus.ERROR:
+            _move(worker, WorkerStatus.ERROR, now=now, reason=CLOCK_AHEAD)
     return len(found)
 
 
-def _move(worker: Worker, to: WorkerStatus, *, now: datetime) -> None:
-    with audit.journal(by=Actor.system("worker"), now=now) as journal:
-        step(worker, to, table=WORKER_TRANSITIONS)
-        journal.add(f"worker.{to.value}", obj=worker, details={"name": worker.name})
+def cordon_worker(worker: Worker, *, by: Actor, now: datetime) -> None:
+    """Have a worker take nothing new. Its runs go on; restarts change nothing. Idempotent."""
+    with audit.journal(by=by, now=now) as journal:
+        if Worker.objects.filter(pk=worker.pk, cordoned_at__isnull=True).update(cordoned_at=now):
+            journal.add("worker.cordoned", obj=worker, details={"name": worker.name})
+
+
+def drain_worker(worker: Worker, *, by: Actor, now: datetime) -> int:
+    """Cordon a worker and have others go on with its runs, which save their files and end. Return how many they are."""
+    cordon_worker(worker, by=by, now=now)
+    with audit.journal(by=by, now=now) as journal:
+        worker.refresh_from_db()
+        if worker.status in {WorkerStatus.ONLINE, WorkerStatus.BUSY}:
+            step(worker, WorkerStatus.DRAINING, table=WORKER_TRANSITIONS)
+        held = Q(status__in=LEASED_RUN) | (Q(status="queued") & ~Q(lease_owner=""))
+        asked = Run.objects.filter(held, worker=worker, stop_requested="").update(stop_requested=DRAINING)
+        journal.add("worker.drained", obj=worker, details={"name": worker.name, "asked": asked})
+    return asked + recovery.hand_over_queued(worker.name, now=now)
+
+
+def uncordon_worker(worker: Worker, *, by: Actor, now: datetime) -> None:
+    """Let a worker take runs again. Idempotent."""
+    with audit.journal(by=by, now=now) as journal:
+        worker.refresh_from_db()
+        if worker.cordoned_at is None:
+            return
+        if worker.status == WorkerStatus.DRAINING:
+            step(worker, WorkerStatus.ONLINE, table=WORKER_TRANSITIONS, cordoned_at=None)
+        else:
+            Worker.objects.filter(pk=worker.pk).update(cordoned_at=None)
+        journal.add("worker.uncordoned", obj=worker, details={"name": worker.name})
+
+
+def forget_worker(worker: Worker, *, by: Actor, now: datetime) -> None:
+    """Remove a worker that is gone for good. Its runs stay, without its name. Raises WorkerInUse while it beats."""
+    with audit.journal(by=by, now=now) as journal:
+        gone = Worker.objects.select_for_update().filter(pk=worker.pk, status=WorkerStatus.OFFLINE)
+        if not gone.exists():
+            raise WorkerInUse(f"{worker.name} still answers. Stop it first.")
+        journal.add("worker.forgotten", obj=worker, details={"name": worker.name})
+        gone.delete()
+
+
+def _move(worker: Worker, to: WorkerStatus, *, now: datetime, **fields: Any) -> None:
+    with audit.journal(by=SYSTEM, now=now) as journal:
+        step(worker, to, table=WORKER_TRANSITIONS, **fields)
+        journal.add(f"worker.{to.value}", obj=worker, details={"name": worker.name, **fields})

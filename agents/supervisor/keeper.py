@@ -114,6 +114,12 @@ class LeaseKeeper:
             stop.set(reason)
         return len(held)
 
+    @property
+    def held(self) -> int:
+        """How many runs are held here now."""
+        with self._lock:
+            return len(self._held)
+
     def beat_once(self) -> None:
         """Renew once, and pass on what was asked meanwhile."""
         with self._lock:

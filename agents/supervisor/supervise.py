@@ -16,6 +16,7 @@ from django.conf import settings
 from agents.actions import checkpoints, money, outages, outcomes, runs
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
 from agents.actions.runs import Ending, Held
+from agents.actions.workers import DRAINING
 from agents.context import first_message
 from agents.errors import LeaseLost
 from agents.models import Run
@@ -40,21 +41,23 @@ PAUSED = "paused"
 CANCELLED = "cancelled"
 
 # Ends that are not the agent's doing: the task is tried again without using up an attempt.
-_NOT_COUNTED = frozenset({WORKER_STOPPING, PAUSED, CANCELLED, OVER_BUDGET})
+_NOT_COUNTED = frozenset({WORKER_STOPPING, DRAINING, PAUSED, CANCELLED, OVER_BUDGET})
 # Ends from which the next run goes on with the files as they were: the work was interrupted, wherever that run is.
-_HANDED_OVER = frozenset({WORKER_STOPPING, PAUSED})
+_HANDED_OVER = frozenset({WORKER_STOPPING, DRAINING, PAUSED})
 _STATUS = {
     OVER_BUDGET: RunStatus.OVER_BUDGET,
     RUN_BUDGET: RunStatus.OVER_BUDGET,
     CANCELLED: RunStatus.CANCELLED,
     PAUSED: RunStatus.CANCELLED,
     WORKER_STOPPING: RunStatus.CANCELLED,
+    DRAINING: RunStatus.CANCELLED,
 }
 # Why a run ends that was asked to stop, for people: the CLI only knows that it was interrupted or refused.
 _SENTENCES = {
     CANCELLED: "The task was cancelled while the agent worked on it.",
     PAUSED: "The project was paused while the agent worked.",
     WORKER_STOPPING: "The worker was stopped while the agent worked. The task goes on as soon as one is there.",
+    DRAINING: "The worker was taken out of use while the agent worked. Another one goes on with it.",
     "turn_limit": "The agent used all its requests to the model without finishing.",
 }
 

@@ -1,6 +1,7 @@
 """What Celery's signals and committed events set off."""
 
 import json
+import signal
 import threading
 from typing import Any
 
@@ -9,6 +10,7 @@ import redis
 from django.conf import settings
 from django.db import OperationalError
 
+from agents.errors import WorkerConflict
 from eklavya import wiring
 from projects.actions.chat import notify
 from projects.models import Notification
@@ -43,6 +45,22 @@ def test_a_worker_retires_once_and_not_in_the_signal_handler(monkeypatch: pytest
             thread.join(timeout=10)
     assert len(retired) == 1
     assert retired[0] is not threading.main_thread()
+
+
+def test_a_worker_that_would_be_another_one_ends_and_signs_nobody_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise WorkerConflict
+
+    ended: list[int] = []
+    monkeypatch.setattr(wiring, "_retiring", threading.Lock())
+    monkeypatch.setattr(wiring, "announce_worker", refuse)
+    monkeypatch.setattr(wiring, "retire_worker", lambda: pytest.fail("it signed off"))
+    monkeypatch.setattr(wiring.os, "kill", lambda _pid, number: ended.append(number))
+
+    wiring._begin_worker()
+    wiring._end_worker()
+
+    assert ended == [signal.SIGTERM]
 
 
 @pytest.mark.django_db

@@ -1,0 +1,107 @@
+"""Which worker gets a run: seed 003's score of tools, resources and privacy. Nothing is asked or written here.
+
+score = 0.5 × tools + 0.3 × resources + 0.2 × privacy        each from 0 to 10
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from agents.models import Worker
+from agents.roles import ROLES, Terminal
+from agents.states import Trust
+from projects.models import Task
+from projects.roles import Role
+
+WEIGHTS = {"tools": Decimal("0.5"), "resources": Decimal("0.3"), "privacy": Decimal("0.2")}
+FULL = Decimal(10)
+_CENTS = Decimal("0.01")
+# Of the workers that were not chosen, so many are named in the decision.
+_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run asks of its machine."""
+
+    tools: frozenset[str]
+    is_sensitive: bool
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a worker suits."""
+
+    tools: Decimal
+    resources: Decimal
+    privacy: Decimal
+
+    @property
+    def total(self) -> Decimal:
+        """The weighted sum."""
+        return sum((weight * getattr(self, name) for name, weight in WEIGHTS.items()), Decimal(0))
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The worker that was chosen, and why, as it is stored with the run and in the audit log."""
+
+    worker: Worker
+    reasons: dict[str, Any]
+
+
+def wanted_by(task: Task) -> Wanted:
+    """Return what a task's runs ask. Needs its project loaded."""
+    policy = ROLES[Role(task.role)]
+    tools = {"claude_code"}
+    if policy.browser:
+        tools.add("browser")
+    if policy.terminal is not Terminal.NO:
+        tools.add("isolation")  # what runs commands is better off in a container
+    return Wanted(frozenset(tools), task.project.config.get("privacy") == Trust.SENSITIVE)
+
+
+def choose(workers: Sequence[Worker], free: dict[UUID, int], wanted: Wanted) -> Decision | None:
+    """Return the worker with the highest score among those with room; None when none may take it.
+
+    Of equals the one with the most room. A sensitive project goes to trusted workers only.
+    """
+    open_to = [worker for worker in workers if free[worker.pk] > 0]
+    scores = {w.pk: score(w, wanted, free=free[w.pk]) for w in open_to if not wanted.is_sensitive or _is_trusted(w)}
+    trusted = [worker for worker in open_to if worker.pk in scores]
+    best = max(trusted, key=lambda worker: (scores[worker.pk].total, free[worker.pk]), default=None)
+    if best is None:
+        return None
+    others = [worker for worker in open_to if worker is not best][:_NAMED]
+    return Decision(best, _reasons(scores[best.pk], wanted) | {"others": {w.name: _said(w, scores) for w in others}})
+
+
+def score(worker: Worker, wanted: Wanted, *, free: int) -> Score:
+    """Return how well a worker suits. Readings that are missing count as an idle machine."""
+    load = worker.load
+    idle = Decimal(1) - min(Decimal(str(load.get("cpu_percent", 0))), Decimal(100)) / 100
+    memory = Decimal(load.get("memory_free_mb", 1)) / max(Decimal(load.get("memory_mb", 1)), Decimal(1))
+    places = Decimal(free) / worker.capacity
+    return Score(
+        tools=FULL if wanted.tools <= set(worker.tools) else Decimal(0),
+        # What was handed out a moment ago shows in no reading yet, but in the places.
+        resources=FULL * places * (idle + min(memory, Decimal(1))) / 2,
+        privacy=FULL if _is_trusted(worker) or not wanted.is_sensitive else Decimal(0),
+    )
+
+
+def _is_trusted(worker: Worker) -> bool:
+    return worker.trust == Trust.SENSITIVE
+
+
+def _reasons(found: Score, wanted: Wanted) -> dict[str, Any]:
+    parts = {name: str(getattr(found, name).quantize(_CENTS)) for name in WEIGHTS}
+    asked = {"wanted": sorted(wanted.tools), "sensitive": wanted.is_sensitive}
+    return {"score": str(found.total.quantize(_CENTS)), **parts, **asked}
+
+
+def _said(worker: Worker, scores: dict[UUID, Score]) -> str:
+    found = scores.get(worker.pk)
+    return str(found.total.quantize(_CENTS)) if found else "not trusted with sensitive projects"
