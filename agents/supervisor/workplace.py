@@ -126,7 +126,8 @@ def fill(place: Workplace) -> Workplace:
 
 def _check_out(run: Run, clone: Path) -> str:
     repo = repository(run.project_id)
-    repo.create(notes={"REHEARSAL.md": _REHEARSAL} if run.rehearsal else {})
+    if not repo.path.exists():
+        repo.create(notes={"REHEARSAL.md": _REHEARSAL} if run.rehearsal else {})
     author = author_of(run)
     if ref := run.task.context.get("checkpoint"):
         try:
