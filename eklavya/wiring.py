@@ -30,6 +30,7 @@ from learning import queries as learning
 from projects import events
 from projects.events import Published
 from projects.live import broadcast
+from projects.queries import SKIPPED
 from projects.roles import Role
 from projects.states import TaskKind
 from projects.tasks import keep_workflows, send_webhooks
@@ -133,6 +134,14 @@ def _cancelled(row: Published) -> None:
     # A whole project's are stopped at once; and one that nobody works on has no run.
     if row.details["reason"] not in {"project_cancelled", "project_archived"} and row.details["was_running"]:
         stop_runs_at.delay(task_id=row.object_id, reason="cancelled")
+    if row.details["reason"] == SKIPPED:
+        deliver.delay(project_id=str(row.project_id))  # it may have been the last
+
+
+def _reassigned(row: Published) -> None:
+    if row.details["was_running"]:
+        stop_runs_at.delay(task_id=row.object_id, reason="reassigned")
+    nudge()
 
 
 def _execution_ended(row: Published) -> None:
@@ -148,6 +157,7 @@ _REACTIONS: dict[str, Reaction] = {
     "task.set_back": lambda row: nudge(),
     "task.completed": _completed,
     "task.cancelled": _cancelled,
+    "task.reassigned": _reassigned,
     "execution.completed": _execution_ended,
     "execution.failed": _execution_ended,
     "execution.cancelled": _execution_ended,

@@ -38,10 +38,11 @@ Clock = Callable[[], datetime]
 
 MINUTE_S = 60.0
 PAUSED = "paused"
+REASSIGNED = "reassigned"
 CANCELLED = "cancelled"
 
 # Ends that are not the agent's doing: the task is tried again without using up an attempt.
-_NOT_COUNTED = frozenset({WORKER_STOPPING, DRAINING, PAUSED, CANCELLED, OVER_BUDGET})
+_NOT_COUNTED = frozenset({WORKER_STOPPING, DRAINING, PAUSED, REASSIGNED, CANCELLED, OVER_BUDGET})
 # Ends from which the next run goes on with the files as they were: the work was interrupted, wherever that run is.
 _HANDED_OVER = frozenset({WORKER_STOPPING, DRAINING, PAUSED})
 _STATUS = {
@@ -49,12 +50,14 @@ _STATUS = {
     RUN_BUDGET: RunStatus.OVER_BUDGET,
     CANCELLED: RunStatus.CANCELLED,
     PAUSED: RunStatus.CANCELLED,
+    REASSIGNED: RunStatus.CANCELLED,
     WORKER_STOPPING: RunStatus.CANCELLED,
     DRAINING: RunStatus.CANCELLED,
 }
 # Why a run ends that was asked to stop, for people: the CLI only knows that it was interrupted or refused.
 _SENTENCES = {
     CANCELLED: "The task was cancelled while the agent worked on it.",
+    REASSIGNED: "The task was given to another role while the agent worked on it.",
     PAUSED: "The project was paused while the agent worked.",
     WORKER_STOPPING: "The worker was stopped while the agent worked. The task goes on as soon as one is there.",
     DRAINING: "The worker was taken out of use while the agent worked. Another one goes on with it.",
@@ -190,7 +193,7 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
         {"failure": {"reason": reason, "detail": detail[-4_000:]}} if counts else {},
         counts=counts,
         delay=delay,
-        resumes=True,
+        resumes=reason != REASSIGNED,  # what another role wrote may be what this one may not
     )
     money.fail(run, ending, by=runs.SUPERVISOR, now=clock())
 

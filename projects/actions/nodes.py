@@ -4,6 +4,7 @@ Locks are taken in one order by everybody: project, tasks by key, execution, nod
 then its tasks does the second in a transaction of its own (`tasks.cancel_left`).
 """
 
+import json
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -13,14 +14,20 @@ import psycopg
 from django.db import connection
 
 from projects import audit
+from projects.errors import DomainError
 from projects.models import Execution, ExecutionNode, Project, Task, Workflow
-from projects.states import OPEN_EXECUTION, ExecutionStatus, NodeStatus
+from projects.states import OPEN_EXECUTION, OPEN_NODE, ExecutionStatus, NodeStatus
 from projects.workflows import statements
+from projects.workflows.conditions import UndecidedCondition
 from projects.workflows.definition import Definition
-from projects.workflows.finishing import write
+from projects.workflows.finishing import Written, resolve, skip_columns, write
 from projects.workflows.functions import Permanent
 from projects.workflows.plan import Plan, compile_plan
 from projects.workflows.work import Claimed, Outcome, failed, succeeded
+
+
+class CannotLeaveOut(DomainError):
+    """This node cannot be left out."""
 
 
 @lru_cache(maxsize=200)
@@ -64,8 +71,8 @@ def fail_node(task: Task, said: str, *, journal: audit.Journal) -> set[UUID]:
 
 def stop_executions(project: Project, *, reason: str, journal: audit.Journal) -> None:
     """Cancel what is carried out in a project that was given up. Its tasks are locked and cancelled before."""
-    open_ids = project.executions.filter(status__in=OPEN_EXECUTION).order_by("pk").values_list("pk", flat=True)
-    for pk in list(open_ids):
+    opened = project.executions.select_for_update(no_key=True).filter(status__in=OPEN_EXECUTION).order_by("pk")
+    for pk in list(opened.values_list("pk", flat=True)):
         execute(statements.STOP, {"execution": pk, "status": ExecutionStatus.CANCELLED.value, "detail": reason})
         record_news(journal, Execution.objects.filter(pk=pk).select_related("workflow"))
 
@@ -108,6 +115,10 @@ def _end(task: Task, decide: Any, journal: audit.Journal) -> set[UUID]:
     claimed = _claimed(task)
     if claimed is None:  # its execution ended, or somebody had the node done anew
         return set()
+    # Before the statement, which would see the nodes from before it waited; and then look again.
+    Execution.objects.select_for_update(no_key=True).get(pk=claimed.execution_id)
+    if (claimed := _claimed(task)) is None:
+        return set()
     written = write(execute, [decide(claimed)], keep=0)
     ended = Execution.objects.filter(pk__in=written.ended).select_related("workflow").order_by("pk")
     record_news(journal, ended)
@@ -119,3 +130,35 @@ def _succeeded(claimed: Claimed, value: dict[str, Any]) -> Outcome:
         return succeeded(claimed, value)
     except Permanent as error:
         return failed(claimed, str(error))
+
+
+def leave_out(node: ExecutionNode, result: dict[str, Any] | None, *, journal: audit.Journal) -> set[UUID]:
+    """End a node as if it had returned `result`, without anybody having done it. Return the executions in which nodes
+    of a role became ready.
+
+    The task that it is, if any, is cancelled before. Raises CannotLeaveOut when it has ended or what follows cannot be
+    decided on the result.
+    """
+    execution = Execution.objects.select_for_update(no_key=True).get(pk=node.execution_id)
+    node = ExecutionNode.objects.select_for_update().get(pk=node.pk)
+    if execution.status not in OPEN_EXECUTION or node.status not in OPEN_NODE:
+        raise CannotLeaveOut(f"“{node.key}” is {NodeStatus(node.status).label.lower()} already.")
+    plan = plan_of(execution.workflow_id)
+    try:
+        met = plan.met(node.position, status="completed", result=result or {})
+    except UndecidedCondition as error:
+        raise CannotLeaveOut(
+            f"What follows “{node.key}” depends on its result, so one must be given: {error}"
+        ) from error
+    given = {"node": node.pk, "execution": execution.pk, "result": json.dumps(result or {})}
+    execute(statements.LEAVE_OUT, given)
+    claimed = Claimed(execution.pk, node.position, node.attempts, execution.workflow_id, plan)
+    written = Written()
+    rows = execute(statements.SKIP, skip_columns([(claimed, node.position)], [met], keep=0))
+    resolve(execute, rows, {execution.pk: claimed}, written, keep=0)
+    written.ended |= {row[0] for row in execute(statements.END_IF_OVER, {"execution": execution.pk})}
+    record_news(journal, Execution.objects.filter(pk=execution.pk).select_related("workflow"))
+    record(
+        journal, Execution.objects.select_related("workflow").get(pk=execution.pk), {"node": node.key}, verb="skipped"
+    )
+    return written.to_begin

@@ -99,7 +99,7 @@ def complete_task(task: Task, result: dict[str, Any], *, by: Actor, now: datetim
     The dependents' counts fall in one statement, whose cost does not depend on the size of the graph.
     """
     with audit.journal(by=by, now=now) as journal:
-        waiting = _lock_with_dependents(task)
+        waiting = lock_with_dependents(task)
         step(
             task,
             TaskStatus.COMPLETED,
@@ -112,17 +112,23 @@ def complete_task(task: Task, result: dict[str, Any], *, by: Actor, now: datetim
             context={},
         )
         record_task(journal, "task.completed", task, {"kind": task.kind, "result": result})
-        Task.objects.filter(pk__in=[dependent.pk for dependent in waiting]).update(unmet_count=F("unmet_count") - 1)
-        freed = [one for one in waiting if one.unmet_count == 1 and one.status == TaskStatus.PENDING]
-        _make_ready(freed, now)
-        for dependent in freed:
-            record_task(journal, "task.ready", dependent)
+        freed = free(waiting, journal, now=now)
         if task.kind == TaskKind.STEP:
             steps.complete(task, by=by, now=now)
     return [dependent.pk for dependent in freed]
 
 
-def _lock_with_dependents(task: Task) -> list[Task]:
+def free(waiting: Sequence[Task], journal: audit.Journal, *, now: datetime) -> list[Task]:
+    """Count a dependency less for locked tasks, and return those that it made ready."""
+    Task.objects.filter(pk__in=[dependent.pk for dependent in waiting]).update(unmet_count=F("unmet_count") - 1)
+    freed = [one for one in waiting if one.unmet_count == 1 and one.status == TaskStatus.PENDING]
+    _make_ready(freed, now)
+    for dependent in freed:
+        record_task(journal, "task.ready", dependent)
+    return freed
+
+
+def lock_with_dependents(task: Task) -> list[Task]:
     """Lock a task and what depends on it, by key: two tasks completed at once, or a cancelled project, would else be
     able to wait for each other. Return the dependents as they are now."""
     mine = TaskDependency.objects.filter(depends_on=task).values("task")
@@ -236,7 +242,7 @@ def cancel_open_tasks(project: Project, *, reason: str, by: Actor, now: datetime
         # Again until there is none: whoever held one of the locks that were waited for may have made another task.
         while tasks := list(unfinished.order_by("pk")):
             for task in tasks:
-                _cancel(task, reason, journal)
+                cancel_task(task, reason, journal)
             open_approvals = Approval.objects.filter(project=project, status__in=OPEN_APPROVAL)
             approvals.withdraw(list(open_approvals), reason=reason, by=by, now=now)
             count += len(tasks)
@@ -250,18 +256,20 @@ def cancel_left(*, now: datetime) -> int:
     with audit.journal(by=steps.ENGINE, now=now) as journal:
         left = list(steps.left_tasks().select_for_update(skip_locked=True, of=("self",)).order_by("pk"))
         for task in left:
-            _cancel(task, "execution_over", journal)
-            approvals.withdraw(_asked(task), reason="execution_over", by=steps.ENGINE, now=now)
+            cancel_task(task, "execution_over", journal)
+            approvals.withdraw(asked_about(task), reason="execution_over", by=steps.ENGINE, now=now)
     return len(left)
 
 
-def _cancel(task: Task, reason: str, journal: audit.Journal) -> None:
+def cancel_task(task: Task, reason: str, journal: audit.Journal, *, detail: str = "") -> None:
+    """Cancel a locked task: what waits for it, and what was asked about it, is the caller's."""
     was_running = task.status in RUNNING_TASK
-    step(task, TaskStatus.CANCELLED, table=TASK_TRANSITIONS, reason=reason, agent_id=None)
+    step(task, TaskStatus.CANCELLED, table=TASK_TRANSITIONS, reason=reason, detail=detail, agent_id=None)
     record_task(journal, "task.cancelled", task, {"reason": reason, "was_running": was_running})
 
 
-def _asked(task: Task) -> list[Approval]:
+def asked_about(task: Task) -> list[Approval]:
+    """Return what is asked of people about a task."""
     return list(Approval.objects.filter(task=task, status__in=OPEN_APPROVAL))
 
 

@@ -150,19 +150,25 @@ def _check_roles(workflow: Workflow, plan: Plan, project: Project | None) -> Non
         raise InvalidExecution(f"{workflow} is what the platform does with every brief: start a project instead.")
     if project is None:
         raise InvalidExecution(f"{workflow} has nodes of a role: say in which project its tasks are made.")
-    # Locked, so that it is not delivered meanwhile.
-    status, paused_from, name = (
-        Project.objects.select_for_update(no_key=True).values_list("status", "paused_from", "name").get(pk=project.pk)
+    check_project(project)
+    if missing := plan.roles - set(SquadMember.objects.filter(squad__project=project).values_list("role", flat=True)):
+        raise InvalidExecution(
+            f"Nobody in the squad of {project.name} is: {', '.join(sorted(missing))}. Add them to it first."
+        )
+    if len(of_role := [node for node in plan.nodes if node.role]) > MAX_TASKS:
+        raise InvalidExecution(f"{workflow} has {len(of_role):,} nodes of a role; at most {MAX_TASKS:,} are started.")
+
+
+def check_project(project: Project) -> None:
+    """Lock a project, so that it is not delivered meanwhile, and raise InvalidExecution unless it is being built."""
+    status, paused_from = (
+        Project.objects.select_for_update(no_key=True).values_list("status", "paused_from").get(pk=project.pk)
     )
     if (paused_from or status) != ProjectStatus.BUILDING:
         raise InvalidExecution(
-            f"{name} is {ProjectStatus(status).label.lower()}: workflows with roles change what a project is building, "
-            "so they are started from the approval of its demo until it is delivered."
+            f"{project.name} is {ProjectStatus(status).label.lower()}: workflows with roles change what a project is "
+            "building, so they are at work from the approval of its demo until it is delivered."
         )
-    if missing := plan.roles - set(SquadMember.objects.filter(squad__project=project).values_list("role", flat=True)):
-        raise InvalidExecution(f"Nobody in the squad of {name} is: {', '.join(sorted(missing))}. Add them to it first.")
-    if len(of_role := [node for node in plan.nodes if node.role]) > MAX_TASKS:
-        raise InvalidExecution(f"{workflow} has {len(of_role):,} nodes of a role; at most {MAX_TASKS:,} are started.")
 
 
 def _with_those_before(
@@ -179,7 +185,7 @@ def _with_those_before(
 def pause_execution(execution: Execution, *, by: Actor, now: datetime) -> None:
     """Start no further node of it. Nodes that run end in their own time. Raises IllegalTransition, StaleState."""
     with audit.journal(by=by, now=now) as journal:
-        _be_recorded(journal, execution)
+        be_recorded(journal, execution)
         step(execution, ExecutionStatus.PAUSED, table=EXECUTION_TRANSITIONS, audited_status=ExecutionStatus.PAUSED)
         execution.nodes.filter(status=NodeStatus.READY).update(status=NodeStatus.HELD)
         record(journal, execution)
@@ -206,7 +212,8 @@ def cancel_execution(execution: Execution, *, reason: str, by: Actor, now: datet
     reason = storable_text(reason, max_chars=2_000)
     with audit.journal(by=by, now=now) as journal:
         check_step(execution, ExecutionStatus.CANCELLED, EXECUTION_TRANSITIONS)
-        _be_recorded(journal, execution)
+        Execution.objects.select_for_update(no_key=True).get(pk=execution.pk)
+        be_recorded(journal, execution)
         with connection.cursor() as cursor:
             given = {"execution": str(execution.pk), "status": ExecutionStatus.CANCELLED.value, "detail": reason}
             cursor.execute(statements.STOP, given)
@@ -230,7 +237,7 @@ def audit_executions(*, now: datetime, limit: int = 500) -> int:
     return len(found)
 
 
-def _be_recorded(journal: audit.Journal, execution: Execution) -> None:
+def be_recorded(journal: audit.Journal, execution: Execution) -> None:
     """Record its start before what a person does to it, where the sweep was not there yet."""
     if Execution.objects.filter(pk=execution.pk, audited_status="").update(audited_status=ExecutionStatus.RUNNING):
         record(journal, execution, {"started_by": execution.started_by}, verb="started")

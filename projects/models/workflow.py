@@ -62,6 +62,7 @@ class Execution(models.Model):
     input = models.JSONField(default=dict, blank=True)
     result = models.JSONField(default=dict, blank=True, help_text="Results of the nodes that nothing follows, by key.")
     open_count = models.PositiveIntegerField()
+    redone = models.PositiveIntegerField(default=0, db_default=0, help_text="How often nodes of it were done anew.")
     started_by = models.CharField(max_length=150)
     audited_status = models.CharField(max_length=16, blank=True, help_text="The last status in the audit log.")
     created_at = models.DateTimeField()

@@ -29,13 +29,17 @@ def write(execute: Execute, outcomes: Sequence[Outcome], *, keep: int) -> Writte
     More than one statement unless all outcomes are plain: then the caller holds a transaction.
     """
     fatal = next((outcome for outcome in outcomes if outcome.is_fatal), None)
-    given = columns_of(outcomes) | {"keep": keep, "fatal": fatal is not None, "detail": _detail(fatal)}
-    rows = execute(statements.FINISH, given)
     nodes = {outcome.node.execution_id: outcome.node for outcome in outcomes}
-    written = Written()
-    in_time = {(row[1], row[2]) for row in rows if row[0] == "ended"}
+    written, in_time = Written(), set[tuple[UUID, int]]()
+    # Twice, for the few that came to nothing: their executions may have changed under a statement that waited.
+    for _ in range(2):
+        left = [o for o in outcomes if (o.node.execution_id, o.node.position) not in in_time]
+        if left:
+            given = columns_of(left) | {"keep": keep, "fatal": fatal is not None, "detail": _detail(fatal)}
+            rows = execute(statements.FINISH, given)
+            in_time |= {(row[1], row[2]) for row in rows if row[0] == "ended"}
+            resolve(execute, rows, nodes, written, keep=keep)
     _note_late(execute, in_time, outcomes)
-    resolve(execute, rows, nodes, written, keep=keep)
     if fatal is not None and in_time:
         execution = fatal.node.execution_id
         execute(statements.STOP, {"execution": execution, "status": "failed", "detail": _detail(fatal)})

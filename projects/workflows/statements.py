@@ -128,9 +128,13 @@ WHERE n.execution_id = d.execution_id AND n.position = d.position
 
 # -- Finishing a batch of nodes. `ended` are the nodes that this very claim still holds: what is late changes nothing.
 # `done` and the edges that lead on from it come as columns; conditions were decided before.
+# Of an execution whose nodes were done anew while this statement waited for it nothing ends: the nodes that it sees are
+# those from before. Whoever asks a second time sees the present ones.
 _FINISHED = """
-WITH held AS MATERIALIZED (
-  SELECT id, status FROM projects_execution WHERE id = ANY(%(executions)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
+WITH seen AS MATERIALIZED (
+  SELECT id, redone FROM projects_execution WHERE id = ANY(%(executions)s::uuid[])
+), held AS MATERIALIZED (
+  SELECT id, status, redone FROM projects_execution WHERE id = ANY(%(executions)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
 ), ended AS (
   UPDATE projects_executionnode n
   SET status = CASE WHEN d.status = 'ready' AND h.status = 'paused' THEN 'held' ELSE d.status END,
@@ -141,6 +145,7 @@ WITH held AS MATERIALIZED (
               %(results)s::text[], %(errors)s::text[], %(delays)s::float8[], %(sinks)s::bool[]) WITH ORDINALITY
        AS d(execution_id, position, attempts, status, result, error, delay_s, is_sink, place)
   JOIN held h ON h.id = d.execution_id
+  JOIN seen ON seen.id = h.id AND seen.redone = h.redone
   WHERE n.execution_id = d.execution_id AND n.position = d.position
     AND n.status = 'running' AND n.runner IS NOT DISTINCT FROM %(runner)s::int AND n.attempts = d.attempts
   RETURNING n.execution_id, n.position, n.key, n.status, n.error, d.is_sink, n.result, d.place
@@ -228,7 +233,59 @@ UNION ALL (SELECT DISTINCT 'begin', execution_id, 0, 0 FROM moved WHERE status =
 FINISH = _FINISHED + _APPLY
 SKIP = _SKIPPED + _APPLY
 
-# -- Ending executions before their nodes have: cancelled by a person, or failed by one of their nodes.
+# -- A node that a person leaves out, under the execution's lock. SKIP says then what follows; where nothing is left,
+# the execution is over.
+LEAVE_OUT = """
+WITH counted AS (UPDATE projects_execution SET open_count = open_count - 1 WHERE id = %(execution)s),
+     logged AS (
+  INSERT INTO projects_executionlog (execution_id, position, event, detail, at)
+  SELECT execution_id, position, 'left out', '', clock_timestamp() FROM projects_executionnode WHERE id = %(node)s
+)
+UPDATE projects_executionnode SET status = 'skipped', result = %(result)s::jsonb, runner = NULL, lease_until = NULL,
+    finished_at = clock_timestamp() WHERE id = %(node)s
+"""
+
+END_IF_OVER = """
+UPDATE projects_execution SET status = 'completed', finished_at = clock_timestamp()
+WHERE id = %(execution)s AND open_count = 0 AND status IN ('running', 'paused')
+RETURNING id, length(pg_notify('eklavya_done', id::text)::text)
+"""
+
+# -- Doing a node and what follows it anew, under the execution's lock: first all of it is as if it had never begun …
+REWIND = """
+WITH logged AS (
+  INSERT INTO projects_executionlog (execution_id, position, event, detail, at)
+  VALUES (%(execution)s, %(from_position)s, 'again', %(detail)s, clock_timestamp())
+)
+UPDATE projects_executionnode SET status = 'pending', result = NULL, error = '', runner = NULL, lease_until = NULL,
+    task_id = NULL, started_at = NULL, finished_at = NULL,
+    -- A claim that is out must never fit again; whoever ended has its tries back.
+    attempts = CASE WHEN kind = 'function' AND status <> 'running' THEN 0 ELSE attempts END
+WHERE execution_id = %(execution)s AND position = ANY(%(positions)s::int[])
+"""
+
+# … then each node is where what stays puts it.
+PLACE = """
+UPDATE projects_executionnode n
+SET status = p.status, unmet_count = p.unmet, open_edges = p.undecided, not_before = now(),
+    rank_at = now() - n.priority * interval '1 minute',
+    finished_at = CASE WHEN p.status = 'skipped' THEN clock_timestamp() END
+FROM unnest(%(positions)s::int[], %(statuses)s::text[], %(unmet)s::int[], %(undecided)s::int[])
+     AS p(position, status, unmet, undecided)
+WHERE n.execution_id = %(execution)s AND n.position = p.position
+"""
+
+REOPEN = """
+UPDATE projects_execution e
+SET status = CASE WHEN e.status = 'paused' THEN 'paused' ELSE 'running' END, detail = '', finished_at = NULL,
+    result = e.result - %(keys)s::text[], redone = e.redone + 1,
+    open_count = (SELECT count(*) FROM projects_executionnode n
+                  WHERE n.execution_id = e.id AND n.status IN ('pending', 'held', 'ready', 'running'))
+WHERE e.id = %(execution)s RETURNING e.id, length(pg_notify('eklavya_ready', '')::text)
+"""
+
+# -- Ending executions before their nodes have: cancelled by a person, or failed by one of their nodes. Whoever calls it
+# holds the execution already: a statement that waited would miss nodes that were done anew meanwhile.
 STOP = """
 WITH held AS MATERIALIZED (
   SELECT id FROM projects_execution WHERE id = %(execution)s::uuid AND status IN ('running', 'paused') FOR NO KEY UPDATE
