@@ -13,5 +13,7 @@ class Scope(models.TextChoices):
     MONEY_WRITE = "money:write", "Raise limits, together with approvals:decide"
     REPOSITORY_READ = "repository:read", "Clone and download repositories"
     AUDIT_READ = "audit:read", "Read the audit log"
+    WORKERS_READ = "workers:read", "See the machines that execute runs"
+    WORKERS_WRITE = "workers:write", "Take machines out of use and back"
     WEBHOOKS_READ = "webhooks:read", "See webhooks and what was sent"
     WEBHOOKS_WRITE = "webhooks:write", "Have events sent to addresses: whoever holds this hears of everything"

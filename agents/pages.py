@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
@@ -147,12 +148,43 @@ def workers() -> QuerySet[Worker]:
     return Worker.objects.annotate(busy=busy).order_by("status", "name")
 
 
-def machine(worker: Worker) -> str:
-    """Return a worker's machine in words, as far as it was reported."""
-    facts = (
-        ("cpus", 1, "CPUs"),
-        ("memory_mb", 1024, "GB memory"),
-        ("disk_free_mb", 1024, "GB free on disk"),
+_REASONS = {
+    "disk_short": "Its disk is nearly full: it takes no new run.",
+    "memory_short": "It has little free memory: it takes no new run.",
+    "clock_ahead": "Its clock is ahead of the others: set it right.",
+    "runtime_unavailable": "Nothing can run agents there.",
+}
+
+
+@dataclass(frozen=True)
+class ShownWorker:
+    """A worker as its page has it. `facts`: what the machine is; `load`: how it is now, both in words."""
+
+    worker: Worker
+    is_late: bool
+    reason: str
+    facts: str
+    load: str
+
+
+def shown_worker(worker: Worker, *, is_late: bool) -> ShownWorker:
+    """Return what the page says of a worker, as far as it was reported."""
+    return ShownWorker(
+        worker,
+        is_late,
+        _REASONS.get(worker.reason, worker.reason),
+        _words(worker.info, (("cpus", 1, "CPUs"), ("memory_mb", 1024, "GB memory"))),
+        _words(
+            worker.load,
+            (
+                ("cpu_percent", 1, "% of CPU"),
+                ("memory_free_mb", 1024, "GB memory free"),
+                ("disk_free_mb", 1024, "GB disk free"),
+            ),
+        ),
     )
-    known = ((worker.info.get(key), unit, label) for key, unit, label in facts)
-    return ", ".join(f"{int(value) // unit} {label}" for value, unit, label in known if isinstance(value, int))
+
+
+def _words(reported: dict[str, Any], known: tuple[tuple[str, int, str], ...]) -> str:
+    found = ((reported.get(key), unit, label) for key, unit, label in known)
+    return ", ".join(f"{value / unit:.0f} {label}" for value, unit, label in found if isinstance(value, int | float))

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.views import files, house, roles, runs
+from agents.views import files, house, roles, runs, workers
 
 urlpatterns = [
     path("projects/<uuid:project_id>/runs/", runs.project_runs, name="project_runs"),
@@ -16,7 +16,11 @@ urlpatterns = [
     path("runs/<uuid:run_id>/", runs.run, name="run"),
     path("tasks/<uuid:task_id>/", house.task, name="task"),
     path("agents/", house.agents, name="agents"),
-    path("workers/", house.workers, name="workers"),
+    path("workers/", workers.workers, name="workers"),
+    path("workers/<uuid:worker_id>/cordon/", workers.cordon, name="worker_cordon"),
+    path("workers/<uuid:worker_id>/drain/", workers.drain, name="worker_drain"),
+    path("workers/<uuid:worker_id>/uncordon/", workers.uncordon, name="worker_uncordon"),
+    path("workers/<uuid:worker_id>/forget/", workers.forget, name="worker_forget"),
     path("settings/roles/", roles.roles, name="roles"),
     path("settings/roles/new/", roles.new_specialisation, name="specialisation_new"),
     path("settings/roles/agents/", roles.specialise, name="agent_specialise"),

@@ -1,19 +1,13 @@
-"""The house: tasks, agents, workers."""
+"""The house: tasks, agents."""
 
-from datetime import timedelta
 from uuid import UUID
 
 from django.http import Http404, HttpResponse
-from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from agents import pages
-from agents.actions.workers import SILENT_AFTER
-from agents.states import WorkerStatus
 from projects.models import Task
 from projects.web import PageRequest, page_of, render_page
-
-BEAT_IS_LATE = timedelta(seconds=SILENT_AFTER.total_seconds() / 2)
 
 
 @require_GET
@@ -37,18 +31,3 @@ def agents(request: PageRequest) -> HttpResponse:
         "running": list(pages.active_runs()),
     }
     return render_page(request, "agents/agents.html", context)
-
-
-@require_GET
-def workers(request: PageRequest) -> HttpResponse:
-    """The machines, and whether anybody is listening at all."""
-    now = timezone.now()
-    found = list(pages.workers())
-    listening = [worker for worker in found if worker.status in {WorkerStatus.ONLINE, WorkerStatus.BUSY}]
-    context = {
-        "workers": [(worker, now - worker.heartbeat_at > BEAT_IS_LATE, pages.machine(worker)) for worker in found],
-        "is_nobody_there": not listening,
-        "waiting": Task.objects.filter(status="ready").count(),
-        "running": list(pages.active_runs()),
-    }
-    return render_page(request, "agents/workers.html", context)

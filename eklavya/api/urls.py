@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView
 from accounts.api.permissions import HasScope
 from accounts.scopes import Scope
 from agents.api import views as agents
+from agents.api import workers
 from billing.api import views as billing
 from eklavya.api.errors import not_found
 from projects.api import views as projects
@@ -23,6 +24,7 @@ class Schema(SpectacularAPIView):
 
 
 _PROJECT = "v1/projects/<uuid:project_id>/"
+_WORKER = "v1/workers/<uuid:worker_id>/"
 _WEBHOOK = "v1/webhooks/<uuid:webhook_id>/"
 urlpatterns = [
     path("schema/", Schema.as_view(), name="api_schema"),
@@ -40,6 +42,11 @@ urlpatterns = [
     path("v1/approvals/<uuid:approval_id>/decide/", projects.Decide.as_view(), name="api_decide"),
     path("v1/ledger/", billing.Ledger.as_view(), name="api_ledger"),
     path("v1/audit/", projects.Audit.as_view(), name="api_audit"),
+    path("v1/workers/", workers.Workers.as_view(), name="api_workers"),
+    path(_WORKER, workers.OneWorker.as_view(), name="api_worker"),
+    path(f"{_WORKER}cordon/", workers.CordonWorker.as_view(), name="api_worker_cordon"),
+    path(f"{_WORKER}drain/", workers.DrainWorker.as_view(), name="api_worker_drain"),
+    path(f"{_WORKER}uncordon/", workers.UncordonWorker.as_view(), name="api_worker_uncordon"),
     path("v1/webhooks/", webhooks.Webhooks.as_view(), name="api_webhooks"),
     path(_WEBHOOK, webhooks.Webhook.as_view(), name="api_webhook"),
     path(f"{_WEBHOOK}enable/", webhooks.EnableWebhook.as_view(), name="api_webhook_enable"),

@@ -30,7 +30,15 @@ from eklavya.routing import websocket_urlpatterns
 from eklavya.sockets import SessionOrKey
 from projects.models import AuditLog, Project
 from tests.accounts.making import bearer, key_of, person
-from tests.factories import ApprovalFactory, BudgetFactory, DemoFactory, RunFactory, UserFactory, WebhookDeliveryFactory
+from tests.factories import (
+    ApprovalFactory,
+    BudgetFactory,
+    DemoFactory,
+    RunFactory,
+    UserFactory,
+    WebhookDeliveryFactory,
+    WorkerFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -133,6 +141,10 @@ ROWS: dict[str, Row] = {
     "audit": page(),
     "agents": page(),
     "workers": page(),
+    "worker_cordon": act(A),
+    "worker_drain": act(A),
+    "worker_uncordon": act(A),
+    "worker_forget": act(A),
     "roles": page(),
     "specialisation_new": act(A),
     "squad_specialise": act(A),
@@ -217,6 +229,12 @@ ROWS: dict[str, Row] = {
     "api_project_ledger": api("money:read"),
     "api_ledger": api("money:read"),
     "api_audit": api("audit:read"),
+    "api_workers": api("workers:read"),
+    "api_worker": api("workers:read"),
+    "api_worker_cordon": api("workers:write", "post", A),
+    "api_worker_drain": api("workers:write", "post", A),
+    "api_worker_uncordon": api("workers:write", "post", A),
+    "api_worker delete": api("workers:write", "delete", A),
     "api_webhooks": api("webhooks:read", by=A),
     "api_webhooks post": api("webhooks:write", "post", A, data={"url": "https://127.0.0.1/"}),
     "api_webhook": api("webhooks:read", by=A),
@@ -330,7 +348,12 @@ def house() -> dict[str, Any]:
     repository(project.pk).create("# Boat house\n")
     demo = DemoFactory(project=project)
     delivery = WebhookDeliveryFactory(endpoint__url="https://127.0.0.1/hook", status="delivered")
-    others = {"approval": ApprovalFactory(), "budget": BudgetFactory(), "delivery": delivery}
+    others = {
+        "approval": ApprovalFactory(),
+        "budget": BudgetFactory(),
+        "delivery": delivery,
+        "worker": WorkerFactory(status="offline"),
+    }
     return {"run": run, "project": project, "demo": demo, **others}
 
 
@@ -374,6 +397,7 @@ def address_of(name: str, house: dict[str, Any]) -> str:
         "user_id": house["user_id"],
         "key_id": house["key_id"],
         "budget_id": house["budget"].pk,
+        "worker_id": house["worker"].pk,
         "webhook_id": house["delivery"].endpoint_id,
         "delivery_id": house["delivery"].pk,
         "pk": 0,
