@@ -156,6 +156,13 @@ _REASONS = {
 }
 
 
+_READING = (
+    ("cpu_percent", 1, "% of CPU"),
+    ("memory_free_mb", 1024, "GB memory free"),
+    ("disk_free_mb", 1024, "GB disk free"),
+)
+
+
 @dataclass(frozen=True)
 class ShownWorker:
     """A worker as its page has it. `facts`: what the machine is; `load`: how it is now, both in words."""
