@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, Protocol, runtime_checkable
@@ -92,11 +92,13 @@ class Limits:
     """Size of /tmp, where it is the sandbox's own."""
     disk_mb: int = 2048
     """What workspace and home may hold together. Held by whoever makes the directories (`volumes`), else watched."""
+    disk_mb_s: int = 100
+    """What may be read from the disk, and written to it, in a second: each. Held where the directories are volumes."""
     files: int = 4096
     """Open files of one process."""
 
     def __post_init__(self) -> None:
-        if min(self.memory_mb, self.cpus, self.pids, self.file_mb, self.tmp_mb, self.disk_mb, self.files) <= 0:
+        if min(astuple(self)) <= 0:
             raise InvalidSpec(f"limits must be positive: {self}")
 
 

@@ -343,4 +343,5 @@ class DockerRuntime:
             cli=find_cli(self._cli),
             labels=self._naming.container_labels(spec),
             ulimits=dialect.ulimits,
+            device=volumes.device_of(spec.workspace) if self._daemon.limits_disk_rate(client) else "",
         )

@@ -5,6 +5,7 @@ import re
 import socket
 import struct
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from agents.runtimes import firewall, volumes
@@ -13,10 +14,11 @@ from agents.runtimes.docker_waiting import DEFAULT_HOST
 from agents.runtimes.errors import RuntimeUnavailable
 from agents.runtimes.ownership import sandbox_user
 
-__all__ = ["check_daemon", "find_weaknesses", "shift_of", "why_no_volumes"]
+__all__ = ["check_daemon", "find_weaknesses", "shift_of", "why_no_disk_rate", "why_no_volumes"]
 
 _REMAPPED_ROOT = re.compile(r"/(\d+)\.(\d+)/?")
 _ROOTS_DAEMON = "point DOCKER_HOST at a daemon that runs as root, with seccomp and all cgroup controllers"
+_CAP_SYS_RESOURCE = 24  # capabilities(7)
 _LIMITS = {
     "MemoryLimit": "memory",
     "PidsLimit": "the number of processes",
@@ -76,6 +78,15 @@ def find_weaknesses(info: dict[str, Any], dialect: Dialect) -> tuple[str, ...]:
             f"What a sandbox writes is measured each second and not held by the kernel ({problem}): run the worker as "
             "root on the host itself."
         )
+    if problem := why_no_disk_rate(info):
+        found.append(
+            f"What a sandbox reads and writes in a second is not limited ({problem}): a busy disk slows others down."
+        )
+    if not _keeps_oom_order():
+        found.append(
+            "When this machine itself runs out of memory, sandboxes need not go first (the daemon lacks "
+            "CAP_SYS_RESOURCE): run no more at once than its memory holds beside everything else, at their limits."
+        )
     if info.get("SwapLimit") is False:
         found.append("A sandbox may use swap beyond its memory: start the kernel with swapaccount=1, or without swap.")
     if "userns" not in _features(info):
@@ -97,17 +108,40 @@ def why_no_volumes() -> str:
     return volumes.why_not() or ("" if _shares_mounts() else "the daemon does not see the mounts that are made here")
 
 
+def why_no_disk_rate(info: dict[str, Any]) -> str:
+    """Return why the daemon cannot limit what a sandbox reads and writes in a second; empty when it can."""
+    # Docker says so of kernels and cgroups without the throttle, then leaves the limit out.
+    if any("bps" in str(warning).lower() for warning in info.get("Warnings") or ()):
+        return "the kernel, or the daemon's cgroup, has no throttle of block devices"
+    return why_no_volumes()
+
+
 @cache
 def _shares_mounts() -> bool:
     """Whether the daemon's mount namespace is ours: a worker in a container has one of its own."""
+    try:
+        return os.readlink(f"/proc/{_daemon_pid()}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+    except OSError:  # not here, or not ours to see
+        return False
+
+
+@cache
+def _keeps_oom_order() -> bool:
+    """Whether the kernel refuses sandboxes to take their oom_score_adj back: the daemon may raise its floor."""
+    try:
+        status = Path(f"/proc/{_daemon_pid()}/status").read_text()
+    except OSError:
+        return False
+    effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff"))
+    return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
+
+
+def _daemon_pid() -> int:
+    """Return the daemon's process. Raises OSError where it is on no socket of this machine."""
     with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect((os.environ.get("DOCKER_HOST") or DEFAULT_HOST).removeprefix("unix://"))
-            credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            pid = struct.unpack("3i", credentials)[0]
-            return os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
-        except OSError:  # not here, or not ours to see
-            return False
+        probe.connect((os.environ.get("DOCKER_HOST") or DEFAULT_HOST).removeprefix("unix://"))
+        credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return int(struct.unpack("3i", credentials)[0])
 
 
 def _features(info: dict[str, Any]) -> set[str]:

@@ -11,7 +11,7 @@ import requests
 from docker import DockerClient
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from agents.runtimes.docker_checks import shift_of
+from agents.runtimes.docker_checks import shift_of, why_no_disk_rate
 from agents.runtimes.docker_dialect import Dialect, DockerDialect
 from agents.runtimes.docker_waiting import knock
 from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable
@@ -29,6 +29,7 @@ class Daemon:
         self._image = image
         self._dialect: Dialect | None = None
         self._shift: int | None = None
+        self._limits_disk_rate: bool | None = None
 
     @contextmanager
     def client(self) -> Iterator[DockerClient]:
@@ -60,6 +61,12 @@ class Daemon:
         if self._shift is None:
             self._shift = shift_of(client.info())
         return self._shift
+
+    def limits_disk_rate(self, client: DockerClient) -> bool:
+        """Whether it limits what a container reads and writes in a second."""
+        if self._limits_disk_rate is None:
+            self._limits_disk_rate = not why_no_disk_rate(client.info())
+        return self._limits_disk_rate
 
 
 def dialect_of(version: dict[str, Any], *, api: str) -> Dialect:

@@ -67,6 +67,8 @@ class Container:
     labels: dict[str, str]
     ulimits: Mapping[str, int] = field(default_factory=dict)
     """What the daemon has to be told beside the specification's limits."""
+    device: str = ""
+    """The block device that workspace and home lie on, where it is theirs alone."""
 
     def options(self) -> list[Option]:
         """The table."""
@@ -122,6 +124,18 @@ class Container:
             # An init that reaps what agents' daemons leave, and passes signals on to a CLI that is not
             # process 1.
             Option(("--init",), {"init": True}),
+            *self._disk_rate(),
+        ]
+
+    def _disk_rate(self) -> list[Option]:
+        """The disk is everybody's: who reads or writes without end waits for itself, not the database for it."""
+        if not self.device:
+            return []
+        rate = self.spec.limits.disk_mb_s * 2**20
+        made = [{"Path": self.device, "Rate": rate}]
+        return [
+            Option(("--device-read-bps", f"{self.device}:{rate}"), {"device_read_bps": made}),
+            Option(("--device-write-bps", f"{self.device}:{rate}"), {"device_write_bps": made}),
         ]
 
     def _files(self) -> list[Option]:

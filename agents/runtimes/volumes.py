@@ -17,7 +17,7 @@ from pathlib import Path
 
 from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable
 
-__all__ = ["RESERVE_MB", "check_room", "holds", "is_volume", "make", "remove", "why_not"]
+__all__ = ["RESERVE_MB", "check_room", "device_of", "holds", "is_volume", "make", "remove", "why_not"]
 
 RESERVE_MB = 1024
 """What stays free on the host when every volume is full."""
@@ -76,7 +76,15 @@ def is_volume(directory: Path) -> bool:
 
 def holds(path: Path) -> bool:
     """Whether the path lies on a volume."""
-    return os.major(path.stat().st_dev) == _LOOP_MAJOR
+    return device_of(path) != ""
+
+
+def device_of(path: Path) -> str:
+    """Return the block device of the volume that the path lies on; empty where it lies on none."""
+    number = path.stat().st_dev
+    if os.major(number) != _LOOP_MAJOR:
+        return ""
+    return f"/dev/{Path(f'/sys/dev/block/{_LOOP_MAJOR}:{os.minor(number)}').resolve().name}"
 
 
 def check_room(where: Path, size_mb: int) -> None:

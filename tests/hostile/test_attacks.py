@@ -5,7 +5,6 @@ The runs are made once, by the first test that asks (tests/hostile/performance.p
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -21,19 +20,6 @@ from tests.hostile.stage import KEY, TEXT
 
 # The database is made for whoever is marked so; the tests themselves only look at what the fixture brought.
 pytestmark = [pytest.mark.docker, pytest.mark.cli, pytest.mark.django_db]
-CAP_SYS_RESOURCE = 24
-
-
-def has_capability(number: int) -> bool:
-    """Whether this machine's root has it, and with it the Docker daemon."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapBnd")]
-    return bool(int(line.split()[1], 16) >> number & 1)
-
-
-# Attacks that succeed, with the sentence that docs/security-model.md has of each under "What is not protected".
-HOLES: dict[str, str] = {}
-if not has_capability(CAP_SYS_RESOURCE):
-    HOLES["proc-oom"] = "A Docker daemon without CAP_SYS_RESOURCE cannot hold a process to its oom_score_adj."
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +31,7 @@ def found(
         yield made
 
 
-def cases() -> list[object]:
-    """Each attack, marked when it is a hole that is known."""
-    marks = {name: [pytest.mark.xfail(strict=True, reason=HOLES[name])] for name in HOLES}
-    return [pytest.param(name, marks=marks.get(name, [])) for name in ATTACKS]
-
-
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_comes_to_nothing(found: Found, name: str) -> None:
     attack = ATTACKS[name]
     role = "@tester" if attack.family == "role" else ""
@@ -184,7 +164,7 @@ def test_what_is_verified_learns_and_reaches_nothing(found: Found) -> None:
     tried = re.findall(r'\["([a-z0-9-]+)", "([a-z]+)", "((?:[^"\\]|\\.)*)"\]', run.test_output)
 
     assert len(tried) >= 20, run.test_output
-    assert [one for one in tried if one[1] != "stopped" and one[0] not in HOLES] == []
+    assert [one for one in tried if one[1] != "stopped"] == []
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from docker import DockerClient
 
-from agents.runtimes import docker_waiting, firewall
+from agents.runtimes import docker_checks, docker_waiting, firewall, volumes
 from agents.runtimes.docker_checks import check_daemon, find_weaknesses, shift_of
 from agents.runtimes.docker_daemon import dialect_of
 from agents.runtimes.errors import RuntimeUnavailable
@@ -26,6 +26,14 @@ REMAPPED = {
 }
 DOCKER = dialect_of({"Components": [{"Name": "Engine"}]}, api="1.41")
 PODMAN = dialect_of({"Components": [{"Name": "Podman Engine"}]}, api="1.41")
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> Iterator[None]:
+    """What is remembered of this machine for good must not be what a test made of it."""
+    yield
+    for remembered in (volumes.why_not, docker_checks._shares_mounts, docker_checks._keeps_oom_order):
+        getattr(remembered, "cache_clear", int)()
 
 
 @contextmanager
@@ -111,6 +119,16 @@ def test_what_is_missing_is_said() -> None:
     assert any("userns-remap" in sentence for sentence in find_weaknesses(PLAIN, DOCKER))
     assert not any("userns-remap" in sentence for sentence in find_weaknesses(REMAPPED, DOCKER))
     assert any("swap" in sentence for sentence in find_weaknesses(PLAIN | {"SwapLimit": False}, DOCKER))
+
+
+def test_what_a_daemon_cannot_hold_of_the_disk_and_of_the_order_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_checks, "why_no_volumes", lambda: "")
+    slow = PLAIN | {"Warnings": ["WARNING: No blkio throttle.write_bps_device support"]}
+    assert any("not limited (the kernel" in sentence for sentence in find_weaknesses(slow, DOCKER))
+    assert not any("not limited" in sentence for sentence in find_weaknesses(PLAIN, DOCKER))
+    for holds in (True, False):
+        monkeypatch.setattr(docker_checks, "_keeps_oom_order", lambda holds=holds: holds)
+        assert any("CAP_SYS_RESOURCE" in sentence for sentence in find_weaknesses(PLAIN, DOCKER)) != holds
 
 
 def test_podman_needs_the_host_to_keep_sandboxes_apart(monkeypatch: pytest.MonkeyPatch) -> None:

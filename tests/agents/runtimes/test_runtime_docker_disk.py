@@ -15,6 +15,7 @@ from agents.runtimes.watching import DiskWatch, used_mb
 from tests.agents.runtimes.conftest import MakeSpec
 
 FILL = "while head -c 1M /dev/zero >> $HOME/$((i / 8)); do i=$((i + 1)); done; df -m . | tail -1"
+RATES = "$(ls /sys/fs/cgroup/blkio/blkio.throttle.*_bps_device 2>/dev/null || echo /sys/fs/cgroup/io.max)"
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can mount")
 
 
@@ -44,6 +45,19 @@ def test_a_sandbox_cannot_write_more_than_its_volume_holds(runtime: Runtime, mak
     result = runtime.run(in_place(make_spec, place), f"i=0; {FILL}", timeout_s=30)
     assert "No space left on device" in result.output
     assert used_mb(place) <= 24
+
+
+@pytest.mark.docker
+@needs_root
+def test_what_a_sandbox_moves_in_a_second_is_limited(runtime: Runtime, make_spec: MakeSpec, place: Path) -> None:
+    spec = in_place(make_spec, place, limits=Limits(disk_mb_s=3))
+    device, rate = os.stat(place).st_dev, 3 * 2**20
+    number = f"{os.major(device)}:{os.minor(device)}"
+
+    told = runtime.run(spec, f"cat {RATES}", timeout_s=30).output
+
+    # The cgroup's own words: of version 1 a file for each way, of version 2 one for both.
+    assert told in (f"{number} {rate}\n" * 2, f"{number} rbps={rate} wbps={rate} riops=max wiops=max\n")
 
 
 @pytest.mark.docker

@@ -2,6 +2,9 @@
 
 import os
 import re
+import signal as signals
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -67,7 +70,32 @@ def sysctl(world: World) -> str:
     return "ip_forward can be written"
 
 
-@attack("proc-oom", "has the kernel take others before it when memory runs out", stopped="EACCES|EPERM")
+_KILLED = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+# Lower than a sandbox is given, high enough that of this one's processes the kernel takes it and not the CLI.
+_EAT = """
+import mmap, sys
+open("/proc/self/oom_score_adj", "w").write("400")
+held = mmap.mmap(-1, int(sys.argv[1]))
+for at in range(0, len(held), 4096):
+    held[at] = 1
+"""
+
+
+@attack("proc-oom", "has the kernel take others before it when memory runs out", stopped=r"EACCES|EPERM|oom_kill \+1")
 def oom(world: World) -> str:
+    # Where the daemon lacks CAP_SYS_RESOURCE this works. What it would win is memory at the cost of others.
     Path("/proc/self/oom_score_adj").write_text("0")
-    return "oom_score_adj is 0"
+    before = _kills()
+    done = subprocess.run([sys.executable, "-c", _EAT, str(5 * 2**29)], capture_output=True, timeout=60)
+    if done.returncode == -signals.SIGKILL:
+        raise Stopped(f"its place is its own, and its own limit killed it: oom_kill +{_kills() - before}")
+    assert done.returncode == 0, done.stderr
+    return "oom_score_adj is 0, and 2.5 GiB are held"
+
+
+def _kills() -> int:
+    """How many processes the kernel has killed in this very cgroup because of its own limit."""
+    for path in _KILLED:
+        with suppress(OSError):
+            return int(re.search(r"^oom_kill (\d+)$", Path(path).read_text(), re.MULTILINE)[1])
+    return 0
