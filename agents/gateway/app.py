@@ -23,6 +23,7 @@ from agents.gateway.attempts import Attempts
 from agents.gateway.callers import LOOKED_AT_S, Caller, Callers
 from agents.gateway.cashier import Cashier
 from agents.gateway.database import Database
+from agents.gateway.holds import Holds
 from agents.gateway.limits import Places
 from agents.gateway.mcp_server import McpEndpoint
 from agents.gateway.refusals import Refusals
@@ -37,10 +38,11 @@ RELAYED = ("/v1/messages", "/v1/messages/count_tokens")
 def build() -> ASGIApp:
     """Return a gateway as an ASGI application that owns its lifespan. It can be started once."""
     database = Database()
-    callers = Callers(database)
+    holds = Holds("gateway")
+    callers = Callers(database, holds)
     ways = Ways(database)
     strangers = Strangers(database)
-    mcp = McpEndpoint(database, strangers, partial(_expect, callers, ways))
+    mcp = McpEndpoint(database, strangers, holds, partial(_expect, callers, ways))
     services = Services(
         callers=callers,
         database=database,
@@ -57,6 +59,7 @@ def build() -> ASGIApp:
         async with mcp.run():
             yield
         await services.cashier.stop()
+        await holds.stop()
         await ways.close()
         database.close()
 

@@ -8,7 +8,9 @@ from starlette.datastructures import Headers
 from agents import queries
 from agents.egress import EgressClass
 from agents.errors import UnknownToken
+from agents.gateway.api_errors import ApiError
 from agents.gateway.database import Database
+from agents.gateway.holds import Holds, ServedElsewhere
 from agents.gateway.remembering import Remembered
 from agents.roles import policy_of
 from agents.tokens import hash_token
@@ -47,14 +49,27 @@ def token_of(headers: Headers) -> str:
 
 
 class Callers:
-    """Finds the run of a token, and remembers it for a few seconds. Tokens themselves are not kept."""
+    """Finds the run of a token, and remembers it for a few seconds. Tokens themselves are not kept.
 
-    def __init__(self, database: Database) -> None:
-        self._known: Remembered[str, Caller] = Remembered(lambda key: database.call(_caller, key))
+    A run that another gateway serves is told to ask again: an ApiError.
+    """
+
+    def __init__(self, database: Database, holds: Holds) -> None:
+        self._database = database
+        self._holds = holds
+        self._known: Remembered[str, Caller] = Remembered(self._look)
 
     async def of(self, headers: Headers, *, max_age_s: float = _REMEMBERED_S) -> Caller:
         """Return who shows a token of a run that was active at most `max_age_s` ago. Raises UnknownToken."""
         return await self._known.of(hash_token(token_of(headers)), fresh_s=_FRESH_S, usable_s=max_age_s)
+
+    async def _look(self, token_hash: str) -> Caller:
+        caller = await self._database.call(_caller, token_hash)
+        try:
+            await self._holds.take(caller.run_id)
+        except ServedElsewhere as error:
+            raise ApiError("overloaded_error", str(error), retry_after_s=1) from None
+        return caller
 
 
 def _caller(token_hash: str) -> Caller:

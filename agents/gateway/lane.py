@@ -24,6 +24,15 @@ _DJANGOS_OWN = {"context", "cursor_factory", "prepare_threshold", "pool", "serve
 _GOOD = {pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK}
 
 
+async def connect() -> psycopg.AsyncConnection[Any]:
+    """Open a connection as Django would, without what is of Django's own cursors. Raises psycopg.Error."""
+    given = django_connection.get_connection_params()
+    kept = {name: value for name, value in given.items() if name not in _DJANGOS_OWN}
+    connection = await psycopg.AsyncConnection.connect(**kept, autocommit=True)
+    await connection.execute(_SESSION, prepare=False)
+    return connection
+
+
 class Lane:
     """One connection, for one caller at a time. It opens when it is needed; after a failure its caller hangs it up."""
 
@@ -61,11 +70,7 @@ class Lane:
 
     async def _connected(self) -> pq.abc.PGconn:
         if self._connection is None:
-            # As Django would connect; what is of Django's own cursors stays away.
-            given = django_connection.get_connection_params()
-            kept = {name: value for name, value in given.items() if name not in _DJANGOS_OWN}
-            self._connection = await psycopg.AsyncConnection.connect(**kept, autocommit=True)
-            await self._connection.execute(_SESSION, prepare=False)
+            self._connection = await connect()
             self._prepared = {}
             self._connection.pgconn.enter_pipeline_mode()
         return self._connection.pgconn

@@ -33,6 +33,7 @@ from agents.errors import UnknownToken
 from agents.gateway.api_errors import ApiError
 from agents.gateway.callers import token_of
 from agents.gateway.database import Database
+from agents.gateway.holds import Holds, ServedElsewhere
 from agents.gateway.limits import Buckets, Places
 from agents.gateway.mcp_requests import (
     LIMITED,
@@ -74,8 +75,9 @@ class McpEndpoint:
     nobody waits for it.
     """
 
-    def __init__(self, database: Database, strangers: Strangers, expect: Expect) -> None:
+    def __init__(self, database: Database, strangers: Strangers, holds: Holds, expect: Expect) -> None:
         self._database = database
+        self._holds = holds
         self._strangers = strangers
         self._expect = expect
         self._expecting: set[asyncio.Task[None]] = set()
@@ -106,6 +108,7 @@ class McpEndpoint:
                 await JSONResponse({"error": "use POST"}, 405, {"allow": "POST"})(scope, receive, send)
                 return
             check_body(request.headers)
+            await self._holds.take(run.pk)
             with self._place(run):
                 message = await read_message(receive)
                 await self._take_turn(run, message)
@@ -114,6 +117,8 @@ class McpEndpoint:
                 await self._manager.handle_request(_with(scope, token, run), replay(message, receive), send)
         except Refused as refused:
             await refused.response()(scope, receive, send)
+        except ServedElsewhere as error:
+            await Refused(503, str(error), retry_after_s=1).response()(scope, receive, send)
         except UnknownToken as error:
             asked = {"www-authenticate": f'Bearer realm="{NAME}"'}
             refusal = {"error": "invalid_token", "error_description": str(error)}

@@ -12,6 +12,7 @@ from agents.gateway.database import Database
 from agents.gateway.egress.callers import PATIENCE_S, Caller
 from agents.gateway.egress.policy import Reason, Refused
 from agents.gateway.egress.record import Account, load
+from agents.gateway.holds import Holds, ServedElsewhere
 
 # Connections that no run answers for, yet or any more: per address that they come from, and of all.
 _MOST_WAITING_OF_ONE = 64
@@ -33,8 +34,11 @@ class Limits:
 class Accounts:
     """The accounts of all runs that are about, in this process."""
 
-    def __init__(self, database: Database, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, database: Database, holds: Holds, limits: Limits, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._database = database
+        self._holds = holds
         self._limits = limits
         self._clock = clock
         self._open: dict[UUID, Account] = {}
@@ -42,8 +46,9 @@ class Accounts:
     async def of(self, caller: Caller) -> Account:
         """Return the run's account, with what an earlier process recorded of it.
 
-        Raises DATABASE_AWAY or TimeoutError when that cannot be read.
+        Raises DATABASE_AWAY or TimeoutError when that cannot be read, Refused when another proxy serves the run.
         """
+        await self._hold(caller)
         account = self._open.get(caller.run_id)
         if account is None:
             async with asyncio.timeout(PATIENCE_S):
@@ -51,6 +56,13 @@ class Accounts:
             account = self._open.setdefault(caller.run_id, loaded)
         account.seen_at = self._clock()
         return account
+
+    async def _hold(self, caller: Caller) -> None:
+        """First: from then on no other proxy adds to the run's record."""
+        try:
+            await self._holds.take(caller.run_id)
+        except ServedElsewhere as error:
+            raise Refused(503, Reason.UNREACHABLE, str(error)) from None
 
     @property
     def busy(self) -> list[Account]:

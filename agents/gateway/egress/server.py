@@ -29,6 +29,7 @@ from agents.gateway.egress.record import EVERY_S, Account, Recorder
 from agents.gateway.egress.resolving import Resolve, SystemResolver
 from agents.gateway.egress.tunnel import Streams, join
 from agents.gateway.egress.wire import Client
+from agents.gateway.holds import Holds
 from projects.addresses import Address, Rule, Target, own_addresses
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ class EgressProxy:
         self._rules: dict[EgressClass, tuple[Rule, ...]] = {one: allow_list(one) for one in EgressClass}
         self._callers = Callers(self._database)
         limits = Limits(settings.EKLAVYA_EGRESS_CONNECTIONS, settings.EKLAVYA_EGRESS_BYTES)
-        self._accounts = Accounts(self._database, limits)
+        self._holds = Holds("egress")
+        self._accounts = Accounts(self._database, self._holds, limits)
         self._recorder = Recorder(self._database)
         self._doors = Doors()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,6 +85,7 @@ class EgressProxy:
             await self._recorder.flush(all_of_it=True)
             if self._system_resolver:
                 self._system_resolver.close()
+            await self._holds.stop()
             self._database.close()
 
     async def _write(self) -> None:

@@ -17,6 +17,7 @@ from agents.gateway.attempts import Attempts
 from agents.gateway.callers import Caller, Callers
 from agents.gateway.cashier import Cashier
 from agents.gateway.database import Database
+from agents.gateway.holds import Holds
 from agents.gateway.limits import Places
 from agents.gateway.model_request import read_request
 from agents.gateway.refusals import Refusals
@@ -413,7 +414,7 @@ def test_settling_waits_for_a_database_that_restarts() -> None:
 def relay_with(cashier: Cashier) -> Relay:
     database = Database()
     services = Services(
-        callers=Callers(database),
+        callers=Callers(database, Holds("gateway")),
         database=database,
         cashier=cashier,
         ways=Ways(database),

@@ -118,7 +118,7 @@ def test_a_run_holds_its_connections_and_no_more(start_proxy: StartProxy) -> Non
 async def test_a_run_sends_so_many_requests_a_minute() -> None:
     now = [0.0]
     limits = Limits(connections=10, bytes_moved=1, requests_a_minute=3)
-    accounts = Accounts(None, limits, clock=lambda: now[0])  # type: ignore[arg-type]
+    accounts = Accounts(None, None, limits, clock=lambda: now[0])  # type: ignore[arg-type]
     account = Account(new_id())
 
     def ask() -> None:
