@@ -597,7 +597,7 @@ class RunFactory(DjangoModelFactory[Run]):
     attempt = factory.LazyAttribute(lambda o: _next(Run.objects.filter(task=o.task), "attempt"))
     runtime = "local"
     model = MODEL
-    specialisations = factory.LazyAttribute(lambda o: specialisations_of(o.agent, o.task))
+    specialisations = factory.LazyAttribute(lambda o: specialisations_of(o.agent, o.task) if o.agent else [])
     token_hash = factory.LazyAttribute(lambda o: hash_token(new_token()) if o.is_active else "")
     lease_owner = factory.LazyAttribute(lambda o: "worker-1" if o.is_leased else "")
     lease_until = factory.LazyAttribute(lambda o: NOW + timedelta(seconds=30) if o.is_leased else None)

@@ -20,6 +20,7 @@ def start_proxy(transactional_db: None, settings: Settings) -> Iterator[Callable
                 setattr(settings, f"EKLAVYA_EGRESS_{name}", value)
             names, wires = Names(), Wires()
             proxy = EgressProxy(resolve=names, connect=wires, every_s=0.1)
-            return World(proxy, stack.enter_context(running(proxy)), names, wires)
+            life = stack.enter_context(ExitStack())
+            return World(proxy, life.enter_context(running(proxy)), names, wires, life.close)
 
         yield start

@@ -148,6 +148,7 @@ class World:
     port: int
     names: Names
     wires: Wires
+    stop: Callable[[], None] = lambda: None
 
     def open(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S)

@@ -95,6 +95,8 @@ def test_a_run_moves_its_bytes_and_no_more(start_proxy: StartProxy) -> None:
         assert b"x-egress-refused: byte_limit" in world.send(connect_request(authority, token)).lower()
 
         again = start_proxy(allowed, BYTES=1_000_000)
+        assert b"another process" in again.send(connect_request(authority, token)).lower()
+        world.stop()
         assert b"x-egress-refused: byte_limit" in again.send(connect_request(authority, token)).lower()
 
 
