@@ -8,7 +8,9 @@ from uuid import UUID
 from django.conf import settings
 
 from agents.runtimes.contract import Runtime
-from agents.runtimes.registry import Choice, choose
+from agents.runtimes.docker import DockerRuntime
+from agents.runtimes.local import LocalRuntime
+from agents.runtimes.registry import Choice, choose, runtimes
 from agents.workspace import Repository
 from agents.workspace.values import Limits
 
@@ -66,6 +68,13 @@ def choice() -> Choice:
 def runtime() -> Runtime:
     """Return the runtime in use. Raises RuntimeUnavailable as `choice`."""
     return choice().runtime
+
+
+def every_runtime() -> tuple[DockerRuntime, LocalRuntime]:
+    """Return the runtimes that this installation may ever have used: what was chosen once need not be so now."""
+    return runtimes(
+        state_dir=Path(settings.EKLAVYA_VAR) / "sandboxes", image=settings.EKLAVYA_IMAGE, namespace=_namespace()
+    )
 
 
 def _namespace() -> str:

@@ -280,6 +280,12 @@ class DockerRuntime:
     def _has_sandbox(self, project: str) -> bool:
         return any(about["project"] == project for about in self._abouts().values())
 
+    def ending_command(self, names: Collection[str]) -> str:
+        """What a person types to end these sandboxes, or to look for those of this installation where none is named."""
+        if not names:
+            return f"docker ps --all --filter label={self._naming.mark}"
+        return " ".join(["docker rm --force", *(self._naming.resource(name) for name in names)])
+
     def remove_rules(self) -> None:
         """Take the rules out of the host's packet filter, when an installation goes. Nothing of it may run."""
         if not firewall.why_not():

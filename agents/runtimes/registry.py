@@ -8,7 +8,7 @@ from agents.runtimes.docker import DockerRuntime
 from agents.runtimes.errors import RuntimeUnavailable
 from agents.runtimes.local import LocalRuntime
 
-__all__ = ["Choice", "Preference", "choose"]
+__all__ = ["Choice", "Preference", "choose", "runtimes"]
 
 Preference = Literal["auto", "docker", "local"]
 
@@ -19,6 +19,21 @@ class Choice(NamedTuple):
     runtime: Runtime
     reason: str
     weaknesses: tuple[str, ...] = ()
+
+
+def runtimes(
+    *,
+    state_dir: Path,
+    image: str,
+    namespace: str = "eklavya",
+    subnets: str = "10.213.0.0/16",
+    host_ports: tuple[int, ...] = (),
+) -> tuple[DockerRuntime, LocalRuntime]:
+    """All that an installation may ever have used, whether it works now or not. Parameters as of `choose`."""
+    docker = DockerRuntime(
+        state_dir=state_dir / "docker", image=image, namespace=namespace, subnets=subnets, host_ports=host_ports
+    )
+    return docker, LocalRuntime(state_dir=state_dir / "local")
 
 
 def choose(
@@ -38,10 +53,9 @@ def choose(
     when the one asked for does not work, or when only `local` would and `allow_local` is off. A runtime asked for by
     name is allowed. `host_ports` are those of the host that sandboxes may reach.
     """
-    docker = DockerRuntime(
-        state_dir=state_dir / "docker", image=image, namespace=namespace, subnets=subnets, host_ports=host_ports
+    docker, local = runtimes(
+        state_dir=state_dir, image=image, namespace=namespace, subnets=subnets, host_ports=host_ports
     )
-    local = LocalRuntime(state_dir=state_dir / "local")
     if preference == "local":
         return Choice(local, f"Asked for by name. {_require(local.check())}")
     status = docker.check()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from eklavya.services.errors import StartFailed
 _EXEC_CHILD = str(Path(__file__).with_name("exec_child.py"))
 _LOG_LIMIT_BYTES = 20_000_000
 POLL_SECONDS = 0.05
+_KILL_SECONDS = 10
 
 
 def bare_environment() -> dict[str, str]:
@@ -116,10 +118,11 @@ class Child:
             self._process.send_signal(self.spec.stop_signal)
 
     def kill(self) -> None:
-        """End the whole session of the process at once."""
+        """End the whole session of the process at once. One that waits for a dead disk may outlive it: see `pid`."""
         if self._process and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_KILL_SECONDS)
 
     def stop(self, *, hurry: Callable[[], bool] = lambda: False) -> None:
         """Stop the process and reap it; by force after its time, or as soon as ``hurry`` says so."""

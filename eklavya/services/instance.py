@@ -83,6 +83,11 @@ class Lock:
         record = read_record(self._var)
         raise AlreadyRunning(record["pid"] if record else 0, record["url"] if record else "starting")
 
+    @property
+    def is_mine(self) -> bool:
+        """Whether this process holds it."""
+        return self._descriptor is not None
+
     def release(self) -> None:
         """Let go."""
         if self._descriptor is not None:
@@ -105,28 +110,34 @@ def is_held(var: Path) -> bool:
     return False
 
 
-def reap_leftovers(var: Path) -> list[str]:
-    """End what a killed stack left running, by the record and the start times in it; returns the names.
+def reap_leftovers(var: Path, *, at_once: bool = False) -> list[str]:
+    """End what a stack left running, by the record and the start times in it; returns the names.
 
     Call it with the lock held. The kernel ends children together with their supervisor where it can; this
     is for what it could not, and for what those children had started themselves in the same session.
     """
-    record = read_record(var)
-    if record is None:
-        return []
-    found: list[psutil.Process] = []
-    names = []
-    for name, child in record["processes"].items():
-        if processes := _session(child):
-            names.append(name)
-            found += processes
+    found = {name: processes for name, child in _recorded(var).items() if (processes := _session(child))}
+    alive = [process for processes in found.values() for process in processes]
+    if not at_once:
+        for name, processes in found.items():
             for process in processes:
-                send(process, child["stop_signal"])
-    alive = wait_gone(found, seconds=_REAP_TIMEOUT_S)
+                send(process, _recorded(var)[name]["stop_signal"])
+        alive = wait_gone(alive, seconds=_REAP_TIMEOUT_S)
     for process in alive:
         send(process, signal.SIGKILL)
     wait_gone(alive, seconds=_REAP_TIMEOUT_S)
-    return names
+    return list(found)
+
+
+def left_running(var: Path) -> list[int]:
+    """Return the pids of what still runs of the recorded stack."""
+    found = [process for child in _recorded(var).values() for process in _session(child)]
+    return sorted(process.pid for process in wait_gone(found, seconds=0))
+
+
+def _recorded(var: Path) -> dict[str, ProcessRecord]:
+    record = read_record(var)
+    return record["processes"] if record else {}
 
 
 def _session(child: ProcessRecord) -> list[psutil.Process]:

@@ -68,8 +68,9 @@ class _Watched:
 class Stack:
     """The processes of one data directory.
 
-    ``components`` names the parts to start, in any order; ``report`` is told each piece of news;
-    ``on_stop`` is called while stopping, after the worker and before the servers.
+    ``components`` names the parts to start, in any order; ``report`` is told each piece of news.
+    ``on_stop`` is called while an orderly stop goes on, after the worker and before the servers; ``end_rest`` then at
+    each stop: it ends what the parts started to outlive them, and returns what it could not, a sentence each.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Stack:
         report: Callable[[Report], None] = lambda report: None,
         *,
         on_stop: Callable[[], None] = lambda: None,
+        end_rest: Callable[[], list[str]] = lambda: [],
     ) -> None:
         unknown = set(components) - set(ALL)
         assert not unknown, f"no such components: {unknown}"
@@ -88,12 +90,15 @@ class Stack:
         self._components = {name for name in components if name != "rehearsal" or env.rehearsal}
         self._report = report
         self._on_stop = on_stop
+        self._end_rest = end_rest
         self._lock = instance.Lock(self.var)
         self._services_path = self.var / "run" / "services.json"
         self._watched: dict[str, _Watched] = {}
         self._stop_requests = 0
         self._state = "starting"
         self._isolated = False
+        self.left: list[str] = []
+        """What still runs after `stop`, and how to end it, a sentence each without a full stop."""
 
     # -- starting
 
@@ -280,19 +285,45 @@ class Stack:
         """True once somebody asked."""
         return self._stop_requests > 0
 
+    @property
+    def is_hurried(self) -> bool:
+        """True once somebody asked again: then nothing is waited for."""
+        return self._stop_requests > 1
+
     def stop(self) -> None:
-        """Stop all in order, the data kept. Does nothing the second time."""
+        """Stop all in order, the data kept; `left` says what could not be. Does nothing the second time."""
+        if not self._lock.is_mine:
+            return
         was_running, self._state = self._state == "running", "stopping"
         for names in _STOP_ORDER:
             self._stop_some([self._watched[name] for name in names if name in self._watched])
-            if "worker" in names and was_running and self._stop_requests < 2:
-                self._call_on_stop()
+            if "worker" in names:
+                if was_running and not self.is_hurried:
+                    self._call_on_stop()
+                self._call_end_rest()
+        self._end_leftovers()
         self._watched.clear()
         with suppress(OSError):  # on a full disk or a lost one there is nothing more to tidy
-            instance.record_path(self.var).unlink(missing_ok=True)
+            if not self.left:  # else the next start knows whom to end
+                instance.record_path(self.var).unlink(missing_ok=True)
             self._services_path.unlink(missing_ok=True)
             remove_socket_directory(self.var)
         self._lock.release()
+
+    def _end_leftovers(self) -> None:
+        """End what the parts started in their own sessions and did not take along."""
+        instance.reap_leftovers(self.var, at_once=True)
+        if pids := instance.left_running(self.var):
+            numbers = " ".join(map(str, pids))
+            self.left.append(
+                f"the processes {numbers} survive SIGKILL (a disk that does not answer?); try: kill -9 {numbers}"
+            )
+
+    def _call_end_rest(self) -> None:
+        try:
+            self.left += self._end_rest()
+        except Exception as problem:  # whatever it is, the servers still have to be stopped
+            self.left.append(f"what agents and previews run could not be ended ({type(problem).__name__}: {problem})")
 
     def _call_on_stop(self) -> None:
         try:
@@ -307,7 +338,7 @@ class Stack:
             self._say(one.child.spec.name, one.child.spec.title, state="stopping")
         for one in watched:
             began = time.monotonic()
-            one.child.stop(hurry=lambda: self._stop_requests > 1)
+            one.child.stop(hurry=lambda: self.is_hurried)
             one.state = "stopped"
             self._say(one.child.spec.name, one.child.spec.title, state="stopped", since=began)
 

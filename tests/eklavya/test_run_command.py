@@ -17,6 +17,8 @@ import psutil
 import pytest
 from rich.console import Console
 
+from agents.runtimes.contract import SandboxSpec
+from agents.runtimes.local import LocalRuntime
 from eklavya.env import BASE_DIR, Env
 from eklavya.management.commands._screen import Fact, Screen
 from eklavya.management.commands.run import personal
@@ -129,7 +131,7 @@ class TestRunning:
         assert http_answers(started.env.EKLAVYA_WEB_PORT)
 
     @pytest.mark.last
-    def test_stop_is_orderly_and_keeps_the_data(self, started: Started) -> None:
+    def test_stop_is_orderly_and_keeps_the_data(self, started: Started, tmp_path: Path) -> None:
         var = started.env.EKLAVYA_VAR
         record = read_record(var)
         assert record
@@ -144,6 +146,40 @@ class TestRunning:
         log = (var / "logs" / "worker.log").read_text(encoding="utf-8")
         assert (log.count("Warm shutdown"), log.count("runs handed back")) == (1, 1)
         assert "Worker stopped in 30 s" not in started.out.read_text(encoding="utf-8")
+        self.check_that_any_number_of_ctrl_c_leaves_nothing(started, tmp_path)
+
+    def check_that_any_number_of_ctrl_c_leaves_nothing(self, started: Started, tmp_path: Path) -> None:
+        """Start a second time, which is quick, as the first is over now."""
+        env = started.env
+        ports = [env.EKLAVYA_WEB_PORT, env.EKLAVYA_GATEWAY_PORT, env.EKLAVYA_REHEARSAL_PORT, env.EKLAVYA_EGRESS_PORT]
+        again = start(env.EKLAVYA_VAR, started.out.with_name("again"), ports=ports)
+        runtime = LocalRuntime(state_dir=env.EKLAVYA_VAR / "sandboxes" / "local")
+        for name in ("workspace", "home"):
+            (tmp_path / name).mkdir()
+        places = {name: tmp_path / name for name in ("workspace", "home", "control")}
+        try:
+            again.wait_for(r"^  Stop ")
+            # As a preview, it is made to outlive whoever started it.
+            runtime.start(SandboxSpec(name="demo-1", project="one", **places), "exec sleep 60", wait_s=0)
+            record = read_record(env.EKLAVYA_VAR)
+            assert record
+            processes = [psutil.Process(child["pid"]) for child in record["processes"].values()]
+            again.process.send_signal(signal.SIGINT)
+            again.wait_for(r"^stopping: ")
+            again.process.send_signal(signal.SIGINT)
+            while again.process.poll() is None:
+                again.process.send_signal(signal.SIGINT)
+                time.sleep(0.05)
+            assert wait_gone(processes, seconds=5) == []
+            assert not runtime.is_alive("demo-1")
+        finally:
+            runtime.kill("demo-1")
+            again.process.kill()
+            again.process.wait(timeout=30)
+        text = again.out.read_text(encoding="utf-8")
+        assert text.endswith(f"stopped; the data is kept in {env.EKLAVYA_VAR}\n")
+        assert text.count("ending everything at once") == 1
+        assert "Traceback" not in text
 
 
 @pytest.mark.parametrize(
@@ -211,6 +247,18 @@ def test_screen_without_a_terminal_has_no_control_characters_and_no_breaks() -> 
     assert re.fullmatch(r"  ✓ Web +1\.2 s", lines[1])
     assert "  Open     http://127.0.0.1:8000/" + "x" * 100 in lines
     assert "\x1b" not in file.getvalue()
+
+
+def test_last_line_says_what_is_not_stopped_and_how_to_end_it() -> None:
+    shown, file = screen()
+    shown.farewell("stopped", left=[])
+    shown.farewell("stopped", left=["demo-1 still runs; run: docker rm --force demo-1", "more"])
+    assert file.getvalue().splitlines() == [
+        "stopped",
+        "NOT everything is stopped:",
+        "  - demo-1 still runs; run: docker rm --force demo-1",
+        "  - more",
+    ]
 
 
 def test_screen_on_a_terminal_moves_and_colours(monkeypatch: pytest.MonkeyPatch) -> None:

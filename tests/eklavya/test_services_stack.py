@@ -178,7 +178,7 @@ def test_process_that_took_over_a_recorded_number_is_left_alone(make: Make) -> N
 
 
 def leave_record(var: Path, *, pid: int, created: float) -> None:
-    (var / "run").mkdir(parents=True)
+    (var / "run").mkdir(parents=True, exist_ok=True)
     child = {"pid": pid, "created": created, "state": "ready", "stop_signal": int(signal.SIGTERM)}
     record = {"pid": 1, "url": "", "state": "running", "processes": {"web": child}}
     (var / "run" / "eklavya.json").write_text(json.dumps(record), encoding="utf-8")
@@ -271,6 +271,56 @@ def test_hook_runs_while_the_servers_still_answer(make: Make) -> None:
     stack.start()
     stack.stop()
     assert seen == [""]
+
+
+def test_what_outlives_the_parts_is_ended_at_each_stop_and_what_is_left_is_kept_in_mind(make: Make) -> None:
+    stack = make("valkey")
+    stack._end_rest = lambda: ["the sandboxes demo-1 still run; run: docker rm --force demo-1"]
+    stack.start()
+    stack.request_stop()
+    stack.request_stop()  # at once
+    stack.stop()
+
+    assert stack.left == ["the sandboxes demo-1 still run; run: docker rm --force demo-1"]
+    assert redis_problem(valkey_url(stack.var))
+    assert (stack.var / "run" / "eklavya.json").exists()
+
+
+def test_clean_up_that_breaks_is_told_and_the_servers_stop_nevertheless(make: Make) -> None:
+    def broken() -> list[str]:
+        raise RuntimeError("no disk")
+
+    stack = make("valkey")
+    stack._end_rest = broken
+    stack.start()
+    stack.stop()
+
+    assert stack.left == ["what agents and previews run could not be ended (RuntimeError: no disk)"]
+    assert redis_problem(valkey_url(stack.var))
+
+
+def test_what_a_part_left_in_its_session_is_ended_with_it(make: Make) -> None:
+    stack = make("valkey")
+    stack.start()
+    orphan = subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60"], start_new_session=True)
+    leave_record(stack.var, pid=orphan.pid, created=psutil.Process(orphan.pid).create_time())
+    found = [one for one in psutil.process_iter() if is_in_session(one, orphan.pid)]
+
+    stack.stop()
+
+    assert wait_gone(found, seconds=5) == []
+    assert stack.left == []
+    orphan.wait()
+
+
+def test_stack_that_was_refused_ends_nothing_of_the_one_that_runs(make: Make) -> None:
+    first, second = make("valkey"), make("valkey")
+    first.start()
+    with pytest.raises(AlreadyRunning):
+        second.start()
+    second.stop()
+    assert redis_problem(valkey_url(first.var)) == ""
+    assert running(first.env) is not None
 
 
 def test_unknown_component_is_a_mistake(make: Make) -> None:

@@ -108,6 +108,16 @@ class Screen:
         self.end_progress()
         self._progress.print(Text(sentence))
 
+    def farewell(self, sentence: str, *, left: list[str]) -> None:
+        """The last line: that all is stopped, or else what is not, and how to end it."""
+        if not left:
+            self.say(sentence)
+            return
+        self.end_progress()
+        self._progress.print(Text("NOT everything is stopped:", style="red"))
+        for one in left:
+            self._progress.print(Text(f"  - {one}"))
+
     def end_progress(self) -> None:
         """Take the moving line away."""
         if self._status is not None:

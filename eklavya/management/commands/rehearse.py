@@ -6,15 +6,17 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread
+from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand
 from rich.console import Console
 
+from agents.ending import end_all
 from demos.tasks import stop_all_previews
 from eklavya.env import Env
 from eklavya.management.commands._screen import Screen
-from eklavya.management.commands.run import personal
+from eklavya.management.commands.run import on_stop_signals, personal
 from eklavya.rehearse.driver import Rehearsal
 from eklavya.rehearse.timeline import JsonLines, Timeline
 from eklavya.services.errors import ServiceError, StopRequested
@@ -106,19 +108,36 @@ def _stack(env: Env) -> Iterator[bool]:
         yield False
         return
     screen = Screen(out=Console(stderr=True))
-    stack = Stack(personal(env), report=screen.report, on_stop=stop_all_previews)
+    stack = Stack(personal(env), report=screen.report, on_stop=stop_all_previews, end_rest=end_all)
+
+    def ask_to_stop(number: int, frame: FrameType | None) -> None:
+        stack.request_stop()
+
     began = time.monotonic()
-    stack.start()
-    screen.say(f"  ready in {time.monotonic() - began:.1f} s\n")
-    done = Event()
-    watcher = Thread(target=_watch, args=(stack, done), daemon=True)
-    watcher.start()
+    on_stop_signals(ask_to_stop)
     try:
-        yield True
+        stack.start()
+        screen.say(f"  ready in {time.monotonic() - began:.1f} s\n")
+        done = Event()
+        watcher = Thread(target=_watch, args=(stack, done), daemon=True)
+        watcher.start()
+        on_stop_signals(_interrupt)
+        try:
+            yield True
+        finally:
+            # Whoever asks from now on asks again, and nothing interrupts the stop.
+            stack.request_stop()
+            on_stop_signals(ask_to_stop)
+            done.set()
+            watcher.join()
+            stack.stop()
     finally:
-        done.set()
-        watcher.join()
-        stack.stop()
+        if stack.left:
+            screen.farewell("", left=stack.left)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _watch(stack: Stack, done: Event) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from agents.ending import end_all
 from demos.tasks import stop_all_previews
 from eklavya.env import BASE_DIR, Env
 from eklavya.login_links import make_link
@@ -37,9 +38,8 @@ class Command(BaseCommand):
         env = personal(Env())
         # this process ends previews itself
         settings.EKLAVYA_ALLOW_LOCAL_RUNTIME = env.EKLAVYA_ALLOW_LOCAL_RUNTIME
-        stack = Stack(env, report=screen.report, on_stop=stop_all_previews)
-        for number in _STOP_SIGNALS:
-            signal.signal(number, _stopper(stack, screen))
+        stack = Stack(env, report=screen.report, on_stop=stop_all_previews, end_rest=end_all)
+        on_stop_signals(_stopper(stack, screen))
         try:
             run(stack, screen)
         except AlreadyRunning as problem:
@@ -49,7 +49,17 @@ class Command(BaseCommand):
         except ServiceError as problem:
             screen.end_progress()
             self.stderr.write(f"eklavya: {problem}")
+            if stack.left:
+                screen.farewell("", left=stack.left)
             sys.exit(1)
+        if stack.left:
+            sys.exit(1)
+
+
+def on_stop_signals(act: Callable[[int, FrameType | None], None]) -> None:
+    """From now on have this happen when somebody wants this process to end: to its end, also while it stops."""
+    for number in _STOP_SIGNALS:
+        signal.signal(number, act)
 
 
 def run(stack: Stack, screen: Screen) -> None:
@@ -59,7 +69,7 @@ def run(stack: Stack, screen: Screen) -> None:
     try:
         stack.start()
     except StopRequested:
-        screen.say("stopped before it was ready; the data is kept")
+        screen.farewell("stopped before it was ready; the data is kept", left=stack.left)
         return
     try:
         screen.ready(overview(stack.env), seconds=time.monotonic() - began)
@@ -68,7 +78,7 @@ def run(stack: Stack, screen: Screen) -> None:
             time.sleep(_POLL_SECONDS)
     finally:
         stack.stop()
-    screen.say(f"stopped; the data is kept in {stack.var}")
+    screen.farewell(f"stopped; the data is kept in {stack.var}", left=stack.left)
 
 
 def overview(env: Env) -> list[Fact]:
@@ -106,6 +116,8 @@ def _stopper(stack: Stack, screen: Screen) -> Callable[[int, FrameType | None], 
         if not stack.stop_requested:
             limit = f"at most {WORKER_STOP_SECONDS} s"
             screen.say(f"\nstopping: agents may reach a checkpoint ({limit}; Ctrl-C again: at once)")
+        elif not stack.is_hurried:
+            screen.say("\nending everything at once, what agents and previews run too")
         stack.request_stop()
 
     return stop
