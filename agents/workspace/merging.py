@@ -49,12 +49,13 @@ def is_merged(git: Git, commit: str) -> bool:
     return contains(git, head(git), check_commit(git, commit))
 
 
-def merge(git: Git, run_id: str, *, message: str, author: Author) -> MergeCandidate:
+def merge(git: Git, run_id: str, *, message: str, author: Author, onto: str | None = None) -> MergeCandidate:
     """Make the commit that main would move to, so that main and the run's collected work are both in it.
 
-    A fast-forward where main did not move meanwhile (or has the work already). Raises MergeConflict, UnknownRun.
+    A fast-forward where main did not move meanwhile (or has the work already). `onto` is a commit to take in place of
+    main, which main would have to move to first. Raises MergeConflict, UnknownRun, UnknownCommit.
     """
-    main = head(git)
+    main = head(git) if onto is None else check_commit(git, onto)
     tip = resolve(git, names.run_ref(run_id))
     if tip is None:
         raise UnknownRun(run_id, "collected commit")

@@ -121,9 +121,9 @@ class Repository:
         base, commit = merging.check_commit(git, base), merging.check_commit(git, commit)
         return secrets.find_secrets(git, base, commit, known=known)
 
-    def merge(self, run_id: str, message: str, *, author: Author = PLATFORM) -> MergeCandidate:
+    def merge(self, run_id: str, message: str, *, author: Author = PLATFORM, onto: str | None = None) -> MergeCandidate:
         """See `merging.merge`. Main does not move."""
-        return merging.merge(self._git, run_id, message=message, author=author)
+        return merging.merge(self._git, run_id, message=message, author=author, onto=onto)
 
     def advance_main(self, *, expected_old: str, new: str) -> None:
         """See `merging.advance_main`."""
