@@ -146,11 +146,21 @@ def _chain(
         try:
             chain.append(_Link(change, project.merge(change, chain[-1].commit if chain else main)))
         except Unmergeable as error:
-            if chain:
+            against = _against(main, change, project) if chain else error
+            if against is None:
                 later.append(change)
             else:
-                refused.append((change, Refused(error)))
+                refused.append((change, Refused(against)))
     return chain, refused, later
+
+
+def _against(main: str, change: C, project: Project[C]) -> Unmergeable | None:
+    """Return why main itself refuses a change, if it does."""
+    try:
+        project.merge(change, main)
+    except Unmergeable as error:
+        return error
+    return None
 
 
 def _halve(chain: list[_Link[C]], project: Project[C]) -> _Halves[C]:

@@ -2,8 +2,8 @@
 
 Each supervisor is a thread that holds its own run, and alone moves it on. So the leader only merges, verifies and moves
 main; before that it has each owner write down where its change leads (`confirm`, called in the owner's thread), and who
-does not want it any more steps back there. Nothing of the queue is kept: it has what the threads of this process brought,
-and with the process all of them are gone. Another process that moves main meanwhile is seen by compare and swap.
+does not want it any more steps back there. Nothing of the queue is kept: it has what the threads of this process
+brought, and with the process all of them are gone. Another one that moves main meanwhile is seen by compare and swap.
 """
 
 import logging
@@ -135,7 +135,7 @@ class MergeQueue:
             self._hand_over(leader, left)
 
     def _hand_over(self, leader: _Entry, left: list[_Entry]) -> None:
-        """Put those back whose batch broke off, in front, and have the first one lead. The leader's error is its own."""
+        """Put those back in front whose batch broke off, and have the first one lead. The leader's error is its own."""
         with self._lock:
             back = [entry for entry in left if entry is not leader and not entry.is_gone]
             self._entries = [*back, *self._entries]

@@ -9,24 +9,19 @@ from typing import Any
 
 from agents.actions import changes, outcomes, runs
 from agents.actions.runs import Ending
-from agents.models import Run, Verification
-from agents.observations import facts_of, observe
+from agents.merging.batch import FailedCheck, MainBusy
+from agents.models import Run
 from agents.roles import policy_of
 from agents.sandboxes import repository
 from agents.states import RunStatus
-from agents.supervisor import gate
-from agents.supervisor.connections import give_back
+from agents.supervisor import gate, merge
+from agents.supervisor.merge import Collision, Conflict
 from agents.supervisor.workplace import Workplace, author_of
-from agents.workspace.errors import CloneError, MainMoved, MergeConflict
-from agents.workspace.paths import PathPolicy
-from agents.workspace.values import Collected, MergeCandidate, Violation
+from agents.workspace.errors import CloneError, MergeConflict
+from agents.workspace.values import Collected, Violation
 from projects.states import TaskKind
 
-# Each time main moved meanwhile the merge is verified anew; a busy project settles long before this.
-MAX_MERGES = 20
 MAX_CONFLICTS = 5
-# Work on the product must leave an application that starts; documents may come before there is one.
-_NEEDS_APP = frozenset({TaskKind.DEMO, TaskKind.BUILD, TaskKind.STEP})
 
 
 class _Refused(Exception):
@@ -81,7 +76,7 @@ def _begin(run: Run, collected: Collected, now: datetime) -> None:
 def _collect(place: Workplace) -> Collected:
     run, repo = place.run, repository(place.run.project_id)
     try:
-        collected = repo.collect(str(run.pk), place.clone, author=author_of(run), message=_message(run))
+        collected = repo.collect(str(run.pk), place.clone, author=author_of(run), message=merge.message_of(run))
     except CloneError as error:
         raise _refused("clone_refused", [gate.of_clone(error)]) from error
     if collected.empty and run.task.kind == TaskKind.DEMO:
@@ -110,78 +105,33 @@ def _merge(
     check: Callable[[], None],
 ) -> dict[str, Any]:
     """Merge a change into main and return the task's result. A change of nothing only needs a main that works."""
-    repo = repository(run.project_id)
     if collected.empty:
-        return {"commit": repo.head(), "changed": []}
-    for _ in range(MAX_MERGES):
-        candidate = _candidate(run, _message(run))
-        _verify(run, candidate, clock=clock)
-        check()
-        runs.begin_merge(run, merge_commit=candidate.commit, now=clock())
-        try:
-            repo.advance_main(expected_old=candidate.parent, new=candidate.commit)
-        except MainMoved:
-            runs.merge_again(run, now=clock())
-            continue
-        return {"commit": candidate.commit, "changed": list(collected.changed[:200])}
-    raise _Refused("main_busy", "Main kept moving while the change was verified.", counts=False)
-
-
-def _message(run: Run) -> str:
-    """What the platform's own commits of a run say: the task, and that its model was only the rehearsal's."""
-    model = "\nModel: rehearsal" if run.rehearsal else ""
-    return f"{run.task.title}\n\nTask: {run.task.key}\nRun: {run.pk}{model}"
-
-
-def _candidate(run: Run, message: str) -> MergeCandidate:
+        return {"commit": repository(run.project_id).head(), "changed": []}
     try:
-        return repository(run.project_id).merge(str(run.pk), message, author=author_of(run))
-    except MergeConflict as conflict:
-        seen = run.task.context.get("conflicts", 0) + 1
-        told = {"paths": list(conflict.paths), "detail": conflict.detail}
-        # Nobody's fault, so it costs no attempt, within reason.
-        raise _Refused(
-            "conflict",
-            f"Others changed the same places: {', '.join(conflict.paths[:10])}.",
-            conflict=told,
-            conflicts=seen,
-            counts=seen > MAX_CONFLICTS,
-        ) from conflict
+        landed = merge.bring(run, clock=clock, check=check)
+    except Conflict as conflict:
+        raise _conflicting(run, conflict.found) from conflict
+    except Collision as collision:
+        raise _refused(gate.reason_of(collision.violations), collision.violations) from collision
+    except FailedCheck as failed:
+        raise _failing(merge.record(run, failed.seen, now=clock())) from failed
+    except MainBusy as busy:
+        raise _Refused("main_busy", "Main kept moving while the change was verified.", counts=False) from busy
+    return {"commit": landed.commit, "changed": list(collected.changed[:200])}
 
 
-def _verify(run: Run, candidate: MergeCandidate, *, clock: Callable[[], datetime]) -> None:
-    """Verify the merged commit and keep what was seen."""
-    if not candidate.fast_forward:
-        # Two changes may each be right and yet make names that some file systems cannot keep apart.
-        repo = repository(run.project_id)
-        _check(repo.check_paths(candidate.parent, candidate.commit, policy=PathPolicy(("**",))))
-    facts = _seen_before(run, candidate.commit) or _observe(run, candidate.commit)
-    runs.record_verification(run.project, run, Verification.Purpose.MERGE, facts, now=clock())
-    if not facts["passed"]:
-        detail = f"{facts['detail']}\n{facts['test_output'] or facts['start_output']}".strip()
-        raise _Refused(facts["reason"], detail, failure={"reason": facts["reason"], "detail": detail[-4_000:]})
-
-
-def _observe(run: Run, commit: str) -> dict[str, Any]:
-    give_back()
-    needs_app = run.task.kind in _NEEDS_APP
-    return facts_of(observe(run.project, commit, name=f"check-{run.pk.hex}", require_app=needs_app))
-
-
-def _seen_before(run: Run, commit: str) -> dict[str, Any] | None:
-    """Return what was seen of the very same files, if they passed, and under no easier conditions."""
-    passed = Verification.objects.filter(
-        project=run.project_id,
-        tree=repository(run.project_id).tree_sha(commit),
-        purpose=Verification.Purpose.MERGE,
-        passed=True,
+def _conflicting(run: Run, conflict: MergeConflict) -> _Refused:
+    seen = run.task.context.get("conflicts", 0) + 1
+    # Nobody's fault, so it costs no attempt, within reason.
+    return _Refused(
+        "conflict",
+        f"Others changed the same places: {', '.join(conflict.paths[:10])}.",
+        conflict={"paths": list(conflict.paths), "detail": conflict.detail},
+        conflicts=seen,
+        counts=seen > MAX_CONFLICTS,
     )
-    if run.task.kind in _NEEDS_APP:
-        passed = passed.filter(run__task__kind__in=_NEEDS_APP)
-    earlier = passed.order_by("-created_at").first()
-    if earlier is None:
-        return None
-    kept = ("tree", "passed", "reason", "tests_run", "test_output", "test_output_sha256", "start_output")
-    facts = {name: getattr(earlier, name) for name in kept}
-    detail = f"Its files are those of {earlier.commit[:12]}, which passed before."
-    return facts | {"commit": commit, "detail": detail, "duration_s": 0}
+
+
+def _failing(facts: dict[str, Any]) -> _Refused:
+    detail = f"{facts['detail']}\n{facts['test_output'] or facts['start_output']}".strip()
+    return _Refused(facts["reason"], detail, failure={"reason": facts["reason"], "detail": detail[-4_000:]})
