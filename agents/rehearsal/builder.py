@@ -246,7 +246,7 @@ def readme_source(spec: AppSpec) -> str:
         f"- **{markdown(entity.plural)}** (`/{entity.path}`): {_labels(entity)}\n" for entity in spec.entities
     )
     changed = "".join(f"- {markdown(change)}\n" for change in spec.changes)
-    changes = f"\n## Changed since the first demo\n\n{changed}" if changed else ""
+    changes = f"\n## What the feedback led to\n\n{changed}" if changed else ""
     return f"""# {markdown(spec.name)}
 
 {markdown(spec.tagline)}

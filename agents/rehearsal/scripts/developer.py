@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from .. import builder
 from ..brief import parse
 from ..builder import Files
 from ..context import Context
+from ..feedback import apply
 from ..misbehaviour import conduct
 from ..names import identifier
 from ..texts import one_line
@@ -50,8 +52,14 @@ def demo(context: Context) -> Script:
     name = parse(text).name
     summary = f"{name}: overview, lists and forms with stored data."
     if context.feedback:
-        summary = f"Changed after your feedback: {one_line(context.feedback[-1], 200)}"
+        summary = one_line(_answer(text, context.feedback), 1500)
     return (yield from finish("submit_demo", "The demo is submitted.", summary=summary))
+
+
+def _answer(text: str, feedback: Sequence[str]) -> str:
+    """What the last feedback led to, and what of it was not understood."""
+    spec = parse(text)
+    return [apply(spec, one) for one in feedback][-1].answer
 
 
 def _demo_message(context: Context) -> str:

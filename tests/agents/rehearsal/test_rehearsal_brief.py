@@ -184,13 +184,18 @@ def test_no_text_makes_the_parser_slow(text: str) -> None:
 def test_feedback_renames_recolours_adds_and_removes() -> None:
     spec = parse(TOOL_LIBRARY)
 
-    apply(spec, "Please make it green, rename it to Shed, remove the condition, and add a serial number to members.")
+    apply(spec, "Please make it green, rename it to Shed, remove the deposit, and add a serial number to members.")
 
     tool, member, _ = spec.entities
     assert (spec.name, spec.hue) == ("Shed", 140)
-    assert "condition" not in {field.key for field in tool.fields}
+    assert "deposit" not in {field.key for field in tool.fields}
     assert member.fields[1].label == "Serial number"
-    assert spec.changes[0].startswith("Please make it green")
+    assert spec.changes == [
+        "The colour is green.",
+        "The application is called Shed.",
+        "Deposit is removed from tools.",
+        "Members have a field serial number.",
+    ]
 
 
 def test_feedback_never_removes_the_title_or_a_reference() -> None:

@@ -240,6 +240,16 @@ def test_a_second_demo_changes_only_what_the_feedback_touches() -> None:
     assert "app/server.py" not in files
 
 
+def test_a_demo_says_what_it_understood_of_the_last_feedback_and_what_not() -> None:
+    texts = ("Make it blue.", "rename Tools to Things. Sing me a song, not too long.")
+    said = [{"demo": number, "text": text} for number, text in enumerate(texts, start=1)]
+
+    assert ending(conversation(context("developer", "demo", feedback=said)))[1]["summary"] == (
+        "Changed after your feedback: Tools are called Things. "
+        "Not understood, and not changed: “Sing me a song, not too long”."
+    )
+
+
 def test_parallel_tasks_write_different_files() -> None:
     keys = ("storage", "pages", "report", "calendar", "audit-log", "labels")
     sets = [set(written(conversation(context("developer", key=key, title=key)))) for key in keys]
