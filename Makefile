@@ -38,7 +38,7 @@ test-system: ## Install what all tests need (Debian, as root): Docker, the sandb
 	docker/start_daemon.sh
 	docker/build_image.sh
 
-lint: ## Check style, types, import order, migrations and templates
+lint: ## Check style, types, import order, migrations, templates and that the front end is built
 	@$(DEV)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -46,6 +46,8 @@ lint: ## Check style, types, import order, migrations and templates
 	$(BIN)/lint-imports
 	$(BIN)/python -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run  # no database is needed
 	$(BIN)/djlint --lint --quiet templates
+	cd static/dist && sha256sum --check --quiet MANIFEST.sha256
+	cd frontend && sha256sum --check --quiet ../static/dist/SOURCES.sha256 || { echo "lint: frontend/ was not built: make frontend" >&2; exit 1; }
 
 format: ## Rewrite the code in the house style
 	@$(DEV)

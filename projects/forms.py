@@ -8,7 +8,7 @@ from django import forms
 from projects.actions.webhooks import MAX_DESCRIPTION
 from projects.models import Approval, Project
 from projects.webhooks.messages import SENT_TYPES
-from projects.webhooks.targets import MAX_URL_CHARS
+from projects.webhooks.targets import MAX_URL_CHARS, describe_receivers
 
 MOST_OFFERED = 50
 """Projects in a list to choose from; more make a page slow, and are not looked through."""
@@ -102,12 +102,15 @@ class ChangeWebhookForm(forms.Form):
         label="Address",
         max_length=MAX_URL_CHARS,
         widget=forms.URLInput(attrs={"placeholder": "https://hooks.example.org/eklavya", "spellcheck": "false"}),
-        help_text="Of a public host, by https. It gets a signed POST for each event.",
     )
     description = forms.CharField(max_length=MAX_DESCRIPTION, required=False)
     events = forms.MultipleChoiceField(
         choices=list(SENT_TYPES.items()), required=False, widget=forms.CheckboxSelectMultiple
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["url"].help_text = f"{describe_receivers()} It gets a signed POST for each event."
 
 
 class WebhookForm(ChangeWebhookForm):

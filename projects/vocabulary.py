@@ -93,7 +93,7 @@ LOOKS: dict[str, dict[str, Look]] = {
     },
     "delivery": {
         "pending": Look("Waiting", "clock", "active"),
-        "failed": Look("Tried", "rotate-ccw", "wait"),
+        "failed": Look("Retrying", "rotate-ccw", "wait"),
         "delivered": Look("Delivered", "circle-check", "done"),
         "dead": Look("Given up", "circle-x", "bad"),
     },

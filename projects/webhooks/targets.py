@@ -48,6 +48,13 @@ class ReceiverUnknown(InvalidWebhook):
     kind = "unresolved"
 
 
+def describe_receivers() -> str:
+    """Say to people where the settings let a webhook be sent."""
+    hosts = " or one that EKLAVYA_WEBHOOK_HOSTS lists" if settings.EKLAVYA_WEBHOOK_HOSTS else ""
+    scheme = "https, or http, which everybody on the way can read" if settings.EKLAVYA_WEBHOOK_HTTP else "https"
+    return f"Of a public host{hosts}, by {scheme}."
+
+
 @dataclass(frozen=True)
 class Receiver:
     """Where an URL leads. `addresses` were all checked; nothing else is connected to."""

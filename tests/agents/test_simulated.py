@@ -133,7 +133,7 @@ def test_what_answered_in_place_of_a_model_is_named(client: Client, settings: Se
     LedgerEntryFactory(project_id=run.project_id, run_id=run.pk, model=run.model)
     pages = pages_of(client, run)
 
-    named = {name: pages[name].count(f'>rehearsal <span class="faint nowrap">as {run.model}<') for name in pages}
+    named = {name: pages[name].count(f'>rehearsal <span class="faint">as {run.model}<') for name in pages}
 
     assert {name: count for name, count in named.items() if count} == (
         {"agents": 1, "budget": 1, "project_money": 2, "run": 1} if rehearsal else {}

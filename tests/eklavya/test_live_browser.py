@@ -28,7 +28,17 @@ from projects.actions.chat import post_message
 from projects.actors import Actor
 from projects.live import broadcast
 from projects.models import Project
-from tests.factories import NOW, ApprovalFactory, ProjectFactory, RunEventFactory, RunFactory, UserFactory
+from tests.factories import (
+    NOW,
+    AgentFactory,
+    ApprovalFactory,
+    LedgerEntryFactory,
+    PlanFactory,
+    ProjectFactory,
+    RunEventFactory,
+    RunFactory,
+    UserFactory,
+)
 from tests.serving import QuickServer
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -223,3 +233,52 @@ async def test_every_page_of_the_house_fits_a_phone(page: Page) -> None:
         await live(page, reverse(name))
         assert await page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], name
         await expect(page.get_by_role("navigation", name="Main, small screen")).to_be_visible()
+
+
+async def height(page: Page, selector: str) -> float:
+    box = await page.locator(selector).first.bounding_box()
+    assert box
+    return box["height"]
+
+
+async def test_fields_of_the_first_form_are_alike_and_none_is_refused_under_the_head(page: Page) -> None:
+    await page.set_viewport_size({"width": 1280, "height": 420})
+    await page.goto(reverse("home"))
+    await page.fill("#id_brief", "A page where our members book the boat.")
+    await page.click(".composer__more summary")
+    assert len({await height(page, f"#id_{name}") for name in ("name", "client_name", "budget_limit")}) == 1
+
+    await page.fill("#id_budget_limit", "-1")
+    await page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    await page.evaluate("document.querySelector('.composer').requestSubmit()")
+
+    await expect(page.locator("#id_budget_limit")).to_be_focused()
+    field, head = await page.locator("#id_budget_limit").bounding_box(), await height(page, ".top")
+    assert field
+    assert field["y"] >= head
+
+
+async def test_a_plan_is_drawn_whole_beside_what_else_waits(page: Page) -> None:
+    chain = [
+        {"key": f"t{n}", "title": f"Task {n}", "role": "developer", "depends_on": [f"t{n - 1}"] * (n > 0)}
+        for n in range(4)
+    ]
+    plan = await sync_to_async(PlanFactory)(content=chain)
+    asked = await sync_to_async(ApprovalFactory)(project=plan.project, subject_id=plan.pk)
+    await sync_to_async(ApprovalFactory)()
+    await page.set_viewport_size({"width": 1280, "height": 800})
+
+    await page.goto(reverse("approval", args=[asked.pk]))
+
+    assert await page.evaluate("(d => d.scrollWidth - d.clientWidth)(document.querySelector('.dag'))") == 0
+
+
+async def test_a_phone_shows_agents_briefly_and_days_legibly(page: Page) -> None:
+    await sync_to_async(AgentFactory)()
+    await sync_to_async(LedgerEntryFactory)(created_at=datetime.now(UTC))
+    await page.set_viewport_size(PHONE)
+
+    await page.goto(reverse("agents"))
+    assert await height(page, "tbody tr") < 90
+    await page.goto(reverse("budget"))
+    assert await height(page, ".burn__label:visible") >= 9

@@ -118,6 +118,12 @@ def test_the_command_knows_whom_it_does_not_know(user: User) -> None:
         call_command("login_link", "ben")
 
 
+def test_the_sign_in_page_names_what_gives_a_link(client: Client) -> None:
+    page = client.get("/login/").content.decode()
+    assert ".venv/bin/python manage.py login_link" in page
+    assert "make run" in page
+
+
 def test_the_dead_links_page_names_what_gives_a_new_one(client: Client) -> None:
     page = client.get("/login/link/x/").content.decode()
     assert ".venv/bin/python manage.py login_link" in page

@@ -97,6 +97,18 @@ def test_the_built_files_are_those_of_their_manifest() -> None:
     assert there == listed
 
 
+def test_the_built_files_are_those_of_the_present_sources() -> None:
+    """What `make lint` asks of digests; `npm run check` builds anew."""
+    listed = dict(line.split("  ")[::-1] for line in (DIST / "SOURCES.sha256").read_text().splitlines())
+    frontend = ROOT / "frontend"
+    read = [frontend / name for name in ("build.mjs", "icons.txt", "package-lock.json")]
+    read += [path for name in ("src", "styles") for path in (frontend / name).rglob("*") if path.is_file()]
+
+    assert {
+        str(path.relative_to(frontend)): hashlib.sha256(path.read_bytes()).hexdigest() for path in read
+    } == listed, "make frontend"
+
+
 def test_the_bundle_needs_nothing_from_elsewhere() -> None:
     css = (DIST / "app.css").read_text()
 

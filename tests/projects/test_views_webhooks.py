@@ -182,6 +182,31 @@ def test_new_secret_is_shown_once_and_the_old_one_named(root: Client) -> None:
     assert not SECRET.search(page)
 
 
+@pytest.mark.parametrize(
+    ("hosts", "http", "hint"),
+    [
+        ("", False, "Of a public host, by https. It gets"),
+        ("", True, "Of a public host, by https, or http, which"),
+        ("hooks.internal:8443", False, "Of a public host or one that EKLAVYA_WEBHOOK_HOSTS lists, by https. It gets"),
+    ],
+)
+def test_form_says_where_the_settings_let_it_send(
+    root: Client, settings: Settings, hosts: str, http: bool, hint: str
+) -> None:
+    settings.EKLAVYA_WEBHOOK_HOSTS, settings.EKLAVYA_WEBHOOK_HTTP = hosts, http
+
+    assert hint in root.get(reverse("webhooks")).content.decode()
+
+
+def test_a_delivery_that_failed_says_when_it_is_tried_next(root: Client) -> None:
+    delivery = WebhookDeliveryFactory(endpoint=WebhookEndpointFactory(url=URL), status="failed")
+
+    page = root.get(reverse("webhook", args=[delivery.endpoint_id])).content.decode()
+
+    assert "Retrying" in page
+    assert 'next try at <time data-clock datetime="' in page
+
+
 def test_page_of_deliveries_shows_what_came_back_escaped_at_a_constant_cost(root: Client) -> None:
     endpoint = WebhookEndpointFactory(url=URL)
     address = reverse("webhook", args=[endpoint.pk])
