@@ -218,6 +218,8 @@ CALENDAR_WORDS = frozenset(["calendar", "schedule", "agenda", "timetable", "mont
 OUT_OF_SCOPE = {
     "login": "accounts and signing in",
     "password": "accounts and signing in",
+    " log in": "accounts and signing in",
+    " sign in": "accounts and signing in",
     "accounts": "accounts and signing in",
     "payment online": "taking payments online",
     "stripe": "taking payments online",

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from ..brief import AppSpec, is_clear, parse
+from ..brief import AppSpec, parse
 from ..builder import markdown
 from ..context import Context
 from ..feedback import apply
 from ..fields import EntitySpec
+from ..questions import questions_of
 from ..texts import clean
 from ..wire import JSON
 from .engine import CLARIFICATIONS, Script, Step, attempt, finish, progress, read, spec_text, write, write_all
 
-_QUESTIONS: list[JSON] = [
-    {
-        "question": "What should the application keep track of? Name the things, and what you need to know of each.",
-        "options": [
-            "Members, tools and loans: who has borrowed what, and when it is due",
-            "Customers, rooms and bookings with date and price",
-            "Products with stock and price, and their suppliers",
-        ],
-        "recommended": "Members, tools and loans: who has borrowed what, and when it is due",
-    },
-    {
-        "question": "Which of these matters most for the first version?",
-        "options": ["Quick entry and search", "A report with totals", "A calendar of dates"],
-        "recommended": "Quick entry and search",
-    },
-]
-
 
 def requirements(context: Context) -> Script:
     """Ask what is unclear, once; then write down what will be built and how it will be judged."""
-    if not context.questions and not is_clear(context.brief):
-        text = "The brief leaves open what the application is to keep. I ask the client before I guess."
+    if not context.questions and (questions := questions_of(context.brief)):
+        text = "The brief leaves something open. I ask the client before I guess."
         yield Step(text, [progress(20, "Asking the client what is unclear")])
-        return (yield from finish("ask_client", "The client has the questions.", questions=_QUESTIONS))
+        return (yield from finish("ask_client", "The client has the questions.", questions=questions))
     spec = parse(spec_text(context))
     found = requirements_of(spec, context)
     text = f"The brief describes {spec.name}. I write down what it has to do and how we will know that it does."
