@@ -25,9 +25,7 @@ def test_a_clear_brief_is_not_asked_about(brief: str) -> None:
     assert questions_of(brief) == []
 
 
-@pytest.mark.parametrize(
-    "brief", ["", "tools", "An app for my shop", "A members area", PORTAL, BIKES, "قائمة"]
-)
+@pytest.mark.parametrize("brief", ["", "tools", "An app for my shop", "A members area", PORTAL, BIKES, "قائمة"])
 def test_at_most_two_questions_each_with_a_recommended_answer(brief: str) -> None:
     questions = questions_of(brief)
 
