@@ -7,6 +7,7 @@ from agents.models import (
     Checkpoint,
     EgressRecord,
     Message,
+    Recovery,
     Run,
     RunEvent,
     Specialisation,
@@ -100,6 +101,16 @@ class CheckpointAdmin(ShownAdmin):
     date_hierarchy = "created_at"
     text_fields = ("agent__name", "file_snapshot", "resume_instructions")
     uuid_fields = ("run_id", "agent_id")
+
+
+@admin.register(Recovery)
+class RecoveryAdmin(ShownAdmin):
+    list_display = ("reason", "decision", "project", "task", "run_id", "created_at")
+    list_filter = ("decision", "reason")
+    list_select_related = ("project", "task")
+    date_hierarchy = "created_at"
+    text_fields = ("project__name", "task__key", "fingerprint")
+    uuid_fields = ("project_id", "task_id", "run_id")
 
 
 @admin.register(Verification)

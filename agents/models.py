@@ -326,6 +326,41 @@ class Checkpoint(models.Model):
         return f"{self.run_id} #{self.seq}"
 
 
+class Recovery(models.Model):
+    """What was decided about a run that got nowhere, by plain code: tried again by itself, or why a person is asked."""
+
+    class Decision(models.TextChoices):
+        """Tried again, or why not."""
+
+        RETRY = "retry"
+        SAME_AGAIN = "same_again"  # its task failed so before, and was tried again for it
+        RECOVERY_ITSELF = "recovery_itself"  # the run was such a second try
+        TASK_CAP = "task_cap"
+        ACCOUNT_CAP = "account_cap"
+        SWITCHED_OFF = "switched_off"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="recoveries")
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="recoveries")
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, related_name="recovery")
+    reason = models.CharField(max_length=64)
+    fingerprint = models.CharField(max_length=64, help_text="What equal failures have in common: SHA-256.")
+    decision = models.CharField(max_length=16, choices=Decision)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "recoveries"
+        indexes = [models.Index(fields=["-created_at"], condition=Q(decision="retry"), name="recovery_recent")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["task", "fingerprint"], condition=Q(decision="retry"), name="recovery_once_per_failure"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.decision}"
+
+
 class Verification(models.Model):
     """What the platform itself observed of one commit: tests run and application started, in a clean sandbox."""
 

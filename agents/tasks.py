@@ -168,6 +168,7 @@ def sweep() -> None:
     now = house_now()
     workers.notice_silent(now=now)
     recovery.end_lost_runs(now=now)
+    recovery.end_silent_runs(now=now)
     recovery.stop_unwanted(now=now)
     recovery.stop_at_cancelled(now=now)
     recovery.cancel_leftovers(now=now)

@@ -104,6 +104,19 @@ class Env(BaseSettings):
     EKLAVYA_MIN_MEMORY_MB: Annotated[int, Field(ge=0)] = 512
     """A machine with less free megabytes (2^20 bytes) than these takes no new run."""
 
+    EKLAVYA_LOOP_CALLS: Annotated[int, Field(ge=0, le=1000)] = 8
+    """An agent that makes the same calls with the same answers so many times in a row is stopped. 0: never."""
+
+    EKLAVYA_NO_DIFF_MINUTES: Annotated[int, Field(ge=0, le=10_000)] = 30
+    """An agent whose role writes files and that changes none for so long is stopped. 0: never."""
+
+    EKLAVYA_RECOVER: Annotated[list[str], NoDecode] = ["stalled", "looping", "no_diff", "supervisor_silent"]
+    """Failures after which a task is tried once more without asking, separated by commas; "none": always ask."""
+
+    EKLAVYA_RECOVERIES_PER_TASK: Annotated[int, Field(ge=0)] = 3
+    EKLAVYA_RECOVERIES_PER_HOUR: Annotated[int, Field(ge=0)] = 60
+    """Most such second tries: of one task altogether, and of all tasks together in an hour."""
+
     EKLAVYA_MAX_FILE_MB: Annotated[int, Field(ge=1, le=1000)] = 10
     """Largest file that a change may bring into a project's repository."""
 
@@ -181,12 +194,20 @@ class Env(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return (BASE_DIR / value.expanduser()).resolve()
 
-    @field_validator("EKLAVYA_ALLOWED_HOSTS", mode="before")
+    @field_validator("EKLAVYA_ALLOWED_HOSTS", "EKLAVYA_RECOVER", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return [host.strip() for host in value.split(",") if host.strip()]
+
+    @field_validator("EKLAVYA_RECOVER")
+    @classmethod
+    def _check_recover(cls, value: list[str]) -> list[str]:
+        known = ("stalled", "looping", "no_diff", "supervisor_silent")
+        if value != ["none"] and (unknown := set(value) - set(known)):
+            raise ValueError(f"does not know {', '.join(sorted(unknown))}; known are {', '.join(known)}, or none")
+        return value
 
     @field_validator("DATABASE_URL")
     @classmethod

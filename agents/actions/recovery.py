@@ -5,13 +5,15 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 
-from agents.actions import outcomes, runs
+from agents.actions import outcomes, recoveries, runs
 from agents.actions.dispatch import Dispatched
 from agents.actions.runs import Ending
-from agents.models import Run
+from agents.models import Run, RunEvent
 from agents.sandboxes import repository
 from agents.states import ACTIVE_RUN, RunStatus, WorkerStatus
 from agents.workspace.errors import UnknownCommit
@@ -29,6 +31,8 @@ SWEEP = Actor.system("sweep")
 QUEUED_PATIENCE = timedelta(seconds=10)
 # Delivery is under way long before.
 DELIVERY_PATIENCE = timedelta(seconds=30)
+# Beyond twice the time after which a supervisor ends a silent agent.
+GRACE = timedelta(minutes=1)
 # Whose machine died so often was perhaps the reason.
 MAX_LOST = 5
 
@@ -99,6 +103,30 @@ def requeue(*, now: datetime) -> list[Dispatched]:
             detail = "Its worker went away before it began."
             runs.fail(run, Ending(RunStatus.LOST, "worker_gone", detail, counts=False, delay=timedelta(0)), now=now)
     return again
+
+
+def end_silent_runs(*, now: datetime) -> list[UUID]:
+    """End the runs whose supervisor renews the lease and says nothing: it hangs. Return their ids.
+
+    It would have ended a silent agent itself, after EKLAVYA_STALL_SECONDS; this waits for twice as long.
+    """
+    silent_since = now - 2 * timedelta(seconds=settings.EKLAVYA_STALL_SECONDS) - GRACE
+    newest = RunEvent.objects.filter(run=OuterRef("pk"), seq=OuterRef("last_seq")).values("created_at")
+    working = Run.objects.filter(status=RunStatus.RUNNING, started_at__lt=silent_since).annotate(
+        heard_at=Coalesce(Subquery(newest), F("started_at"))
+    )
+    ended = []
+    for run_id in list(working.filter(heard_at__lt=silent_since).values_list("pk", flat=True)):
+        with suppress(StaleState), audit.journal(by=SWEEP, now=now):
+            found = Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(pk=run_id, status="running")
+            run = found.select_related("task__project", "project", "agent").first()
+            if run is not None:
+                detail = "Its supervisor said nothing any more."
+                retries = recoveries.decide(run, recoveries.SILENT, detail, now=now)
+                ending = Ending(RunStatus.LOST, recoveries.SILENT, detail, resumes=True, asks_person=not retries)
+                runs.fail(run, ending, now=now)
+                ended.append(run_id)
+    return ended
 
 
 def hand_over_queued(worker_name: str, *, now: datetime) -> int:

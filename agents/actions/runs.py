@@ -163,7 +163,7 @@ class Ending:
     """How a run ended badly, and what its task is told. `counts` as in `tasks.Setback`.
 
     `resumes` says whether the next run may go on from where the agent saved its work: not when the work itself was
-    what was wrong.
+    what was wrong. With `asks_person` its task is not tried again by itself.
     """
 
     status: RunStatus
@@ -173,6 +173,7 @@ class Ending:
     counts: bool = True
     delay: timedelta | None = None
     resumes: bool = False
+    asks_person: bool = False
 
 
 def succeed(run: Run, *, result: dict[str, Any], now: datetime) -> None:
@@ -197,7 +198,10 @@ def fail(run: Run, ending: Ending, *, now: datetime) -> None:
         if run.task.status in {TaskStatus.ALLOCATED, TaskStatus.IN_PROGRESS, TaskStatus.REVIEW}:
             told = ending.context | (resume_from(run) if ending.resumes else _from_the_beginning(run))
             setback = Setback(ending.reason, ending.detail, told, ending.counts, ending.delay)
-            tasks.set_back(run.task, setback, by=SUPERVISOR, now=now)
+            if ending.asks_person:
+                tasks.block_task(run.task, setback, ask_person=True, by=SUPERVISOR, now=now)
+            else:
+                tasks.set_back(run.task, setback, by=SUPERVISOR, now=now)
         agents.end_badly(run, ending.reason, by=SUPERVISOR, now=now)
 
 

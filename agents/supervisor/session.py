@@ -31,6 +31,7 @@ from agents.errors import LeaseLost
 from agents.models import Run, RunEvent
 from agents.supervisor.connections import AWAY, LOOK_AGAIN_S, PATIENCE_S
 from agents.supervisor.keeper import LEASE_LOST, Stop
+from agents.supervisor.progress import Progress, Stuck
 from agents.supervisor.transcripts import lines_of
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class _Session:
     stop: Stop
     clock: Callable[[], datetime]
     opening: asyncio.Task[str]
+    progress: Progress = field(default_factory=Progress)
     lines: list[Line] = field(default_factory=list)
     turns: set[str] = field(default_factory=set)
     reminders: int = 0
@@ -80,7 +82,9 @@ class _Session:
 
     def take(self, message: Message) -> None:
         """Record a message."""
-        self.lines.extend(lines_of(message, self.clock()))
+        said = list(lines_of(message, self.clock()))
+        self.lines.extend(said)
+        self.progress.take(said)
         if isinstance(message, AssistantMessage):
             self.turns.add(message.message_id or str(len(self.turns)))
 
@@ -124,6 +128,7 @@ async def drive(
     stop: Stop,
     clock: Callable[[], datetime],
     kill: Callable[[], None],
+    progress: Progress | None = None,
 ) -> SessionEnd:
     """Hold the conversation until the agent ends its run, a limit is reached or somebody asks to stop.
 
@@ -132,7 +137,8 @@ async def drive(
     returns. Never raises for what the CLI or the agent does. An ending verb counts whatever came after it: who handed
     the work in and then went silent is finished.
     """
-    session = _Session(run, limits, stop, clock, asyncio.create_task(asyncio.to_thread(_closing_connections, opening)))
+    opened = asyncio.create_task(asyncio.to_thread(_closing_connections, opening))
+    session = _Session(run, limits, stop, clock, opened, progress or Progress())
     stderr: list[str] = []
     options.stderr = lambda line: stderr.append(line[:500]) if len(stderr) < 50 else None
     flusher = asyncio.create_task(_flush_often(session))
@@ -210,12 +216,24 @@ async def _talk(session: _Session, client: ClaudeSDKClient) -> SessionEnd:
             if message is None:
                 return await _after_silence(session)
             session.take(message)
+            if stuck := await _stuck(session):
+                return SessionEnd(stuck.reason, stuck.detail)
             if len(session.turns) > limits.turns:
                 return SessionEnd("turn_limit", f"The agent used its {limits.turns} turns without finishing.")
             if isinstance(message, ResultMessage) and (end := await _after_turn(session, client, message)):
                 return end
     except TimeoutError:
         return SessionEnd("stalled", f"The agent said nothing for {limits.stall_s:g} seconds.")
+
+
+async def _stuck(session: _Session) -> Stuck | None:
+    """Return why the agent gets nowhere, if it does."""
+    if stuck := session.progress.circling():
+        return stuck
+    now = session.clock()
+    if session.progress.is_time_to_look(now):
+        return await asyncio.to_thread(session.progress.standing_still, now)
+    return None
 
 
 async def _after_silence(session: _Session) -> SessionEnd:

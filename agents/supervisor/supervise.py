@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from agents.actions import checkpoints, money, outages, outcomes, runs
+from agents.actions import checkpoints, money, outages, outcomes, recoveries, runs
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
 from agents.actions.runs import Ending, Held
 from agents.actions.workers import DRAINING
@@ -21,13 +21,14 @@ from agents.context import first_message
 from agents.errors import LeaseLost
 from agents.models import Run
 from agents.prompts import prompt_version_for
-from agents.roles import limits_of_run
+from agents.roles import limits_of_run, policy_of
 from agents.runtimes.contract import Runtime
 from agents.states import RunStatus
 from agents.supervisor import workplace
 from agents.supervisor.connections import give_back, patiently
 from agents.supervisor.evaluate import evaluate
 from agents.supervisor.keeper import LEASE_LOST, WORKER_STOPPING, LeaseKeeper, Stop
+from agents.supervisor.progress import Progress, digest_of_files
 from agents.supervisor.session import Limits, SessionEnd, drive
 from agents.supervisor.workplace import Workplace
 from agents.workspace.errors import WorkspaceError
@@ -116,6 +117,7 @@ def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -
             stop=stop,
             clock=clock,
             kill=kill,
+            progress=_progress(place),
         )
     )
     # Whatever the conversation's end was, from here on nothing of the agent runs.
@@ -186,6 +188,7 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
     if outages.is_outage(run, reason):
         reason, detail = outages.MODEL_OUTAGE, outages.sentence(run, detail)
         delay, counts = outages.delay_of(run)
+    asks_person = reason in recoveries.REASONS and not recoveries.decide(run, reason, detail, now=clock())
     ending = Ending(
         _STATUS.get(reason, RunStatus.FAILED),
         reason,
@@ -194,6 +197,7 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
         counts=counts,
         delay=delay,
         resumes=reason != REASSIGNED,  # what another role wrote may be what this one may not
+        asks_person=asks_person,
     )
     money.fail(run, ending, by=runs.SUPERVISOR, now=clock())
 
@@ -217,6 +221,16 @@ def _check(stop: Stop) -> None:
     _check_lease(stop)
     if stop.reason == CANCELLED:
         raise _Unwanted
+
+
+def _progress(place: Workplace) -> Progress:
+    """Return what watches a run for circles, and, where its role writes files, for standing still."""
+    is_writing = bool(policy_of(place.run).writable)
+    return Progress(
+        calls=settings.EKLAVYA_LOOP_CALLS,
+        no_diff=timedelta(minutes=settings.EKLAVYA_NO_DIFF_MINUTES),
+        look=partial(digest_of_files, place.clone) if is_writing else None,
+    )
 
 
 def _limits(run: Run) -> Limits:

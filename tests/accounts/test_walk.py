@@ -275,6 +275,7 @@ ADMIN: dict[str, frozenset[str]] = dict.fromkeys(
         "agents.checkpoint",
         "agents.egressrecord",
         "agents.message",
+        "agents.recovery",
         "agents.run",
         "agents.runevent",
         "agents.verification",

@@ -88,6 +88,7 @@ def test_sweep_finds_what_was_left_behind() -> None:
     lost = RunFactory(status="running", lease_until=timezone.now() - timedelta(minutes=1))
     unasked = RunFactory(
         status="running",
+        started_at=timezone.now(),
         lease_until=timezone.now() + timedelta(minutes=1),
         task=TaskFactory(status="in_progress", project=ProjectFactory(status="paused", paused_from="building")),
     )

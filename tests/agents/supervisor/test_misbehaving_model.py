@@ -100,6 +100,18 @@ def test_endless_tool_calls_are_ended_by_the_gateway(keeper: LeaseKeeper) -> Non
     assert task.runs.get().turns == 4
 
 
+def test_an_agent_that_goes_in_circles_is_ended_and_tried_again_once(keeper: LeaseKeeper, settings: Settings) -> None:
+    settings.EKLAVYA_LOOP_CALLS = 3
+    task = quick("loop")
+
+    assert_failed(task, keeper, "looping", "3 times in a row")
+
+    again = attempt(task, keeper)
+    assert (again.reason, task.status, task.approvals.count()) == ("looping", TaskStatus.BLOCKED, 1)
+    assert list(task.recoveries.order_by("id").values_list("decision", flat=True)) == ["retry", "recovery_itself"]
+    assert_nothing_is_left(again)
+
+
 def test_no_ending_verb_is_asked_for_twice(keeper: LeaseKeeper) -> None:
     lines = assert_failed(quick("silent"), keeper, "no_outcome", "without saying how the task ended")
 
