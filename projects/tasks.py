@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from projects.actions import audit_watch, steps, tasks, webhook_deliveries, workflows
+from projects.actions import audit_watch, steps, tasks, webhook_deliveries, workflow_watch, workflows
 from projects.webhooks.pump import pump
 from projects.webhooks.sending import sender
 from projects.workflows import hosting
@@ -33,6 +33,8 @@ def keep_workflows() -> None:
         pass
     tasks.cancel_left(now=timezone.now())
     while workflows.audit_executions(now=timezone.now()):
+        pass
+    while workflow_watch.report_unknown(now=timezone.now()):
         pass
 
 

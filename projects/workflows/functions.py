@@ -50,6 +50,10 @@ def register(name: str) -> Callable[[Function], Function]:
     return keep
 
 
+UNKNOWN = "No worker that looked so far knows the function"
+"""How the error of a node begins that waits for a worker which does."""
+
+
 def find(name: str) -> Function | None:
     """Return the function of this name, if any is registered in this process."""
     return _registered.get(name)

@@ -20,7 +20,7 @@ from django.db import connection as django_connection
 from psycopg.types.numeric import Int4Dumper
 
 from projects.jsontext import storable_text
-from projects.workflows import statements
+from projects.workflows import functions, statements
 from projects.workflows.definition import Definition, InvalidWorkflow
 from projects.workflows.finishing import held_executions, write
 from projects.workflows.plan import Plan, compile_plan
@@ -38,6 +38,8 @@ LOOK_S = 1.0
 POLITE_S = 0.003
 WATCH_S = 0.02
 MAX_PLANS = 200
+# How soon a node whose function this worker does not know is offered to all of them again.
+POSTPONED_S = 2.0
 _DJANGOS_OWN = {"context", "cursor_factory", "prepare_threshold", "pool", "server_side_binding", "autocommit"}
 
 
@@ -176,7 +178,7 @@ class Runner:
     def _do(self, batch: list[Claimed]) -> list[Claimed]:
         """Call a batch's functions for as long as a slice lasts, write what came of it, and return what follows."""
         began, count = time.monotonic(), 0
-        self._slice = Slice(batch)
+        self._slice = Slice(self._known(batch))
         while node := self._slice.begin_next():
             self._slice.note(work(node, read_input=self._read_input, read_results=self._read_results))
             count += 1
@@ -190,6 +192,17 @@ class Runner:
         following = self._finish(outcomes)
         self._release(rest)
         return following
+
+    def _known(self, batch: list[Claimed]) -> list[Claimed]:
+        """Return the nodes whose functions this process knows, and leave the others to a worker that does."""
+        names = [node.plan.nodes[node.position].function for node in batch]
+        unknown = [(node, name) for node, name in zip(batch, names, strict=True) if functions.find(name) is None]
+        if not unknown:
+            return batch
+        nodes = [node for node, _ in unknown]
+        given = {"errors": [f"{functions.UNKNOWN} “{name}”." for _, name in unknown], "wait_s": POSTPONED_S}
+        self._execute(statements.POSTPONE, _places_of(nodes) | given)
+        return [node for node, name in zip(batch, names, strict=True) if functions.find(name) is not None]
 
     def _watch(self, ended: threading.Event) -> None:
         """In a thread of its own: when one node takes long, write what was done before it, and let others have the
@@ -226,15 +239,7 @@ class Runner:
     def _release(self, nodes: Sequence[Claimed]) -> None:
         """Give back what was claimed and not begun."""
         if nodes:
-            self._execute(
-                statements.RELEASE,
-                {
-                    "executions": held_executions(nodes),
-                    "node_executions": [node.execution_id for node in nodes],
-                    "positions": [node.position for node in nodes],
-                    "attempts": [node.attempts for node in nodes],
-                },
-            )
+            self._execute(statements.RELEASE, _places_of(nodes))
 
     def _look_after(self) -> None:
         """Take back what dead runners held."""
@@ -277,3 +282,12 @@ class Runner:
         with self._writing:
             cursor = self._connection.execute(statement, given)
             return cursor.fetchall() if cursor.description else []
+
+
+def _places_of(nodes: Sequence[Claimed]) -> dict[str, Any]:
+    return {
+        "executions": held_executions(nodes),
+        "node_executions": [node.execution_id for node in nodes],
+        "positions": [node.position for node in nodes],
+        "attempts": [node.attempts for node in nodes],
+    }

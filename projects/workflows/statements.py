@@ -126,6 +126,30 @@ WHERE n.execution_id = d.execution_id AND n.position = d.position
   AND n.status = 'running' AND n.runner = %(runner)s AND n.attempts = d.attempts
 """
 
+# Claimed by a worker that does not know their function, as an old one during an update: they wait a moment for one that
+# does. The log says it once.
+POSTPONE = """
+WITH held AS MATERIALIZED (
+  SELECT id, status FROM projects_execution WHERE id = ANY(%(executions)s::uuid[]) ORDER BY id FOR NO KEY UPDATE
+), mine AS MATERIALIZED (
+  SELECT n.id, h.status, d.error, n.error = d.error AS is_known
+  FROM unnest(%(node_executions)s::uuid[], %(positions)s::int[], %(attempts)s::int[], %(errors)s::text[])
+       AS d(execution_id, position, attempts, error)
+  JOIN held h ON h.id = d.execution_id
+  JOIN projects_executionnode n ON n.execution_id = d.execution_id AND n.position = d.position
+  WHERE n.status = 'running' AND n.runner = %(runner)s AND n.attempts = d.attempts
+  FOR NO KEY UPDATE OF n
+), put_back AS (
+  UPDATE projects_executionnode n
+  SET status = CASE WHEN mine.status = 'paused' THEN 'held' ELSE 'ready' END, runner = NULL, lease_until = NULL,
+      attempts = n.attempts - 1, not_before = now() + %(wait_s)s::float8 * interval '1 second', error = mine.error
+  FROM mine WHERE n.id = mine.id
+  RETURNING n.execution_id, n.position, n.error, mine.is_known
+)
+INSERT INTO projects_executionlog (execution_id, position, event, detail, at)
+SELECT execution_id, position, 'waiting', error, clock_timestamp() FROM put_back WHERE NOT is_known
+"""
+
 # -- Finishing a batch of nodes. `ended` are the nodes that this very claim still holds: what is late changes nothing.
 # `done` and the edges that lead on from it come as columns; conditions were decided before.
 # Of an execution whose nodes were done anew while this statement waited for it nothing ends: the nodes that it sees are

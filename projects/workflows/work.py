@@ -55,7 +55,7 @@ Reading = Callable[[Claimed], Any]
 
 
 def work(node: Claimed, *, read_input: Reading, read_results: Reading) -> Outcome:
-    """Call the function of a node. Never raises: a failure is an outcome."""
+    """Call the function of a node, which this process knows. Never raises: a failure is an outcome."""
     step = node.plan.nodes[node.position]
     if node.attempts > step.retries + 1 + MAX_LOSSES:
         return failed(node, f"It was begun {node.attempts - 1} times, and whoever ran it was lost each time.")

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import pairwise
@@ -19,6 +19,7 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
+from projects.actions.workflow_watch import report_unknown
 from projects.actions.workflows import (
     Start,
     cancel_execution,
@@ -30,9 +31,10 @@ from projects.actions.workflows import (
 )
 from projects.actors import Actor
 from projects.errors import IllegalTransition
-from projects.models import Execution, ExecutionLog, ExecutionNode, Workflow
+from projects.models import Execution, ExecutionLog, ExecutionNode, Notification, Workflow
 from projects.models import Runner as RunnerRow
 from projects.workflows import functions, hosting, statements
+from projects.workflows import runner as runner_module
 from projects.workflows.definition import Definition
 from projects.workflows.documents import Document
 from projects.workflows.functions import Call
@@ -249,11 +251,51 @@ def test_result_with_what_postgresql_does_not_store_is_kept_without_it() -> None
     assert execution.result["a"]["nul"] == "a\N{REPLACEMENT CHARACTER}b"
 
 
-def test_unknown_function_fails_the_node_and_says_so() -> None:
+def test_function_that_a_worker_does_not_know_waits_for_one_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As during an update: the old workers are asked first, again and again, and take nothing away."""
+    monkeypatch.setattr(runner_module, "POSTPONED_S", 0.0)
+    execution = start_execution(
+        save([step("a"), {"key": "b", "function": "tests.new"}], [("a", "b")]), Start(), by=BY, now=NOW
+    )
+    with running(2):
+        wait_for(lambda: execution.nodes.filter(key="b").exclude(error="").exists())
+        looked = "No worker that looked so far knows the function “tests.new”."
+        assert list(execution.nodes.filter(key="b").values_list("error", flat=True)) == [looked]
+        time.sleep(0.3)  # many times as often as a node may be lost
+        functions.register("tests.new")(lambda call: "done")
+        assert ended(execution).status == "completed"
+
+    assert execution.result == {"b": "done"}
+    node = execution.nodes.get(key="b")
+    assert (node.attempts, node.error) == (1, "")
+    events = list(ExecutionLog.objects.filter(execution_id=execution.pk, position=1).values_list("event", flat=True))
+    assert events == ["waiting", "completed"]
+
+
+def test_function_that_no_worker_knows_is_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
     execution = start_execution(save([{"key": "a", "function": "nobody.knows"}], []), Start(), by=BY, now=NOW)
     with running():
-        assert ended(execution).status == "failed"
-    assert "No function “nobody.knows” is registered" in execution.detail
+        wait_for(lambda: execution.nodes.exclude(error="").exists())
+    node = execution.nodes.get()
+    assert (node.status, node.attempts) == ("ready", 0)
+    assert node.started_at
+
+    assert report_unknown(now=node.started_at + timedelta(minutes=4)) == 0
+    late = node.started_at + timedelta(minutes=6)
+    assert [report_unknown(now=late) for _ in range(2)] == [1, 0]
+
+    notice = Notification.objects.get()
+    assert notice.title == "The workflow trial waits at “a”"
+    assert "“nobody.knows”. Start workers that have it" in notice.message
+    cancel_execution(execution, reason="Nobody has it.", by=BY, now=late)
+    assert ended(execution).status == "cancelled"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
 
 
 def test_functions_read_what_came_before_and_what_the_execution_was_given() -> None:
