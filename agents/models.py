@@ -100,6 +100,7 @@ class Agent(models.Model):
     working_dir = models.CharField(max_length=500, blank=True)
     tokens_used = models.PositiveBigIntegerField(default=0)
     last_heartbeat = models.DateTimeField(null=True, blank=True)
+    inbox_seq = models.PositiveBigIntegerField(default=0, help_text="Messages up to this number count as read.")
     created_at = models.DateTimeField()
 
     class Meta:
@@ -155,6 +156,7 @@ class Run(models.Model):
     tokens_used = models.PositiveBigIntegerField(default=0)
     cost = models.DecimalField(max_digits=14, decimal_places=6, default=Decimal(0))
     last_seq = models.PositiveBigIntegerField(default=0, help_text="Sequence of its newest event.")
+    inbox_seq = models.PositiveBigIntegerField(default=0, help_text="Up to which message it has read.")
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
     first_request_at = models.DateTimeField(null=True, blank=True)
@@ -277,13 +279,15 @@ class EgressRecord(models.Model):
 
 
 class Message(models.Model):
-    """A typed message between agents, kept here and nudged through Redis.
+    """A typed message between agents. `to_agent` empty and `to_role` empty = broadcast to the project.
 
-    `to_agent` empty and `to_role` empty = broadcast to the project. Ordered per inbox by `id`.
+    Ordered within a project by `seq`, in the order of commits (`agents.actions.messages`). `read_at` is of its first
+    reader.
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="messages")
+    seq = models.PositiveBigIntegerField(help_text="Its number in the project. Some may be missing.")
     from_agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.SET_NULL, related_name="sent")
     to_agent = models.ForeignKey(Agent, null=True, blank=True, on_delete=models.CASCADE, related_name="inbox")
     to_role = models.CharField(max_length=32, choices=Role, blank=True)
@@ -295,15 +299,25 @@ class Message(models.Model):
 
     class Meta:
         indexes = [
-            models.Index(fields=["to_agent", "id"], condition=Q(read_at__isnull=True), name="message_unread"),
             models.Index(fields=["project", "-id"], name="message_of_project"),
         ]
         constraints = [
+            models.UniqueConstraint(fields=["project", "seq"], name="message_seq_once"),
             models.UniqueConstraint(fields=["project", "idempotency_key"], name="message_sent_once"),
         ]
 
     def __str__(self) -> str:
         return f"{self.message_type} {self.id}"
+
+
+class MessageCounter(models.Model):
+    """The number of a project's newest message. Its row is locked by whoever posts, until the commit."""
+
+    project = models.OneToOneField(Project, primary_key=True, on_delete=models.CASCADE, related_name="+")
+    last_seq = models.PositiveBigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.project_id} #{self.last_seq}"
 
 
 class Checkpoint(models.Model):

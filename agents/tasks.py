@@ -13,7 +13,7 @@ from celery import shared_task
 from django.conf import settings
 
 from agents import delivery, housekeeping, machine, partitions
-from agents.actions import recovery, retention, runs, workers
+from agents.actions import messages, recovery, retention, runs, workers
 from agents.actions.dispatch import Dispatched, Host
 from agents.actions.dispatch import dispatch as dispatch_ready
 from agents.actions.workers import Registration
@@ -149,6 +149,14 @@ def stop_runs_at(*, task_id: str, reason: str) -> None:
 def maintain() -> None:
     """Keep the projects' repositories in order. Safe to run twice at once, and at any time."""
     housekeeping.maintain(now=house_now())
+
+
+@shared_task(ignore_result=True)
+def forget_messages() -> None:
+    """Delete messages that nobody waits for any more."""
+    now = house_now()
+    while messages.forget_old(now=now):
+        pass
 
 
 @shared_task(ignore_result=True)

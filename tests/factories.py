@@ -21,7 +21,18 @@ from django.db.models import Max
 from factory.django import DjangoModelFactory
 from pydantic import SecretStr
 
-from agents.models import Agent, Checkpoint, EgressRecord, Message, Run, RunEvent, Specialisation, Verification, Worker
+from agents.models import (
+    Agent,
+    Checkpoint,
+    EgressRecord,
+    Message,
+    MessageCounter,
+    Run,
+    RunEvent,
+    Specialisation,
+    Verification,
+    Worker,
+)
 from agents.roles import specialisations_of
 from agents.states import ACTIVE_RUN, LEASED_RUN, AgentStatus, MessageType, RunStatus, WorkerStatus
 from agents.tokens import hash_token, new_token
@@ -648,10 +659,17 @@ class MessageFactory(DjangoModelFactory[Message]):
         model = Message
 
     project = factory.SubFactory(ProjectFactory)
+    seq = factory.LazyAttribute(lambda o: _next(Message.objects.filter(project=o.project), "seq"))
     message_type = MessageType.TASK_PROGRESS
     payload = {"body": "Half done."}
     idempotency_key = factory.LazyFunction(lambda: str(new_id()))
     created_at = NOW
+
+    @classmethod
+    def _create(cls, model_class: type[Message], *args: Any, **kwargs: Any) -> Message:
+        message = super()._create(model_class, *args, **kwargs)
+        MessageCounter.objects.update_or_create(project=message.project, defaults={"last_seq": message.seq})
+        return message
 
 
 class CheckpointFactory(DjangoModelFactory[Checkpoint]):

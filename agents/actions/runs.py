@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from agents.actions import agents
+from agents.actions import agents, messages
 from agents.errors import LeaseLost
 from agents.models import Agent, Run, Verification
 from agents.states import ACTIVE_RUN, RUN_TRANSITIONS, RunStatus
@@ -180,6 +180,7 @@ def succeed(run: Run, *, result: dict[str, Any], now: datetime) -> None:
     """End a run whose work is in, and complete its task."""
     with audit.journal(by=SUPERVISOR, now=now):
         _end(run, RunStatus.SUCCEEDED, reason="completed", detail="", now=now)
+        messages.confirm(run)
         tasks.complete_task(run.task, result, by=SUPERVISOR, now=now)
         agents.end_work(run, "completed", by=SUPERVISOR, now=now)
 

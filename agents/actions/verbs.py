@@ -6,11 +6,8 @@ process is gone and the platform looked for itself (`agents.actions.outcomes`).
 
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
-from django.db.models import Q
-
-from agents.actions import checkpoints
+from agents.actions import checkpoints, messages
 from agents.actions.specialisations import check_planned
 from agents.errors import RunEnded, VerbRefused
 from agents.models import Agent, Message, Run
@@ -47,7 +44,6 @@ _MESSAGE_OF_VERB = {
     "ask_mentor": MessageType.MENTOR_REQUEST,
     "reply_mentor": MessageType.MENTOR_REPLY,
 }
-MAX_INBOX = 50
 
 
 def actor_of(run: Run) -> Actor:
@@ -115,23 +111,8 @@ def _check_result(run: Run, returned: dict[str, Any]) -> None:
 
 
 def read_messages(run: Run, *, now: datetime) -> list[dict[str, Any]]:
-    """Return what lies unread in the agent's inbox, oldest first, and mark it read."""
-    return [describe(message) for message in take_messages(run, now=now)]
-
-
-def take_messages(run: Run, *, now: datetime) -> list[Message]:
-    """Take the unread messages to this agent, its role or everybody, each once."""
-    by = actor_of(run)
-    inbox = Q(to_agent=run.agent_id) | Q(to_agent__isnull=True, to_role__in=["", run.agent.agent_type])
-    with audit.journal(by=by, now=now) as journal:
-        unread = Message.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-            inbox, project=run.project_id, read_at__isnull=True
-        )
-        found = list(unread.exclude(from_agent=run.agent_id).select_related("from_agent").order_by("id")[:MAX_INBOX])
-        if found:
-            Message.objects.filter(pk__in=[message.pk for message in found]).update(read_at=now)
-            journal.add("message.read", project_id=run.project_id, obj=run, details={"count": len(found)})
-    return found
+    """Return what is new in the agent's inbox, oldest first. See `messages.take`."""
+    return [describe(message) for message in messages.take(run, now=now)]
 
 
 def describe(message: Message) -> dict[str, Any]:
@@ -144,20 +125,20 @@ def describe(message: Message) -> dict[str, Any]:
     }
 
 
-def send_message(run: Run, to: str, body: str, *, now: datetime) -> str:
-    """Send text to a role, to an agent by name, or to everybody in the project ("broadcast")."""
+def send_message(run: Run, to: str, body: str, *, key: str = "", now: datetime) -> str:
+    """Send text to a role, to an agent by name, or to everybody in the project ("broadcast"); once per `key`."""
     payload = {"body": storable_text(body, max_chars=20_000)}
     if to == "broadcast":
-        _send(run, MessageType.TASK_PROGRESS, payload, now=now)
+        _send(run, MessageType.TASK_PROGRESS, payload, key=key, now=now)
     elif to in Role.values:
-        _send(run, MessageType.TASK_PROGRESS, payload, to_role=Role(to), now=now)
+        _send(run, MessageType.TASK_PROGRESS, payload, to_role=Role(to), key=key, now=now)
     else:
         agent = Agent.objects.filter(project=run.project_id, name=to).first()
         if agent is None:
             raise VerbRefused(
                 f"Nobody here is called “{to[:60]}”. Name a role, an agent of this project or “broadcast”."
             )
-        _send(run, MessageType.TASK_PROGRESS, payload, to_agent=agent, now=now)
+        _send(run, MessageType.TASK_PROGRESS, payload, to_agent=agent, key=key, now=now)
     return "Sent."
 
 
@@ -177,47 +158,16 @@ def _send(
     *,
     to_role: Role | None = None,
     to_agent: Agent | None = None,
+    key: str = "",
     now: datetime,
 ) -> Message:
-    return post(
+    return messages.post(
         run.project_id,
         message_type,
         payload,
         sender=run.agent,
         to_role=to_role,
         to_agent=to_agent,
-        key=str(new_id()),
+        key=f"{run.agent_id}:{key}" if key else str(new_id()),
         now=now,
     )
-
-
-def post(
-    project_id: UUID,
-    message_type: MessageType,
-    payload: dict[str, Any],
-    *,
-    sender: Agent | None,
-    to_role: Role | None = None,
-    to_agent: Agent | None = None,
-    key: str,
-    now: datetime,
-) -> Message:
-    """Put a message into an inbox, once per `key`. Without `to_role` and `to_agent` it is for everybody."""
-    by = Actor.agent(sender.pk, sender.name) if sender else Actor.system("messages")
-    with audit.journal(by=by, now=now) as journal:
-        message, created = Message.objects.get_or_create(
-            project_id=project_id,
-            idempotency_key=key,
-            defaults={
-                "id": new_id(),
-                "from_agent": sender,
-                "to_agent": to_agent,
-                "to_role": to_role or "",
-                "message_type": message_type,
-                "payload": storable_json(payload, max_chars=20_000),
-                "created_at": now,
-            },
-        )
-        if created:
-            journal.add("message.sent", project_id=project_id, obj=message, details={"type": message_type.value})
-    return message

@@ -102,6 +102,9 @@ class Mail(Arguments):
 
     to: Line = Field(description='A role such as "architect", the name of an agent of this project, or "broadcast".')
     body: Text
+    key: Annotated[str, StringConstraints(strip_whitespace=True, max_length=60), ONE_LINE] = Field(
+        default="", description="Names this message: sent again under the same key, it arrives once."
+    )
 
 
 class CheckpointNote(Arguments):
@@ -216,7 +219,7 @@ def _read_messages(run: Run, args: NoArguments, now: datetime) -> str:
 
 
 def _send_message(run: Run, args: Mail, now: datetime) -> str:
-    return verbs.send_message(run, args.to, args.body, now=now)
+    return verbs.send_message(run, args.to, args.body, key=args.key, now=now)
 
 
 def _save_checkpoint(run: Run, args: CheckpointNote, now: datetime) -> str:

@@ -23,6 +23,7 @@ PERIODIC = {
     "eklavya.tasks.expire": 60,
     "agents.tasks.maintain": 3600,
     "agents.tasks.keep_transcripts": 3600,
+    "agents.tasks.forget_messages": 3600,
     "projects.tasks.forget_deliveries": 3600,
     "eklavya.tasks.forget_visitors": 3600,
     "projects.tasks.verify_audit": 86_400,

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from agents.actions import outcomes, verbs
+from agents.actions import messages, outcomes, verbs
 from agents.errors import RunEnded, VerbRefused
 from agents.models import Message, Run
 from agents.states import MessageType
@@ -164,8 +164,8 @@ def test_send_message_to_a_stranger_is_refused() -> None:
 
 def test_a_message_is_sent_once_per_key() -> None:
     run = run_of(TaskKind.BUILD)
-    first = verbs.post(run.project_id, MessageType.HEARTBEAT, {}, sender=None, key="k", now=NOW)
-    again = verbs.post(run.project_id, MessageType.HEARTBEAT, {"other": 1}, sender=None, key="k", now=NOW)
+    first = messages.post(run.project_id, MessageType.HEARTBEAT, {}, sender=None, key="k", now=NOW)
+    again = messages.post(run.project_id, MessageType.HEARTBEAT, {"other": 1}, sender=None, key="k", now=NOW)
 
     assert first == again
     assert Message.objects.count() == 1

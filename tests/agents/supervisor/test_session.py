@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from agents.actions import runs, verbs
+from agents.actions import messages, runs
 from agents.context import first_message
 from agents.models import Run
 from agents.sandboxes import runtime
@@ -104,7 +104,7 @@ def test_messages_are_passed_on_instead_of_a_reminder(keeper: LeaseKeeper) -> No
 
     def say(payload: dict[str, str]) -> None:
         kind = MessageType.TASK_PROGRESS
-        verbs.post(run.project_id, kind, payload, sender=None, to_role=Role.PM, key=str(new_id()), now=NOW)
+        messages.post(run.project_id, kind, payload, sender=None, to_role=Role.PM, key=str(new_id()), now=NOW)
 
     def write_when_it_has_looked() -> None:
         # The agent reads its inbox first; what comes then is passed on when it ends its turn.
