@@ -191,7 +191,7 @@ def test_migration_numbers_what_is_there_and_loses_nothing_unread(project: Proje
     reader = AgentFactory(project=other.project)
     Message.objects.update(seq=F("seq") + 100)
     MessageCounter.objects.all().delete()
-    migration = import_module("agents.migrations.0013_messages_in_order")
+    migration = import_module("agents.migrations.0014_messages_in_order")
 
     with connection.cursor() as cursor:
         cursor.execute(migration.FILL)

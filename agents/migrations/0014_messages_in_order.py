@@ -19,7 +19,7 @@ SET CONSTRAINTS ALL IMMEDIATE;
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("agents", "0012_workers"),
+        ("agents", "0013_recoveries"),
         ("projects", "0006_workflows"),
     ]
 
