@@ -118,7 +118,12 @@ def _pack(git: Git, commits: Iterable[str], destination: Path) -> None:
     `git fetch` between two directories would be nine processes, and an agent waits for them.
     """
     tips = "".join(f"{commit}\n" for commit in dict.fromkeys(commits))
-    git.run(
+    # It writes beside its own objects and renames: into a run's volume, which is another file system, nothing can be.
+    there = {
+        "GIT_OBJECT_DIRECTORY": str(destination.parent),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(git.git_dir / "objects"),
+    }
+    git.with_environment(there).run(
         *("pack-objects", "--quiet", "--revs", "--delta-base-offset", destination / "pack"),
         stdin=tips.encode(),
         timeout_s=TRANSFER_S,

@@ -1,5 +1,9 @@
 """Putting a project's files into a directory, for agents and for verification."""
 
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
 
 from agents.workspace.errors import BadName, DestinationNotEmpty, UnknownCheckpoint, UnknownCommit, UnknownRun
@@ -32,6 +36,16 @@ def test_a_runs_clone_shares_no_file_with_the_repository(repository, start):
     files = [path for path in clone.path.rglob("*") if path.is_file()]
     assert files
     assert {path.stat().st_nlink for path in files} == {1}
+
+
+def test_a_runs_clone_may_lie_on_another_file_system(repository, clone, author):
+    """In containers it does: a run's directory is a volume of its own."""
+    with TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        assert os.stat(elsewhere).st_dev != os.stat(clone.path).st_dev
+        clone.path = Path(elsewhere, "workspace")
+        repository.clone_for_run("run-2", clone.path, author=author)
+        assert clone.git("fsck", "--full") == ""
+        assert clone.git("rev-parse", "HEAD") == repository.head()
 
 
 def test_a_run_can_commit_in_its_clone(clone):
