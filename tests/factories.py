@@ -27,6 +27,7 @@ from agents.models import (
     EgressRecord,
     Message,
     MessageCounter,
+    Recovery,
     Run,
     RunEvent,
     Specialisation,
@@ -680,6 +681,19 @@ class CheckpointFactory(DjangoModelFactory[Checkpoint]):
     agent = factory.SelfAttribute("run.agent")
     seq = factory.LazyAttribute(lambda o: _next(Checkpoint.objects.filter(run=o.run), "seq"))
     file_snapshot = factory.LazyAttribute(lambda o: f"refs/eklavya/checkpoints/{o.run.pk}/{o.seq}")
+    created_at = NOW
+
+
+class RecoveryFactory(DjangoModelFactory[Recovery]):
+    class Meta:
+        model = Recovery
+
+    run = factory.SubFactory(RunFactory, status="failed")
+    task = factory.SelfAttribute("run.task")
+    project = factory.SelfAttribute("run.project")
+    reason = "stalled"
+    fingerprint = factory.Sequence("{:064x}".format)
+    decision = Recovery.Decision.RETRY
     created_at = NOW
 
 
