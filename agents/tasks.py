@@ -67,7 +67,7 @@ def _registration() -> Registration:
     given = Registration(
         name=settings.EKLAVYA_WORKER_NAME,
         queue=settings.EKLAVYA_WORKER_QUEUE,
-        capacity=settings.EKLAVYA_MAX_CONCURRENT_RUNS,
+        capacity=settings.EKLAVYA_WORKER_CAPACITY,
         runtime="",
         machine_id=settings.EKLAVYA_MACHINE_ID
         or machine.machine_id(settings.EKLAVYA_VAR, part=settings.EKLAVYA_MACHINE_PART),

@@ -86,10 +86,13 @@ class Env(BaseSettings):
     """Docker image of the sandboxes."""
 
     EKLAVYA_MAX_CONCURRENT_RUNS: Annotated[int, Field(ge=1, le=1000)] = 16
-    """Most agents at work at a time, over all projects of this machine."""
+    """Most agents at work at a time, over all projects and machines."""
 
     EKLAVYA_WORKER: Literal["all", "light", "runs"] = "all"
     """What a Celery worker started here takes: runs of this machine and light work, or only one of the two."""
+
+    EKLAVYA_WORKER_CAPACITY: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Most agents at work at a time on this machine. Unset: as many as in the whole house."""
 
     EKLAVYA_WORKER_NAME: Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     """Name of this machine among the workers. Unset: its host name and the portal's port."""

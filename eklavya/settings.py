@@ -107,6 +107,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "eklavya"
 # This machine among the workers; each has a queue of its own for runs.
 EKLAVYA_WORKER_NAME = env.EKLAVYA_WORKER_NAME or f"{socket.gethostname()}-{env.EKLAVYA_WEB_PORT}"
+EKLAVYA_WORKER_CAPACITY = env.EKLAVYA_WORKER_CAPACITY or env.EKLAVYA_MAX_CONCURRENT_RUNS
 EKLAVYA_MACHINE_ID = env.EKLAVYA_MACHINE_ID
 # Tells two workers on one machine apart.
 EKLAVYA_MACHINE_PART = f"{env.EKLAVYA_VAR}:{env.EKLAVYA_WEB_PORT}"
@@ -127,7 +128,7 @@ if EKLAVYA_WORKER == "light":
 else:
     # A run holds its thread for as long as it lasts; the rest are for everything else.
     CELERY_WORKER_POOL = "threads"
-    CELERY_WORKER_CONCURRENCY = env.EKLAVYA_MAX_CONCURRENT_RUNS + 8
+    CELERY_WORKER_CONCURRENCY = EKLAVYA_WORKER_CAPACITY + 8
 CELERY_BEAT_SCHEDULER = "eklavya.beat.SoleScheduler"  # of several beats one sends
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
