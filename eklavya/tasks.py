@@ -37,6 +37,7 @@ def expire() -> None:
     now = timezone.now()
     billing.expire_reservations(now)
     billing.audit_requests(now)
+    approvals.take_defaults(by=BOOKKEEPER, now=now)
     approvals.escalate_overdue(by=BOOKKEEPER, now=now)
 
 

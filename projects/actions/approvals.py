@@ -4,6 +4,7 @@ What follows a decision depends on its kind. Each kind has one handler, register
 (`register`), run in the deciding transaction.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,14 +14,17 @@ from uuid import UUID
 from projects import audit
 from projects.actions.chat import notify, post_message
 from projects.actors import Actor
-from projects.errors import InvalidDecision
+from projects.errors import DomainError, InvalidDecision
 from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
 from projects.models import Approval, Correction, Notification, Project, Task
 from projects.states import APPROVAL_TRANSITIONS, ApprovalKind, ApprovalStatus
 from projects.transitions import step
 
+logger = logging.getLogger(__name__)
+
 DEADLINE = timedelta(days=7)
+_BY_DEFAULT = "Nobody answered in time: the recommended answers were taken."
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,13 @@ def ask(
     by: Actor,
     now: datetime,
 ) -> Approval:
-    """Ask people for one decision; it shows in the inbox and as a notification. The first option is recommended."""
+    """Ask people for one decision; it shows in the inbox and as a notification. The first option is recommended.
+
+    Questions that each recommend an answer have a default: those answers, when nobody gave others by the deadline. What
+    spends money, lets something out or gives something up has none, and waits.
+    """
     options = OPTIONS[kind]
+    has_default = kind == ApprovalKind.QUESTION and bool(_recommended(questions or []))
     with audit.journal(by=by, now=now) as journal:
         approval = Approval.objects.create(
             id=new_id(),
@@ -100,6 +109,7 @@ def ask(
             options=[{"value": option.value, "label": option.label} for option in options],
             questions=storable_json(questions or []),
             recommended=options[0].value,
+            default_option=options[0].value if has_default else "",
             deadline_at=now + DEADLINE,
             created_at=now,
         )
@@ -166,8 +176,29 @@ def withdraw(approvals: Sequence[Approval], *, reason: str, by: Actor, now: date
             journal.add("approval.withdrawn", project_id=approval.project_id, obj=approval, details={"reason": reason})
 
 
+def take_defaults(*, by: Actor, now: datetime) -> int:
+    """Decide what has a default and was not decided in time, each in its transaction; return how many."""
+    overdue = Approval.objects.filter(status=ApprovalStatus.PENDING, deadline_at__lte=now).exclude(default_option="")
+    taken = 0
+    for approval in list(overdue.order_by("deadline_at")):
+        said = Decision(approval.default_option, comment=_BY_DEFAULT, answers=_recommended(approval.questions))
+        try:
+            decide(approval.pk, said, by=by, now=now)
+        except DomainError as error:  # a person was quicker, or its project stands still: then people are reminded
+            logger.info("the default of approval %s was not taken: %s", approval.pk, error)
+        else:
+            taken += 1
+    return taken
+
+
+def _recommended(questions: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """Return the answer that each question recommends; none where one recommends nothing."""
+    found = tuple(str(question.get("recommended") or "").strip() for question in questions)
+    return found if all(found) else ()
+
+
 def escalate_overdue(*, by: Actor, now: datetime) -> int:
-    """Remind people of what they did not decide in time. Nothing is decided for them; work on it waits."""
+    """Remind people of what they did not decide in time. Nothing is decided for them here; work on it waits."""
     overdue = Approval.objects.select_for_update(skip_locked=True, of=("self",)).filter(
         status=ApprovalStatus.PENDING, deadline_at__lte=now
     )

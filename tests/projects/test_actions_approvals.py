@@ -154,6 +154,43 @@ def test_overdue_decision_is_escalated_once() -> None:
     assert Notification.objects.filter(level="warning").count() == 1
 
 
+def question(*recommended: str) -> Approval:
+    task = TaskFactory(status="in_progress", project__status="building")
+    asked = [
+        {"question": f"Which {number}?", "options": [], "recommended": one} for number, one in enumerate(recommended)
+    ]
+    return tasks.ask_questions(task, asked, by=TESTER, now=NOW)
+
+
+def test_recommended_answers_are_taken_when_nobody_answers_in_time() -> None:
+    approval = question("blue", "large")
+    assert approval.default_option == "answer"
+    late = NOW + DEADLINE
+    assert approvals.take_defaults(by=TESTER, now=late - timedelta(seconds=1)) == 0
+    assert approvals.take_defaults(by=TESTER, now=late) == 1
+    assert approvals.take_defaults(by=TESTER, now=late) == 0
+    approval.refresh_from_db()
+    assert (approval.status, approval.answers, approval.decided_by) == ("approved", ["blue", "large"], None)
+    assert "Nobody answered in time" in approval.comment
+    task = approval.task
+    assert task is not None
+    assert (task.status, [told["answer"] for told in task.context["questions"]]) == ("ready", ["blue", "large"])
+    assert AuditLog.objects.filter(action="approval.decided", object_id=str(approval.pk)).count() == 1
+
+
+def test_question_without_a_recommended_answer_waits_for_a_person() -> None:
+    approval = question("blue", " ")
+    assert approval.default_option == ""
+    assert approvals.take_defaults(by=TESTER, now=NOW + DEADLINE) == 0
+    assert approvals.escalate_overdue(by=TESTER, now=NOW + DEADLINE) == 1
+
+
+@pytest.mark.parametrize("kind", set(ApprovalKind) - {ApprovalKind.QUESTION})
+def test_what_spends_or_gives_up_something_has_no_default(kind: ApprovalKind) -> None:
+    assert ask(kind).default_option == ""
+    assert approvals.take_defaults(by=TESTER, now=NOW + DEADLINE) == 0
+
+
 def test_escalated_decision_can_still_be_taken() -> None:
     approval = lives.planned()
     approvals.escalate_overdue(by=TESTER, now=NOW + DEADLINE)

@@ -157,6 +157,22 @@ def withdraw() -> Act:
     return partial(approvals.withdraw, [ApprovalFactory()], reason="", **WHO)
 
 
+@scenario(approvals.take_defaults, "approval.decided", "chat.posted", "task.ready")
+def take_defaults() -> Act:
+    task = TaskFactory(status="blocked")
+    asked = [{"question": "Which?", "options": [], "recommended": "blue"}]
+    ApprovalFactory(
+        project=task.project,
+        task=task,
+        kind="question",
+        options=[{"value": "answer", "label": "Answer"}],
+        questions=asked,
+        default_option="answer",
+        deadline_at=NOW,
+    )
+    return partial(approvals.take_defaults, **WHO)
+
+
 @scenario(approvals.escalate_overdue, "approval.escalated", "notification.sent")
 def escalate_overdue() -> Act:
     ApprovalFactory(deadline_at=NOW)
