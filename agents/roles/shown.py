@@ -40,6 +40,11 @@ class Row:
     about: str = ""
     tools: tuple[str, ...] = ()
 
+    @property
+    def labelled(self) -> list[tuple[str, str]]:
+        """The cells with their columns, for a screen that has no room for a head above them."""
+        return list(zip(COLUMNS, self.cells, strict=True))
+
 
 def role_rows() -> list[Row]:
     """Return the ten roles."""
@@ -75,7 +80,7 @@ def _files(policy: RolePolicy) -> str:
 def _limits(of: RoleLimits) -> str:
     return (
         f"{of.memory_mb} MB memory, {of.cpus:g} CPU, {of.pids} processes, {of.disk_mb} MB disk, "
-        f"{of.tmp_mb} MB /tmp, {of.minutes} min, {of.turns} turns, {of.cost} per run"
+        f"{of.tmp_mb} MB /tmp, {of.minutes} min, {of.turns} turns, cost {of.cost} per run"
     )
 
 

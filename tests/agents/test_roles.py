@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,10 +30,11 @@ from agents.roles import (
     tools_of,
 )
 from agents.roles.policy import check_root, meet_roots
-from agents.roles.shown import markdown
+from agents.roles.shown import COLUMNS, markdown
 from agents.runtimes.errors import InvalidSpec
 from projects.models import SquadMember
 from projects.roles import Role
+from tests.factories import UserFactory
 
 NO, READ, FULL = Git.NO, Git.READ, Git.FULL
 DOCS, TESTS, ALL = frozenset({"docs/"}), frozenset({"tests/"}), frozenset({""})
@@ -279,3 +282,12 @@ def test_the_command_says_when_the_docs_are_stale(tmp_path: Path, settings: Any)
         call_command("roles_table", "--check")
     call_command("roles_table", stdout=StringIO())
     call_command("roles_table", "--check", stdout=StringIO())
+
+
+@pytest.mark.django_db
+def test_each_cell_of_the_page_names_its_column_for_screens_without_a_head(client: Client) -> None:
+    client.force_login(UserFactory())
+
+    page = client.get(reverse("roles")).content.decode()
+
+    assert all(page.count(f'<td data-label="{column}">') == len(ROLES) + len(BUILT_IN) for column in COLUMNS)
