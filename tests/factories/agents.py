@@ -13,7 +13,6 @@ from agents.models import (
     EgressRecord,
     Message,
     MessageCounter,
-    MessageCounter,
     Recovery,
     Run,
     RunEvent,
