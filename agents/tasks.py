@@ -22,8 +22,9 @@ from agents.runtimes.errors import RuntimeProblem
 from agents.sandboxes import choice, runtime
 from agents.states import Trust
 from agents.supervisor import orphans
+from agents.supervisor.early import EarlyStart
 from agents.supervisor.keeper import WORKER_STOPPING, LeaseKeeper
-from agents.supervisor.supervise import supervise, supervise_held
+from agents.supervisor.supervise import supervise
 from projects.actors import Actor
 from projects.models import Project, Task
 
@@ -106,10 +107,12 @@ def nudge() -> None:
 @shared_task(ignore_result=True)
 def dispatch() -> None:
     """Make runs for ready tasks and send each to its worker. One of them this worker, if it is one, does right here."""
-    host = Host(settings.EKLAVYA_WORKER_NAME, keeper().owner) if _announced.is_set() else None
-    for run in dispatch_ready(now=house_now(), send=_send, host=host):
-        if run.held is not None:
-            supervise_held(run.held, keeper=keeper(), runtime=runtime(), clock=house_now)
+    if not _announced.is_set():
+        dispatch_ready(now=house_now(), send=_send)
+        return
+    with EarlyStart(keeper=keeper(), runtime=runtime, clock=house_now) as early:
+        host = Host(settings.EKLAVYA_WORKER_NAME, keeper().owner, early.begin)
+        dispatch_ready(now=house_now(), send=_send, host=host)
 
 
 def _send(made: list[Dispatched]) -> None:
@@ -192,6 +195,6 @@ def sweep() -> None:
 @shared_task(ignore_result=True)
 def tidy() -> None:
     """Clear up after dead processes on this machine: what they left, only a worker of the same machine sees."""
-    orphans.clear(runtime(), now=house_now())
+    orphans.clear(runtime(), holds=keeper().holds, now=house_now())
     # Last: what belongs to no run any more is out of them by now.
     housekeeping.remove_idle_networks(runtime())

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -37,15 +36,19 @@ class Dispatched:
 
     run_id: UUID
     queue: str
-    held: Held | None = None
+    is_begun: bool = False
 
 
 @dataclass(frozen=True)
 class Host:
-    """The worker that the dispatching process is itself, and as whom it holds leases."""
+    """The worker that the dispatching process is itself, as whom it holds leases, and what begins a run that it holds.
+
+    `begin` is called before the commit, so that an agent's program boots meanwhile.
+    """
 
     worker: str
     owner: str
+    begin: Callable[[Held], None]
 
 
 Send = Callable[[list[Dispatched]], None]
@@ -75,12 +78,12 @@ def dispatch(*, now: datetime, send: Send | None = None, host: Host | None = Non
     """Make runs for ready tasks, as many as workers, agents, projects and the account have room for.
 
     `send` puts them into their workers' queues: right after the commit, before the news of it is published. A lost
-    message is found by `recovery.requeue`. One run for `host` is held for it at once and not sent: no message is
-    faster than none. Whoever names a host sees to that run as soon as this returns.
+    message is found by `recovery.requeue`. One run for `host` is not sent but begun, before it is committed: whether it
+    was, is known when this returns or raises.
     """
     with audit.journal(by=SCHEDULER, now=now, is_whole=True):
         made = _dispatch(host, now=now)
-        sent = [one for one in made if one.held is None]
+        sent = [one for one in made if not one.is_begun]
         if sent and send is not None:
             # A broker that is away must not keep the news of what is committed; that it was, is in the log.
             transaction.on_commit(lambda: send(sent), robust=True)
@@ -153,17 +156,14 @@ def _hand_out(task: Task, room: _Room, *, now: datetime) -> Dispatched | None:
     agent = next((a for a in free_agents if str(a.pk) == task.context.get("agent")), None)
     agent = agent or min(free_agents, key=lambda a: (_misfit(a, task), a.status != AgentStatus.READY, a.name))
     free_agents.remove(agent)
-    worker = decision.worker
-    assert agent.member is not None, "an agent outlives its squad only in a deleted project"
-    pinned = agent.member.prompt_version_id
-    if room.host is None or room.host.worker != worker.name:
-        run = _make_run(task, agent, decision, {"prompt_version_id": pinned}, now=now)
-        return Dispatched(run.pk, worker.queue)
-    version_id = prompt_version_for(task.role, pinned=pinned)
-    token, lease = runs.first_lease(task.project_id, room.host.owner, version_id, now=now)
-    room.host = None
-    run = _make_run(task, agent, decision, lease, now=now)
-    return Dispatched(run.pk, worker.queue, Held(run, token))
+    run = _new_run(task, agent, decision, now=now)
+    host = room.host if room.host is not None and room.host.worker == decision.worker.name else None
+    if host is not None:
+        room.host = None
+        run.prompt_version_id = prompt_version_for(task.role, pinned=run.prompt_version_id)
+        host.begin(Held(run, runs.lease(run, owner=host.owner, now=now)))
+    _record(run, now=now)
+    return Dispatched(run.pk, decision.worker.queue, is_begun=host is not None)
 
 
 def _misfit(agent: Agent, task: Task) -> int:
@@ -171,33 +171,37 @@ def _misfit(agent: Agent, task: Task) -> int:
     return 0 if agent.specialisation == task.specialisation else 1 if not agent.specialisation else 2
 
 
-def _make_run(task: Task, agent: Agent, decision: allocation.Decision, fields: dict[str, Any], *, now: datetime) -> Run:
-    worker = decision.worker
-    tasks.allocate_task(task, agent_id=agent.pk, by=SCHEDULER, now=now)
-    agents.begin_work(agent, task, by=SCHEDULER, now=now)
-    attempt = task.runs_so_far + 1  # type: ignore[attr-defined]
+def _new_run(task: Task, agent: Agent, decision: allocation.Decision, *, now: datetime) -> Run:
+    assert agent.member is not None, "an agent outlives its squad only in a deleted project"
     run = Run(
         id=new_id(),
         project=task.project,
         task=task,
         agent=agent,
-        worker=worker,
-        attempt=attempt,
+        worker=decision.worker,
+        attempt=task.runs_so_far + 1,  # type: ignore[attr-defined]
         allocation=decision.reasons,
-        runtime=worker.runtime,
-        model=agent.member.model,  # type: ignore[union-attr]
+        runtime=decision.worker.runtime,
+        model=agent.member.model,
+        prompt_version_id=agent.member.prompt_version_id,
         specialisations=specialisations_of(agent, task),
         created_at=now,
-        **fields,
     )
-    limits = limits_of_run(run)
-    run.max_turns = limits.turns
+    run.max_turns = limits_of_run(run).turns
+    return run
+
+
+def _record(run: Run, *, now: datetime) -> None:
+    task, agent = run.task, run.agent
+    tasks.allocate_task(task, agent_id=agent.pk, by=SCHEDULER, now=now)
+    agents.begin_work(agent, task, by=SCHEDULER, now=now)
     run.save(force_insert=True)
-    billing.open_budgets(task.project, run_id=run.pk, run_limit=limits.cost, agent_id=agent.pk, now=now)
-    details = {"task": task.key, "attempt": attempt, "worker": worker.name, "model": run.model}
-    details |= {"allocation": decision.reasons}
+    limit = limits_of_run(run).cost
+    billing.open_budgets(task.project, run_id=run.pk, run_limit=limit, agent_id=agent.pk, now=now)
+    assert run.worker is not None
+    details = {"task": task.key, "attempt": run.attempt, "worker": run.worker.name, "model": run.model}
+    details |= {"allocation": run.allocation}
     if run.specialisations:
         details["specialisations"] = run.specialisations
     with audit.journal(by=SCHEDULER, now=now) as journal:
         journal.add("run.queued", project_id=run.project_id, agent_id=agent.pk, obj=run, details=details)
-    return run

@@ -31,6 +31,9 @@ from projects.transitions import step
 SUPERVISOR = Actor.system("supervisor")
 
 
+_LEASE_FIELDS = ("lease_owner", "lease_until", "token_hash", "rehearsal", "prompt_version_id")
+
+
 def _lease(now: datetime) -> datetime:
     return now + timedelta(seconds=settings.EKLAVYA_LEASE_SECONDS)
 
@@ -43,18 +46,12 @@ class Held:
     token: str = field(repr=False)
 
 
-def first_lease(
-    project_id: UUID, owner: str, prompt_version_id: UUID | None, *, now: datetime
-) -> tuple[str, dict[str, Any]]:
-    """Return a fresh token, and the fields that make a queued run the holder's."""
+def lease(run: Run, *, owner: str, now: datetime) -> str:
+    """Give a run that is being made its first lease, and return its fresh token. Saves nothing."""
     token = new_token()
-    return token, {
-        "lease_owner": owner,
-        "lease_until": _lease(now),
-        "token_hash": hash_token(token),
-        "prompt_version_id": prompt_version_id,
-        "rehearsal": model_mode(project_id) == "rehearsal",
-    }
+    run.lease_owner, run.lease_until, run.token_hash = owner, _lease(now), hash_token(token)
+    run.rehearsal = model_mode(run.project_id) == "rehearsal"
+    return token
 
 
 def hold_run(run: Run, *, owner: str, prompt_version_id: UUID | None, now: datetime) -> str:
@@ -63,11 +60,11 @@ def hold_run(run: Run, *, owner: str, prompt_version_id: UUID | None, now: datet
     A message that is delivered twice ends here: the second finds the run held. One short statement, so that the CLI can
     start while the run is being claimed. A hold that nobody follows up runs out like any lease.
     """
-    token, held = first_lease(run.project_id, owner, run.prompt_version_id or prompt_version_id, now=now)
+    token = lease(run, owner=owner, now=now)
+    run.prompt_version_id = run.prompt_version_id or prompt_version_id
+    held = {name: getattr(run, name) for name in _LEASE_FIELDS}
     if not Run.objects.filter(pk=run.pk, status=RunStatus.QUEUED, lease_owner="").update(**held):
         raise LeaseLost
-    for name, value in held.items():
-        setattr(run, name, value)
     return token
 
 

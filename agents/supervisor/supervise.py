@@ -5,6 +5,7 @@ The caller is a Celery task, but the message that started it was only a hint: wh
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -76,29 +77,41 @@ def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clo
         run = _reload(run_id)
         version_id = prompt_version_for(run.task.role, pinned=run.prompt_version_id)
         token = runs.hold_run(run, owner=keeper.owner, prompt_version_id=version_id, now=clock())
-    except (LeaseLost, Run.DoesNotExist):
+    except LeaseLost:
         logger.info("run %s is not for us", run_id)
         return
     supervise_held(Held(run, token), keeper=keeper, runtime=runtime, clock=clock)
 
 
-def supervise_held(held: Held, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clock) -> None:
-    """Do a run that the keeper's owner holds, and leave a truthful end of it."""
+def supervise_held(
+    held: Held, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clock, settled: threading.Event | None = None
+) -> None:
+    """Do a run that the keeper's owner holds, and leave a truthful end of it.
+
+    While the transaction that makes it is open, it is not `settled` whether there is such a run.
+    """
     run, token = held.run, held.token
-    with keeper.hold(run.pk) as stop:
+    with keeper.hold(run.pk, settled=settled) as stop:
         try:
-            _work(run, token, stop, runtime=runtime, clock=clock)
+            _work_or_fail(run, token, stop, runtime=runtime, clock=clock)
         except LeaseLost:
             # Somebody else already wrote how it ended; only what runs here is ours to clear away.
             logger.warning("the lease of run %s was lost", run.pk)
-        except _Unwanted:
-            _fail(run, CANCELLED, "", stop, clock=clock)
-        except Exception as error:
-            logger.exception("run %s failed on the platform's side", run.pk)
-            detail = f"Something failed on the platform's side: {error}"
-            patiently(lambda: _fail(run, "platform_error", detail, stop, clock=clock), is_futile=lambda: _is_lost(stop))
         finally:
             workplace.remove(run, runtime)
+
+
+def _work_or_fail(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -> None:
+    try:
+        _work(run, token, stop, runtime=runtime, clock=clock)
+    except LeaseLost:
+        raise
+    except _Unwanted:
+        _fail(run, CANCELLED, "", stop, clock=clock)
+    except Exception as error:
+        logger.exception("run %s failed on the platform's side", run.pk)
+        detail = f"Something failed on the platform's side: {error}"
+        patiently(lambda: _fail(run, "platform_error", detail, stop, clock=clock), is_futile=lambda: _is_lost(stop))
 
 
 def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -> None:
@@ -128,6 +141,7 @@ def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -
 
 def _open(place: Workplace, stop: Stop, *, clock: Clock) -> str:
     """Claim the run and finish its place while the CLI starts. Return what the agent is told first."""
+    stop.wait_until_settled()
     run = patiently(lambda: _claimed(place.run, clock=clock), is_futile=lambda: _is_lost(stop))
     place = workplace.fill(replace(place, run=run))
     _check(stop)
@@ -175,6 +189,7 @@ def _keep_work(run: Run, *, clock: Clock, resumes: bool = False) -> None:
 def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> None:
     """End a run that led to nothing, unless it has ended or is not ours any more."""
     _check_lease(stop)
+    stop.wait_until_settled()
     run = _reload(run.pk)
     if not run.is_active:
         return
@@ -204,8 +219,11 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
 
 def _reload(run_id: UUID) -> Run:
     """Read a run again with all that belongs to it: a transaction that was rolled back leaves the objects as they
-    would have been."""
-    return Run.objects.select_related("task__project", "project", "agent__member").get(pk=run_id)
+    would have been. Raises LeaseLost when it is gone, with its project or with what would have made it."""
+    found = Run.objects.select_related("task__project", "project", "agent__member").filter(pk=run_id).first()
+    if found is None:
+        raise LeaseLost
+    return found
 
 
 def _is_lost(stop: Stop) -> bool:

@@ -7,6 +7,7 @@ from django.db import connection
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from agents.actions.dispatch import Dispatched, Host, dispatch
+from agents.actions.runs import Held
 from agents.models import Agent, Run
 from agents.states import AgentStatus, RunStatus, WorkerStatus
 from agents.tokens import hash_token
@@ -58,36 +59,41 @@ def test_news_is_published_though_no_message_can_be_sent(
     assert "the broker is away" in caplog.text
 
 
-def test_dispatch_holds_one_run_of_its_own_worker_and_sends_the_others(
+def test_dispatch_begins_one_run_of_its_own_worker_and_sends_the_others(
     project: Project, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
     worker = WorkerFactory(name="here", capacity=9)
     TaskFactory.create_batch(3, project=project, role=Role.DEVELOPER)
     sent: list[Dispatched] = []
+    begun: list[tuple[Held, bool]] = []
+
+    def begin(held: Held) -> None:
+        begun.append((held, Run.objects.filter(pk=held.run.pk).exists()))
 
     with django_capture_on_commit_callbacks(execute=True):
-        made = dispatch(now=NOW, send=sent.extend, host=Host("here", "here:1"))
+        made = dispatch(now=NOW, send=sent.extend, host=Host("here", "here:1", begin))
 
+    [(held, was_there)] = begun
+    assert not was_there, "its program boots while the row is written"
     first, other = made
     assert sent == [other]
-    assert (first.held is None, other.held is None) == (False, True)
-    assert first.held is not None
-    held = Run.objects.get(pk=first.run_id)
-    assert (held.status, held.lease_owner, held.worker) == (RunStatus.QUEUED, "here:1", worker)
-    assert held.lease_until is not None
-    assert held.lease_until > NOW
-    assert held.token_hash == hash_token(first.held.token)
-    assert first.held.token not in repr(made)
+    assert (first.run_id, first.is_begun, other.is_begun) == (held.run.pk, True, False)
+    run = Run.objects.get(pk=first.run_id)
+    assert (run.status, run.lease_owner, run.worker) == (RunStatus.QUEUED, "here:1", worker)
+    assert run.lease_until is not None
+    assert run.lease_until > NOW
+    assert run.token_hash == hash_token(held.token)
+    assert held.token not in repr(held)
     assert Run.objects.get(pk=other.run_id).lease_owner == ""
 
 
-def test_dispatch_holds_nothing_that_another_worker_should_take(project: Project) -> None:
+def test_dispatch_begins_nothing_that_another_worker_should_take(project: Project) -> None:
     WorkerFactory(name="elsewhere")
     TaskFactory(project=project)
 
-    (made,) = dispatch(now=NOW, host=Host("here", "here:1"))
+    (made,) = dispatch(now=NOW, host=Host("here", "here:1", pytest.fail))
 
-    assert made.held is None
+    assert not made.is_begun
 
 
 def test_dispatch_without_a_worker_leaves_the_task_ready(project: Project) -> None:
