@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet, Sum
 
 from agents.models import Agent, EgressRecord, Run, RunEvent, Verification, Worker
-from agents.states import ACTIVE_RUN, AgentStatus
+from agents.states import ACTIVE_RUN, AgentStatus, Trust
 from agents.transcript import Entry, entry
 from projects.models import SquadMember, Task
 from projects.secrets import rehearsing
@@ -146,6 +146,11 @@ def workers() -> QuerySet[Worker]:
     """Return all workers with how many runs each has now."""
     busy = Count("runs", filter=Q(runs__status__in=ACTIVE_RUN))
     return Worker.objects.annotate(busy=busy).order_by("status", "name")
+
+
+def sensitive_tasks() -> QuerySet[Task]:
+    """Return the ready tasks that only a trusted worker may get."""
+    return Task.objects.filter(status="ready", project__config__privacy=Trust.SENSITIVE)
 
 
 _REASONS = {

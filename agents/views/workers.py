@@ -14,7 +14,7 @@ from agents import pages
 from agents.actions import workers as actions
 from agents.actions.workers import SILENT_AFTER
 from agents.models import Worker
-from agents.states import WorkerStatus
+from agents.states import Trust, WorkerStatus
 from projects.actors import Actor
 from projects.models import Task
 from projects.permissions import check_can_administer
@@ -33,6 +33,7 @@ def workers(request: PageRequest) -> HttpResponse:
         "workers": [pages.shown_worker(worker, is_late=now - worker.heartbeat_at > BEAT_IS_LATE) for worker in found],
         "is_nobody_there": not listening,
         "waiting": Task.objects.filter(status="ready").count(),
+        "untrusted": 0 if any(one.trust == Trust.SENSITIVE for one in listening) else pages.sensitive_tasks().count(),
         "running": list(pages.active_runs()),
         "refusal": refusal(check_can_administer, request.user),
     }

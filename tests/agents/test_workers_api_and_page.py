@@ -12,7 +12,7 @@ from accounts.scopes import Scope
 from agents.models import Worker
 from agents.states import WorkerStatus
 from tests.accounts.making import bearer, key_of
-from tests.factories import NOW, ProjectFactory, RunFactory, UserFactory, WorkerFactory
+from tests.factories import NOW, ProjectFactory, RunFactory, TaskFactory, UserFactory, WorkerFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -57,6 +57,19 @@ def test_a_key_of_one_project_sees_no_machines(admin: User) -> None:
     client = program(admin, Scope.WORKERS_READ, project_id=ProjectFactory().pk)
 
     assert client.get(reverse("api_workers")).status_code == 403
+
+
+def test_the_page_says_when_sensitive_projects_wait_for_a_trusted_machine(client: Client, admin: User) -> None:
+    WorkerFactory(trust="normal")
+    TaskFactory(project=ProjectFactory(status="building"))
+    client.force_login(admin)
+    assert "No trusted worker" not in client.get(reverse("workers")).content.decode()
+
+    TaskFactory(project=ProjectFactory(status="building", config={"privacy": "sensitive"}))
+    assert "1 task of sensitive projects waits" in client.get(reverse("workers")).content.decode()
+
+    WorkerFactory(trust="sensitive")
+    assert "No trusted worker" not in client.get(reverse("workers")).content.decode()
 
 
 def test_the_page_shows_why_a_machine_takes_nothing_and_has_the_way_out(client: Client, admin: User) -> None:
