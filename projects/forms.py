@@ -1,12 +1,13 @@
 """What people type: shape only. What it means is checked by the actions."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, cast
 
 from django import forms
 
 from projects.actions.webhooks import MAX_DESCRIPTION
-from projects.models import Approval, Project
+from projects.models import Approval, Project, Workflow
 from projects.webhooks.messages import SENT_TYPES
 from projects.webhooks.targets import MAX_URL_CHARS, describe_receivers
 
@@ -49,6 +50,25 @@ class MessageForm(forms.Form):
             attrs={"rows": 2, "placeholder": "Write to the squad…", "aria-label": "Message", "data-key": "c"}
         ),
     )
+
+
+class StartForm(forms.Form):
+    """A workflow, and what it is about."""
+
+    workflow = forms.ChoiceField(label="Workflow")
+    request = forms.CharField(
+        label="What is it about?",
+        required=False,
+        max_length=20_000,
+        widget=forms.Textarea(attrs={"rows": 3, "placeholder": "The list of tools is empty after a search…"}),
+        help_text="Every task of it is told.",
+    )
+
+    def __init__(self, *args: Any, workflows: Iterable[Workflow], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["workflow"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [(one.key, one.name) for one in workflows]
 
 
 class ReasonForm(forms.Form):

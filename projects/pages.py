@@ -8,7 +8,7 @@ from django.db.models import Count, Q, QuerySet
 from django.urls import reverse
 
 from projects import graph
-from projects.models import Approval, AuditLog, Plan, Project, Task
+from projects.models import Approval, AuditLog, Plan, Project, SquadMember, Task
 from projects.states import (
     ACTIVE_PROJECT,
     OPEN_APPROVAL,
@@ -38,6 +38,7 @@ _TABS = (
     ("Overview", "project"),
     ("Board", "project_board"),
     ("Plan", "project_plan"),
+    ("Workflows", "project_executions"),
     ("Runs", "project_runs"),
     ("Demos", "project_demos"),
     ("Files", "project_files"),
@@ -195,6 +196,12 @@ def _board_tasks(project: Project) -> Sequence[Task]:
     open_tasks = project.tasks.exclude(status__in=is_over).order_by("-priority", "id")[:1_000]
     ended = project.tasks.filter(status__in=is_over).order_by("-completed_at", "-id")[:LANE_SIZE]
     return [*open_tasks, *ended]
+
+
+def roles_of(project: Project) -> list[str]:
+    """Return the roles of a project's squad."""
+    members = SquadMember.objects.filter(squad__project=project)
+    return list(members.order_by("role").values_list("role", flat=True))
 
 
 def plan_nodes(plan: Plan) -> list[graph.Node]:

@@ -72,6 +72,13 @@ def check_can_archive(user: AbstractUser, project: Project) -> None:
         raise ProjectNotActive(f"Only what is over can be archived: {_is(project)}.")
 
 
+def check_can_start(user: AbstractUser, project: Project) -> None:
+    """Raise unless workflows may be started in the project."""
+    check_can_work(user)
+    if (project.paused_from or project.status) != ProjectStatus.BUILDING:
+        raise ProjectNotActive(f"Workflows work on what is being built: {_is(project)}.")
+
+
 def check_can_write(user: AbstractUser, project: Project) -> None:
     """Raise unless the squad still reads the conversation: when the project is over it has left."""
     check_can_work(user)

@@ -2,8 +2,9 @@
 
 from django.urls import path
 
-from projects.views import approvals, audit, home, project, secrets, webhooks
+from projects.views import approvals, audit, executions, home, project, secrets, webhooks
 
+_EXECUTION = "executions/<uuid:execution_id>/"
 urlpatterns = [
     path("", home.home, name="home"),
     path("news/read/", home.news_read, name="news_read"),
@@ -17,6 +18,23 @@ urlpatterns = [
     path("projects/<uuid:project_id>/archive/", project.archive, name="project_archive"),
     path("projects/<uuid:project_id>/board/", project.board, name="project_board"),
     path("projects/<uuid:project_id>/plan/", project.plan, name="project_plan"),
+    path("projects/<uuid:project_id>/workflows/", executions.project_executions, name="project_executions"),
+    path("projects/<uuid:project_id>/workflows/start/", executions.execution_start, name="execution_start"),
+    path(_EXECUTION, executions.execution, name="execution"),
+    *[
+        path(
+            f"{_EXECUTION}{verb}/",
+            executions.execution_steer,
+            {"verb": verb},
+            name=f"execution_{verb}",
+        )
+        for verb in ("pause", "resume", "cancel")
+    ],
+    path(f"{_EXECUTION}nodes/<slug:node>/retry/", executions.node_retry, name="node_retry"),
+    path(f"{_EXECUTION}nodes/<slug:node>/skip/", executions.node_skip, name="node_skip"),
+    path("tasks/<uuid:task_id>/retry/", executions.task_retry, name="task_retry"),
+    path("tasks/<uuid:task_id>/skip/", executions.task_skip, name="task_skip"),
+    path("tasks/<uuid:task_id>/reassign/", executions.task_reassign, name="task_reassign"),
     path("projects/<uuid:project_id>/audit/", audit.project_audit, name="project_audit"),
     path("projects/<uuid:project_id>/secrets/", secrets.project_secrets, name="project_secrets"),
     path("projects/<uuid:project_id>/secrets/set/", secrets.project_secret_set, name="project_secret_set"),

@@ -6,8 +6,14 @@ from django.http import Http404, HttpResponse
 from django.views.decorators.http import require_GET
 
 from agents import pages
+from projects.actions.steering import STEERED
 from projects.models import Task
-from projects.web import PageRequest, page_of, render_page
+from projects.pages import roles_of
+from projects.permissions import check_can_work
+from projects.states import OPEN_TASK, TaskStatus
+from projects.web import PageRequest, page_of, refusal, render_page
+
+STEERABLE = OPEN_TASK | {TaskStatus.FAILED}
 
 
 @require_GET
@@ -16,7 +22,14 @@ def task(request: PageRequest, task_id: UUID) -> HttpResponse:
     found = Task.objects.select_related("project", "plan").filter(pk=task_id).first()
     if found is None:
         raise Http404("There is no such task.")
-    context = {"detail": pages.task_detail(found), "task": found, "project": found.project}
+    can_work = not refusal(check_can_work, request.user)
+    can_steer = can_work and (found.status == "blocked" or (found.kind in STEERED and found.status in STEERABLE))
+    context = {
+        "detail": pages.task_detail(found),
+        "task": found,
+        "project": found.project,
+        "roles": roles_of(found.project) if can_steer else [],
+    }
     return render_page(request, "agents/task.html", context)
 
 

@@ -12,8 +12,8 @@ from agents.api import views as agents
 from agents.api import workers
 from billing.api import views as billing
 from eklavya.api.errors import not_found
+from projects.api import executions, webhooks
 from projects.api import views as projects
-from projects.api import webhooks
 
 
 class Schema(SpectacularAPIView):
@@ -25,6 +25,8 @@ class Schema(SpectacularAPIView):
 
 _PROJECT = "v1/projects/<uuid:project_id>/"
 _WORKER = "v1/workers/<uuid:worker_id>/"
+_EXECUTION = "v1/executions/<uuid:execution_id>/"
+_TASK = "v1/tasks/<uuid:task_id>/"
 _WEBHOOK = "v1/webhooks/<uuid:webhook_id>/"
 urlpatterns = [
     path("schema/", Schema.as_view(), name="api_schema"),
@@ -37,6 +39,20 @@ urlpatterns = [
     path(f"{_PROJECT}pause/", projects.Pause.as_view(), name="api_pause"),
     path(f"{_PROJECT}resume/", projects.Resume.as_view(), name="api_resume"),
     path(f"{_PROJECT}cancel/", projects.Cancel.as_view(), name="api_cancel"),
+    path("v1/workflows/", executions.Workflows.as_view(), name="api_workflows"),
+    path(f"{_PROJECT}executions/", executions.Executions.as_view(), name="api_executions"),
+    path(_EXECUTION, executions.OneExecution.as_view(), name="api_execution"),
+    path(f"{_EXECUTION}nodes/", executions.Nodes.as_view(), name="api_execution_nodes"),
+    path(f"{_EXECUTION}log/", executions.Log.as_view(), name="api_execution_log"),
+    path(f"{_EXECUTION}nodes/<slug:node>/retry/", executions.RetryNode.as_view(), name="api_node_retry"),
+    path(f"{_EXECUTION}nodes/<slug:node>/skip/", executions.SkipNode.as_view(), name="api_node_skip"),
+    *[
+        path(f"{_EXECUTION}{verb}/", executions.SteerExecution.as_view(), {"verb": verb}, name=f"api_execution_{verb}")
+        for verb in ("pause", "resume", "cancel")
+    ],
+    path(f"{_TASK}retry/", executions.RetryTask.as_view(), name="api_task_retry"),
+    path(f"{_TASK}skip/", executions.SkipTask.as_view(), name="api_task_skip"),
+    path(f"{_TASK}reassign/", executions.ReassignTask.as_view(), name="api_task_reassign"),
     path("v1/approvals/", projects.Approvals.as_view(), name="api_approvals"),
     path("v1/approvals/<uuid:approval_id>/", projects.OneApproval.as_view(), name="api_approval"),
     path("v1/approvals/<uuid:approval_id>/decide/", projects.Decide.as_view(), name="api_decide"),

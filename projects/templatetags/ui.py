@@ -1,8 +1,10 @@
 """The portal's small words: icon, badge, money, times, roles, Markdown. Components with more to them are `_*.html`."""
 
+import json
 from collections.abc import Collection
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 from uuid import UUID
 
 from django import template
@@ -56,6 +58,12 @@ def word(machine: str, state: str) -> str:
 def role(value: str, name: str = "") -> dict[str, str]:
     """Show a role with its icon; `name` is the agent's own name where there is one."""
     return {"icon_name": ROLE_ICONS.get(value, "bot"), "label": name or role_label(value)}
+
+
+@register.filter
+def as_json(value: Any) -> str:
+    """Return a JSON value as text that people read."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 @register.filter

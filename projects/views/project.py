@@ -83,7 +83,9 @@ def board(request: PageRequest, project_id: UUID) -> HttpResponse:
     """All tasks by state."""
     found = get_project(project_id)
     lanes = pages.board(found)
-    context = tab(request, found, "project_board", lanes=lanes, total=sum(lane.count for lane in lanes))
+    total = sum(lane.count for lane in lanes)
+    roles = [] if refusal(permissions.check_can_work, request.user) else pages.roles_of(found)
+    context = tab(request, found, "project_board", lanes=lanes, total=total, roles=roles)
     return render_page(request, "projects/board.html", context)
 
 

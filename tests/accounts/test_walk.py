@@ -28,9 +28,13 @@ from agents.views.files import clone_url
 from eklavya import consumers
 from eklavya.routing import websocket_urlpatterns
 from eklavya.sockets import SessionOrKey
+from projects.actions.workflows import Start, save_workflow, start_execution
 from projects.models import AuditLog, Project
+from projects.workflows.definition import Definition
+from projects.workflows.documents import Document
 from tests.accounts.making import bearer, key_of, person
 from tests.factories import (
+    TESTER,
     ApprovalFactory,
     BudgetFactory,
     DemoFactory,
@@ -158,6 +162,18 @@ ROWS: dict[str, Row] = {
     "project_board": page(),
     "project_plan": page(),
     "project_audit": page(),
+    # workflows, and what is done to tasks and nodes
+    "project_executions": page(),
+    "execution": page(),
+    "execution_start": act(data={"workflow": "w"}),
+    "execution_pause": act(),
+    "execution_resume": act(),
+    "execution_cancel": act(),
+    "node_retry": act(),
+    "node_skip": act(),
+    "task_retry": act(),
+    "task_skip": act(),
+    "task_reassign": act(data={"role": "sre"}),
     "project_runs": page(),
     "project_files": page(),
     "project_changes": page(),
@@ -223,6 +239,20 @@ ROWS: dict[str, Row] = {
     "api_pause": api("projects:write", "post", O),
     "api_resume": api("projects:write", "post", O),
     "api_cancel": api("projects:write", "post", O),
+    "api_workflows": api("projects:read"),
+    "api_executions": api("projects:read"),
+    "api_executions post": api("projects:write", "post", O, data={"workflow": "w"}),
+    "api_execution": api("projects:read"),
+    "api_execution_nodes": api("projects:read"),
+    "api_execution_log": api("projects:read"),
+    "api_execution_pause": api("projects:write", "post", O),
+    "api_execution_resume": api("projects:write", "post", O),
+    "api_execution_cancel": api("projects:write", "post", O),
+    "api_node_retry": api("projects:write", "post", O),
+    "api_node_skip": api("projects:write", "post", O),
+    "api_task_retry": api("projects:write", "post", O),
+    "api_task_skip": api("projects:write", "post", O),
+    "api_task_reassign": api("projects:write", "post", O, data={"role": "sre"}),
     "api_approvals": api("projects:read"),
     "api_approval": api("projects:read"),
     "api_decide": api("approvals:decide", "post", O, data={"option": "approve"}),
@@ -349,12 +379,16 @@ def house() -> dict[str, Any]:
     repository(project.pk).create("# Boat house\n")
     demo = DemoFactory(project=project)
     delivery = WebhookDeliveryFactory(endpoint__url="https://127.0.0.1/hook", status="delivered")
-    others = {
+    others: dict[str, Any] = {
         "approval": ApprovalFactory(),
         "budget": BudgetFactory(),
         "delivery": delivery,
         "worker": WorkerFactory(status="offline"),
     }
+    definition = Definition.from_json({"nodes": [{"key": "a", "role": "qa", "title": "Look"}], "edges": []})
+    workflow = save_workflow(Document("w", "Look", "", definition), by=TESTER, now=timezone.now())
+    execution = start_execution(workflow, Start(), project=project, by=TESTER, now=timezone.now())
+    others["execution"] = execution
     return {"run": run, "project": project, "demo": demo, **others}
 
 
@@ -391,6 +425,8 @@ def address_of(name: str, house: dict[str, Any]) -> str:
     arguments: dict[str, Any] = {
         "project_id": project.pk,
         "run_id": house["run"].pk,
+        "execution_id": house["execution"].pk,
+        "node": "a",
         "task_id": house["run"].task_id,
         "approval_id": house["approval"].pk,
         "secret_id": house["run"].pk,

@@ -19,6 +19,7 @@ from tests.factories import (
     ApprovalFactory,
     DemoFactory,
     DemoFeedbackFactory,
+    ExecutionFactory,
     LedgerEntryFactory,
     ProjectFactory,
     RequirementFactory,
@@ -49,10 +50,12 @@ def fill_project(project: Project) -> None:
     DemoFeedbackFactory(demo=DemoFactory(project=project, status="expired"), user=UserFactory())
     LedgerEntryFactory(project_id=project.pk)
     post_message(project, "News.", by=Actor.system("pm"), now=NOW)
+    ExecutionFactory(project=project)
 
 
 HOUSE = ["home", "projects", "approvals", "approvals?show=decided", "agents", "workers", "budget", "audit"]
-TABS = ["project", "project_board", "project_plan", "project_runs", "project_demos", "project_money", "project_audit"]
+TABS = ["project", "project_board", "project_plan", "project_executions", "project_runs"]
+TABS += ["project_demos", "project_money", "project_audit"]
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,7 @@ def test_board_costs_the_same_for_many_tasks(
     for _ in range(40):
         TaskFactory(project=project)
 
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(14):
         admin_in.get(reverse("project_board", args=[project.pk]))
 
 

@@ -1,0 +1,93 @@
+"""What the pages of executions read, as frozen values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db.models import F, Window
+from django.db.models.functions import RowNumber
+from django.urls import reverse
+
+from projects import graph
+from projects.actions.nodes import plan_of
+from projects.actions.workflows import MAIN_JOB
+from projects.models import Execution, ExecutionNode, Workflow
+from projects.states import OPEN_EXECUTION, OPEN_NODE, NodeStatus
+from projects.workflows.definition import Node
+from projects.workflows.plan import Plan
+
+# What is larger is listed, and not drawn.
+MAX_DRAWN = 200
+MAX_LISTED = 500
+_NOT_BEGUN = frozenset({NodeStatus.PENDING, NodeStatus.HELD, NodeStatus.READY})
+
+
+@dataclass(frozen=True)
+class Row:
+    """A node of an execution beside what the workflow says of it."""
+
+    node: ExecutionNode
+    step: Node
+    can_retry: bool
+    can_skip: bool
+    decides: bool
+    """Whether conditions on what follows look at its result."""
+
+
+@dataclass(frozen=True)
+class Detail:
+    """An execution: its drawing, unless it is too large for one, and its nodes."""
+
+    graph: graph.Graph | None
+    rows: list[Row]
+    count: int
+
+    @property
+    def more(self) -> int:
+        """How many nodes are not listed."""
+        return self.count - len(self.rows)
+
+
+def startable() -> list[Workflow]:
+    """Return the newest version of each workflow that a person may start in a project, by name."""
+    newest = Window(RowNumber(), partition_by="key", order_by=F("version").desc())
+    found = Workflow.objects.defer("definition").annotate(age=newest).filter(age=1).exclude(key=MAIN_JOB)
+    return sorted(found[:500], key=lambda one: one.name)
+
+
+def detail(execution: Execution) -> Detail:
+    """Return what an execution's page shows. Needs its workflow."""
+    plan = plan_of(execution.workflow_id)
+    nodes = list(execution.nodes.select_related("task").order_by("position")[:MAX_LISTED])
+    rows = [_row(execution, plan, node) for node in nodes]
+    drawing = graph.draw(_drawn(plan, nodes)) if len(plan.nodes) <= MAX_DRAWN else None
+    return Detail(drawing, rows, len(plan.nodes))
+
+
+def key_at(execution: Execution, position: int | None) -> str:
+    """Return the key of a node by its position; empty for what is about the whole."""
+    return "" if position is None else plan_of(execution.workflow_id).nodes[position].key
+
+
+def _row(execution: Execution, plan: Plan, node: ExecutionNode) -> Row:
+    is_open = execution.status in OPEN_EXECUTION
+    return Row(
+        node,
+        plan.nodes[node.position],
+        can_retry=node.status not in _NOT_BEGUN,
+        can_skip=is_open and node.status in OPEN_NODE,
+        decides=any(way.when for way in plan.ways[node.position]),
+    )
+
+
+def _drawn(plan: Plan, nodes: Sequence[ExecutionNode]) -> list[graph.Node]:
+    return [
+        graph.Node(
+            key=node.key,
+            title=plan.nodes[node.position].title or node.key,
+            role=plan.nodes[node.position].role or plan.nodes[node.position].function,
+            depends_on=tuple(plan.nodes[parent].key for parent in plan.parents[node.position]),
+            status=node.status,
+            url=reverse("task", args=[node.task_id]) if node.task_id else "",
+        )
+        for node in nodes
+    ]

@@ -1,0 +1,141 @@
+"""Pages of workflows: starting one, its graph and log, and what a person does to nodes and tasks."""
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from projects.actions import workflows
+from projects.models import Execution
+from projects.states import ExecutionStatus, NodeStatus, TaskStatus
+from tests.factories import NOW, TESTER, ProjectFactory, TaskFactory, UserFactory
+from tests.projects.workflows.test_steps import do, open_steps, save, shipped, started
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def asha(client: Client) -> Client:
+    client.force_login(UserFactory(username="asha", is_superuser=True))
+    return client
+
+
+def shown(client: Client, execution: Execution) -> str:
+    answer = client.get(reverse("execution", args=[execution.pk]))
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def test_workflow_is_started_with_what_it_is_about(asha: Client) -> None:
+    project = ProjectFactory(status="building")
+    workflows.load_shipped(by=TESTER, now=NOW)
+    page = asha.get(reverse("project_executions", args=[project.pk])).content.decode()
+    assert "No workflow was started here yet" in page
+    assert ">Fix a bug</option>" in page
+    assert ">From brief to delivery</option>" not in page
+
+    data = {"workflow": "bug_fix", "request": "Dates are off by one."}
+    answer = asha.post(reverse("execution_start", args=[project.pk]), data)
+
+    made = Execution.objects.get()
+    assert answer["Location"] == reverse("execution", args=[made.pk])
+    assert made.input == {"request": "Dates are off by one."}
+    assert "Dates are off by one." in asha.get(reverse("project_executions", args=[project.pk])).content.decode()
+
+
+@pytest.mark.parametrize("data", [{"workflow": "main_job"}, {"workflow": "none"}, {}])
+def test_what_cannot_be_started_is_refused_in_words(asha: Client, data: dict[str, str]) -> None:
+    project = ProjectFactory(status="building")
+    workflows.load_shipped(by=TESTER, now=NOW)
+    answer = asha.post(reverse("execution_start", args=[project.pk]), data, follow=True)
+    assert "Choose a workflow" in answer.content.decode()
+    assert not Execution.objects.exists()
+
+
+def test_project_that_is_not_built_says_so_on_the_button(asha: Client) -> None:
+    project = ProjectFactory(status="planning")
+    workflows.load_shipped(by=TESTER, now=NOW)
+    page = asha.get(reverse("project_executions", args=[project.pk])).content.decode()
+    assert "Workflows work on what is being built" in page
+
+
+def test_page_shows_nodes_with_their_states_and_what_happened(asha: Client) -> None:
+    execution = started(shipped("bug_fix"), input={"request": "<b>Dates</b>"})
+    do(execution, "analysis", reproduced=True, cause="<script>alert(1)</script>")
+
+    page = shown(asha, execution)
+
+    assert page.count("dag__node") == 7
+    assert "&lt;b&gt;Dates&lt;/b&gt;" in page
+    assert "<script>alert(1)" not in page
+    assert page.count("Retry from here") == 3  # done, at work, skipped
+    for line in ("Begun", "Completed", "Skipped"):
+        assert f">{line}</td>" in page
+
+
+def test_page_of_a_large_graph_lists_and_does_not_draw_and_costs_no_more(asha: Client) -> None:
+    small = started(save([{"key": "a"}]))
+    large = started(save([{"key": f"n{number}", "function": "noop"} for number in range(600)]))
+    costs = []
+    for execution in (small, large):
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            page = shown(asha, execution)
+        costs.append(len(queries))
+    assert "dag__node" not in page
+    assert "and 100 more" in page
+    assert costs[0] == costs[1]
+
+
+def test_execution_is_paused_resumed_cancelled_and_taken_up_again(asha: Client) -> None:
+    execution = started(save([{"key": "a"}, {"key": "b"}], [("a", "b")]))
+    for verb, status in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):
+        asha.post(reverse(f"execution_{verb}", args=[execution.pk]))
+        execution.refresh_from_db()
+        assert execution.status == status
+    assert "Cancelled by asha." in shown(asha, execution)
+
+    asha.post(reverse("node_retry", args=[execution.pk, "a"]))
+    asha.post(reverse("node_skip", args=[execution.pk, "a"]))
+
+    execution.refresh_from_db()
+    assert execution.status == ExecutionStatus.RUNNING
+    assert dict(execution.nodes.values_list("key", "status")) == {"a": NodeStatus.SKIPPED, "b": NodeStatus.RUNNING}
+
+
+def test_node_that_decides_is_left_out_with_a_result(asha: Client) -> None:
+    execution = started(shipped("bug_fix"))
+    address = reverse("node_skip", args=[execution.pk, "analysis"])
+    for wrong, said in (("", "one must be given"), ("[1]", "must be a JSON object"), ("{", "must be a JSON object")):
+        assert said in asha.post(address, {"result": wrong}, follow=True).content.decode()
+    asha.post(address, {"result": '{"reproduced": false}'})
+    assert list(open_steps(execution)) == ["not-reproduced"]
+
+
+def test_board_offers_what_may_be_done_to_a_task(asha: Client) -> None:
+    blocked = TaskFactory(status="blocked")
+    project = blocked.project
+    TaskFactory(project=project, status="completed")
+    TaskFactory(project=project, kind="mentor", status="ready")
+
+    page = asha.get(reverse("project_board", args=[project.pk])).content.decode()
+
+    assert page.count(">Change</summary>") == 1
+    for verb, data in (("retry", {}), ("reassign", {"role": "sre"}), ("skip", {})):
+        assert reverse(f"task_{verb}", args=[blocked.pk]) in page
+        asha.post(reverse(f"task_{verb}", args=[blocked.pk]), data)
+    blocked.refresh_from_db()
+    assert (blocked.status, blocked.role, blocked.reason) == (TaskStatus.CANCELLED, "sre", "skipped")
+
+
+def test_viewer_sees_and_changes_nothing(client: Client) -> None:
+    client.force_login(UserFactory())
+    task = TaskFactory(status="blocked")
+    execution = started(save([{"key": "a"}]))
+
+    assert "Retry from here" not in shown(client, execution)
+    assert ">Change</summary>" not in client.get(reverse("project_board", args=[task.project.pk])).content.decode()
+    assert client.post(reverse("task_skip", args=[task.pk])).status_code == 403
+    assert client.post(reverse("node_skip", args=[execution.pk, "a"])).status_code == 403
