@@ -13,7 +13,7 @@ from agents.errors import RunEnded, VerbRefused
 from agents.models import Agent, Message, Run
 from agents.states import MessageType, RunStatus
 from projects import audit
-from projects.actions import nodes, tasks
+from projects.actions import growing, nodes, tasks
 from projects.actions.plans import RequirementDraft, check_requirements
 from projects.actors import Actor
 from projects.ids import new_id
@@ -140,6 +140,16 @@ def send_message(run: Run, to: str, body: str, *, key: str = "", now: datetime) 
             )
         _send(run, MessageType.TASK_PROGRESS, payload, to_agent=agent, key=key, now=now)
     return "Sent."
+
+
+def add_tasks(run: Run, drafts: list[dict[str, Any]], *, now: datetime) -> str:
+    """Add tasks below the run's own. Raises InvalidPlan with what to mend; nothing is added then."""
+    by = actor_of(run)
+    with audit.journal(by=by, now=now):
+        made = growing.add_tasks(run.task, [PlannedTask.from_json(draft) for draft in drafts], by=by, now=now)
+        keys = [task.key for task in made]
+        _send(run, MessageType.TASK_PROGRESS, {"added": keys}, to_role=Role.ORCHESTRATOR, now=now)
+    return f"Added: {', '.join(keys)}. Others do them; what waits for your task waits for them too."
 
 
 def save_checkpoint(run: Run, instructions: str, *, now: datetime) -> str:

@@ -17,6 +17,7 @@ from agents.actions import verbs
 from agents.context import messages_message
 from agents.models import Run
 from agents.roles import policy_of
+from projects.actions.growing import MAX_AT_ONCE
 from projects.actions.plans import MAX_REQUIREMENTS
 from projects.plans import MAX_TASKS
 from projects.states import TaskKind
@@ -188,6 +189,23 @@ class PlannedTaskArgument(Arguments):
     acceptance_criteria: Criteria = Field(default_factory=list)
 
 
+class AddedTaskArgument(Arguments):
+    """A task below your own."""
+
+    key: Key = Field(description="Short, and no other task's: a-z, 0-9, - and _.")
+    title: Title
+    role: RoleName = Field(description='Who does it, such as "developer".')
+    description: Annotated[str, StringConstraints(strip_whitespace=True, max_length=8_000), PLAIN] = ""
+    depends_on: list[Key] = Field(default_factory=list, max_length=MAX_TASKS)
+    acceptance_criteria: Criteria = Field(default_factory=list)
+
+
+class AddedTasks(Arguments):
+    """Tasks to add."""
+
+    tasks: list[AddedTaskArgument] = Field(min_length=1, max_length=MAX_AT_ONCE)
+
+
 class PlanArguments(Arguments):
     """The whole plan."""
 
@@ -222,6 +240,10 @@ def _send_message(run: Run, args: Mail, now: datetime) -> str:
     return verbs.send_message(run, args.to, args.body, key=args.key, now=now)
 
 
+def _add_tasks(run: Run, args: AddedTasks, now: datetime) -> str:
+    return verbs.add_tasks(run, [task.model_dump(mode="json") for task in args.tasks], now=now)
+
+
 def _save_checkpoint(run: Run, args: CheckpointNote, now: datetime) -> str:
     return verbs.save_checkpoint(run, args.resume_instructions, now=now)
 
@@ -243,6 +265,7 @@ _LISTED: tuple[Verb[Any], ...] = (
     ),
     Verb("send_message", "Tell others in this project something they need to know.", Mail, _send_message),
     Verb("save_checkpoint", "Save your work, so that it can go on from here.", CheckpointNote, _save_checkpoint),
+    Verb("add_tasks", "Divide your task: others do what you add below it.", AddedTasks, _add_tasks),
     _ending("task_complete", "The task is done and checked.", Completion),
     _ending("task_failed", "The task cannot be done at all.", Reason),
     _ending("task_blocked", "You cannot go on without help.", Reason),

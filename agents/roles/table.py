@@ -27,7 +27,7 @@ _ALL = frozenset({EVERYTHING})
 _DESK = RoleLimits(memory_mb=1536, pids=256, disk_mb=1024, tmp_mb=256)
 
 ROLES: dict[Role, RolePolicy] = {
-    Role.ORCHESTRATOR: RolePolicy(spawn=True, egress=EgressClass.INTERNAL, limits=_DESK, verbs=_WORK),
+    Role.ORCHESTRATOR: RolePolicy(spawn=True, egress=EgressClass.INTERNAL, limits=_DESK, verbs=_WORK | {"add_tasks"}),
     Role.ARCHITECT: RolePolicy(
         writable=_DOCS, egress=EgressClass.RESEARCH, limits=_DESK, verbs=_WORK | {"submit_plan"}
     ),

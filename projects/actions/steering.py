@@ -68,6 +68,8 @@ def skip_task(task: Task, *, result: dict[str, Any] | None = None, by: Actor, no
             if running is not None:
                 to_begin = nodes.leave_out(running, result, journal=journal)
                 steps.begin_ready(executions=to_begin, now=now)
+            else:  # it was added below another, which may wait for nothing else
+                steps.complete(task, by=by, now=now)
 
 
 def reassign_task(task: Task, role: str, *, by: Actor, now: datetime) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from projects import audit
 from projects.actions import nodes
@@ -60,19 +60,36 @@ def begin_ready(*, executions: Collection[UUID] | None = None, now: datetime) ->
 def complete(task: Task, *, by: Actor, now: datetime) -> None:
     """Let the execution go on from a task that was completed."""
     with audit.journal(by=by, now=now) as journal:
-        begin_ready(executions=nodes.complete_node(task, journal=journal), now=now)
+        root = root_of(task)
+        if root.status == TaskStatus.COMPLETED and not _below(root):
+            begin_ready(executions=nodes.complete_node(root, journal=journal), now=now)
 
 
 def fail(task: Task, said: str, *, by: Actor, now: datetime) -> None:
     """Let the execution go on from a task that was given up: by an edge for that, or it has failed."""
     with audit.journal(by=by, now=now) as journal:
-        begin_ready(executions=nodes.fail_node(task, said, journal=journal), now=now)
+        begin_ready(executions=nodes.fail_node(root_of(task), said, journal=journal), now=now)
+
+
+def root_of(task: Task) -> Task:
+    """Return the task that a node is, of this one or above it: a running task may have added others below itself."""
+    while task.parent is not None:
+        task = task.parent
+    return task
+
+
+def _below(root: Task) -> bool:
+    """Whether tasks that were added below this one are still open."""
+    levels = Q(parent=root) | Q(parent__parent=root) | Q(parent__parent__parent=root)
+    return Task.objects.filter(levels, project=root.project_id, status__in=OPEN_TASK).exists()
 
 
 def left_tasks() -> QuerySet[Task]:
     """Return the open tasks of nodes that wait for them no more."""
-    awaited = ExecutionNode.objects.filter(task=OuterRef("pk"), status=NodeStatus.RUNNING)
-    steps = Task.objects.filter(kind=TaskKind.STEP, parent__isnull=True, status__in=OPEN_TASK)
+    of_task = Q(task=OuterRef("pk")) | Q(task=OuterRef("parent"))
+    of_task |= Q(task=OuterRef("parent__parent")) | Q(task=OuterRef("parent__parent__parent"))
+    awaited = ExecutionNode.objects.filter(of_task, status=NodeStatus.RUNNING)
+    steps = Task.objects.filter(kind=TaskKind.STEP, status__in=OPEN_TASK)
     return steps.filter(~Exists(awaited)).select_related("project")
 
 

@@ -79,6 +79,7 @@ def test_old_and_new_clients_are_served(gateway: str, mode: str) -> None:
         (Role.DEVELOPER, "build", {"task_blocked", "ask_mentor", "task_complete"}),
         (Role.QA, "build", {"task_blocked", "ask_mentor", "task_complete"}),
         (Role.MENTOR, "mentor", {"reply_mentor"}),
+        (Role.ORCHESTRATOR, "step", {"task_blocked", "ask_mentor", "task_complete", "add_tasks"}),
     ],
 )
 def test_each_role_sees_its_verbs(gateway: str, role: Role, kind: str, own: set[str]) -> None:
@@ -93,6 +94,18 @@ def test_arguments_are_described(gateway: str) -> None:
 
     assert schema["properties"]["tasks"]["maxItems"] == 1_000
     assert schema["additionalProperties"] is False
+
+
+def test_agent_that_may_divides_its_task_and_is_told_what_is_wrong(gateway: str) -> None:
+    run, token = work_as(Role.ORCHESTRATOR, "step")
+    drafts = [{"key": "a", "title": "A", "role": "developer"}, {"key": "b", "title": "B", "role": "qa"}]
+
+    text, is_error = call(gateway, token, "add_tasks", tasks=[{**drafts[0], "depends_on": ["a"]}])
+    assert (is_error, "in a circle: a → a" in text) == (True, True)
+    text, is_error = call(gateway, token, "add_tasks", tasks=drafts)
+    assert (is_error, text[:12]) == (False, "Added: a, b.")
+
+    assert set(run.task.subtasks.values_list("key", "status")) == {("a", "ready"), ("b", "ready")}
 
 
 @pytest.mark.parametrize("token", ["x", "ekr_wrong"])
