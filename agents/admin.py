@@ -7,6 +7,7 @@ from agents.models import (
     Checkpoint,
     EgressRecord,
     Message,
+    MessageCounter,
     Recovery,
     Run,
     RunEvent,
@@ -92,6 +93,14 @@ class MessageAdmin(ShownAdmin):
     date_hierarchy = "created_at"
     text_fields = ("project__name", "from_agent__name", "to_agent__name", "idempotency_key")
     uuid_fields = ("project_id", "from_agent_id", "to_agent_id")
+
+
+@admin.register(MessageCounter)
+class MessageCounterAdmin(ShownAdmin):
+    list_display = ("project", "last_seq")
+    list_select_related = ("project",)
+    text_fields = ("project__name",)
+    uuid_fields = ("project_id",)
 
 
 @admin.register(Checkpoint)

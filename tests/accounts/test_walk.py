@@ -305,6 +305,7 @@ ADMIN: dict[str, frozenset[str]] = dict.fromkeys(
         "agents.checkpoint",
         "agents.egressrecord",
         "agents.message",
+        "agents.messagecounter",
         "agents.recovery",
         "agents.run",
         "agents.runevent",
