@@ -57,7 +57,9 @@ class Candidate:
 
 
 # Fair between projects: each project's first candidate comes before any project's second, and a project that already
-# runs much comes later. Priority orders within a project. A project gets at most what its squad allows at once.
+# runs much comes later. Within a project the task goes first that waits longest; each point of priority counts as a
+# minute of waiting, so that nothing waits for ever behind what is more urgent. A project gets at most what its squad
+# allows at once.
 _CANDIDATES = """
 WITH running AS (
     SELECT project_id, count(*) AS n FROM projects_task
@@ -65,7 +67,10 @@ WITH running AS (
 ), ranked AS (
     SELECT t.id, t.project_id, t.role, t.next_attempt_at,
            coalesce(r.n, 0)
-             + row_number() OVER (PARTITION BY t.project_id ORDER BY t.priority DESC, t.next_attempt_at, t.id) AS place,
+             + row_number() OVER (
+               PARTITION BY t.project_id
+               ORDER BY t.next_attempt_at - t.priority * interval '1 minute', t.id
+             ) AS place,
            s.max_concurrent_runs AS most, s.max_concurrent_runs - coalesce(r.n, 0) AS room
     FROM projects_task t
     JOIN projects_project p ON p.id = t.project_id AND p.status IN ('planning', 'demo', 'building')

@@ -25,6 +25,13 @@ def forget_deliveries() -> None:
 
 
 @shared_task(ignore_result=True)
+def forget_executions() -> None:
+    """Delete the executions that nobody looks at any more. Safe to run twice at once."""
+    while workflows.forget_old(now=timezone.now()):
+        pass
+
+
+@shared_task(ignore_result=True)
 def keep_workflows() -> None:
     """Keep this process's runner alive, make the tasks of ready nodes, cancel those of nodes that are over, and bring
     the audit log up to date. Safe at any time, and twice at once."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from projects.actors import Actor
 from projects.errors import DomainError, IllegalTransition, StaleState
 from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
-from projects.models import Execution, Project, SquadMember, Workflow
+from projects.models import Execution, ExecutionLog, Project, SquadMember, Workflow
 from projects.plans import MAX_TASKS
 from projects.states import EXECUTION_TRANSITIONS, ExecutionStatus, NodeStatus, ProjectStatus
 from projects.transitions import check_step, step
@@ -30,6 +30,8 @@ from projects.workflows.shipped import shipped
 MAX_INPUT_CHARS = 256 * 1024
 MAX_KEY_CHARS = 200
 MAIN_JOB = "main_job"
+KEPT = timedelta(days=90)
+_FORGOTTEN_AT_ONCE = 100
 _VERSIONS_LOCK = 0x656B_6C78
 
 
@@ -234,6 +236,24 @@ def audit_executions(*, now: datetime, limit: int = 500) -> int:
         unaudited = Execution.objects.exclude(audited_status=F("status")).select_related("workflow").order_by("pk")
         found = list(unaudited.select_for_update(skip_locked=True, no_key=True, of=("self",))[:limit])
         record_news(journal, found)
+    return len(found)
+
+
+def forget_old(*, now: datetime) -> int:
+    """Delete executions that ended KEPT ago, with their nodes and logs, at most so many at once; return how many.
+
+    Their tasks stay, and what the audit log says of them. One that is not in the audit log yet is kept. Any number of
+    sweepers may do it at once.
+    """
+    with audit.journal(by=steps.ENGINE, now=now) as journal:
+        old = Execution.objects.filter(finished_at__lt=now - KEPT, audited_status=F("status")).order_by("finished_at")
+        found = list(old.select_for_update(skip_locked=True)[:_FORGOTTEN_AT_ONCE])
+        if not found:
+            return 0
+        ids = [execution.pk for execution in found]
+        Execution.objects.filter(pk__in=ids).delete()
+        ExecutionLog.objects.filter(execution_id__in=ids).delete()
+        journal.add("execution.forgotten", details={"count": len(ids), "ended_before": found[-1].finished_at})
     return len(found)
 
 

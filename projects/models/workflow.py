@@ -20,6 +20,14 @@ from .audit import append_only
 from .plan import Task
 from .project import Project
 
+# The log of an execution that is there stays as it is; that of one that was forgotten may go too.
+_FORGOTTEN_ONLY = """
+    IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM projects_execution WHERE id = OLD.execution_id) THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION 'rows of % are never changed or deleted', TG_TABLE_NAME;
+"""
+
 
 class Workflow(models.Model):
     """One version of a workflow. It never changes: whoever wants it different makes the next version."""
@@ -73,6 +81,7 @@ class Execution(models.Model):
             models.Index(fields=["project", "-id"], name="execution_of_project"),
             models.Index(fields=["id"], condition=~Q(audited_status=F("status")), name="execution_unaudited"),
             models.Index(fields=["id"], condition=Q(status__in=values(OPEN_EXECUTION)), name="execution_open"),
+            models.Index(fields=["finished_at"], condition=Q(finished_at__isnull=False), name="execution_ended"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["key"], name="execution_key_once"),
@@ -172,7 +181,8 @@ class ExecutionNode(models.Model):
 
 
 class ExecutionLog(models.Model):
-    """What happened to the nodes of an execution. Append-only, and without foreign keys: it survives what it names."""
+    """What happened to the nodes of an execution. Append-only as long as the execution is there, and without foreign
+    keys."""
 
     id = models.BigAutoField(primary_key=True)
     execution_id = models.UUIDField()
@@ -183,7 +193,15 @@ class ExecutionLog(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["execution_id", "id"], name="execution_log_order")]
-        triggers = append_only("execution_log")
+        triggers = [
+            pgtrigger.Trigger(
+                name="execution_log_kept",
+                operation=pgtrigger.Update | pgtrigger.Delete,
+                when=pgtrigger.Before,
+                func=_FORGOTTEN_ONLY,
+            ),
+            append_only("execution_log")[1],
+        ]
 
     def __str__(self) -> str:
         return f"{self.execution_id} {self.position} {self.event}"

@@ -39,7 +39,7 @@ from tests.factories import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-GROWING = ["agents_runevent", "billing_ledgerentry", "projects_auditlog", "projects_executionlog"]
+GROWING = ["agents_runevent", "billing_ledgerentry", "projects_auditlog"]
 
 
 @pytest.fixture

@@ -101,6 +101,15 @@ def test_projects_take_turns() -> None:
     assert [title[1] for title in order()] == ["1", "1", "2", "2", "3", "3"]
 
 
+def test_low_priority_goes_first_after_it_has_waited_long_enough() -> None:
+    project = limited(4)
+    tasks_of(project, "low", priority=0, next_attempt_at=NOW - timedelta(minutes=11))
+    tasks_of(project, "high", priority=10)
+    tasks_of(project, "higher", priority=12)
+
+    assert order() == ["higher", "low", "high"]
+
+
 def test_priority_of_one_project_is_no_advantage_over_another() -> None:
     tasks_of(limited(4), "a1", "a2", priority=100)
     tasks_of(limited(4), "b1")

@@ -25,6 +25,7 @@ PERIODIC = {
     "agents.tasks.keep_transcripts": 3600,
     "agents.tasks.forget_messages": 3600,
     "projects.tasks.forget_deliveries": 3600,
+    "projects.tasks.forget_executions": 3600,
     "eklavya.tasks.forget_visitors": 3600,
     "projects.tasks.verify_audit": 86_400,
 }

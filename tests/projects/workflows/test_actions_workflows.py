@@ -1,5 +1,6 @@
 """Saving workflows in versions, and starting them: once by a key, within limits, and in the audit log."""
 
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from projects.actions.workflows import (
     Start,
     audit_executions,
     cancel_execution,
+    forget_old,
     pause_execution,
     resume_execution,
     save_workflow,
@@ -18,7 +20,7 @@ from projects.actions.workflows import (
     start_executions,
 )
 from projects.errors import IllegalTransition
-from projects.models import AuditLog, Execution, ExecutionNode, Workflow
+from projects.models import AuditLog, Execution, ExecutionLog, ExecutionNode, Workflow
 from projects.workflows.definition import Definition, InvalidWorkflow
 from projects.workflows.documents import Document
 from tests.factories import NOW, TESTER, ExecutionFactory, ProjectFactory
@@ -135,3 +137,30 @@ def test_start_is_recorded_also_when_a_person_is_quicker_than_the_sweep(verb: An
 def test_ended_execution_is_neither_paused_nor_resumed(verb: Any) -> None:
     with pytest.raises(IllegalTransition):
         verb(ExecutionFactory(status="completed"), by=TESTER, now=NOW)
+
+
+def test_executions_are_forgotten_ninety_days_after_their_end_and_no_others() -> None:
+    old, young, unaudited, at_work = (start_execution(save(), Start(), by=TESTER, now=NOW) for _ in range(4))
+    for one in (old, young, unaudited):
+        cancel_execution(one, reason="", by=TESTER, now=NOW)
+        ExecutionLog.objects.create(execution_id=one.pk, event="late", at=NOW)
+    ended = {old: 91, young: 89, unaudited: 91}
+    for one, days in ended.items():
+        Execution.objects.filter(pk=one.pk).update(finished_at=NOW - timedelta(days=days))
+    Execution.objects.filter(pk=unaudited.pk).update(audited_status="")
+
+    assert forget_old(now=NOW) == 1
+    assert forget_old(now=NOW) == 0
+
+    assert set(Execution.objects.values_list("pk", flat=True)) == {young.pk, unaudited.pk, at_work.pk}
+    assert set(ExecutionLog.objects.values_list("execution_id", flat=True)) == {young.pk, unaudited.pk}
+    assert not ExecutionNode.objects.filter(execution=old.pk).exists()
+    assert AuditLog.objects.get(action="execution.forgotten").details["count"] == 1
+
+
+def test_log_of_an_execution_that_is_there_is_never_deleted() -> None:
+    execution = start_execution(save(), Start(), by=TESTER, now=NOW)
+    line = ExecutionLog.objects.create(execution_id=execution.pk, event="late", at=NOW)
+    for change in (line.delete, lambda: ExecutionLog.objects.update(event="x")):
+        with pytest.raises(DatabaseError, match="never changed or deleted"), transaction.atomic():
+            change()
