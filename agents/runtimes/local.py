@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -263,6 +264,7 @@ def _is_taken(port: int) -> bool:
     return False
 
 
+@cache
 def _search_path() -> str:
     """PATH inside: this interpreter's own directory, so that `python3` is it, and the system's."""
     # The interpreter behind a virtual environment: projects must not find the platform's packages.

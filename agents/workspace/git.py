@@ -57,6 +57,7 @@ _SETTINGS = (
     "core.bigFileThreshold=16m",
     "pack.threads=1",
     "pack.windowMemory=256m",
+    "fastimport.unpackLimit=0",
     "gc.auto=0",
     "maintenance.auto=false",
     "submodule.recurse=false",

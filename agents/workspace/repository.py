@@ -239,12 +239,19 @@ class Repository:
 def _initialise(path: Path, files: Mapping[str, str]) -> None:
     """A bare repository with one commit."""
     _make_bare(path)
-    git = Git(path).with_identity(PLATFORM, PLATFORM)
-    blobs = {name: git.text("hash-object", "-w", "--stdin", stdin=text.encode()) for name, text in files.items()}
-    listed = "".join(f"100644 blob {blob}\t{name}\n" for name, blob in blobs.items())
-    tree = git.text("mktree", stdin=listed.encode())
-    commit = git.text("commit-tree", tree, "-m", "Start the project")
-    git.run("update-ref", names.MAIN, commit)
+    # In one process: a project's first agent waits for it. Source: git-fast-import(1), input format.
+    told = [
+        f"commit {names.MAIN}\ncommitter {PLATFORM.name} <{PLATFORM.email}> {int(time.time())} +0000\n".encode(),
+        _data("Start the project\n"),
+    ]
+    for name, text in files.items():
+        told += [f"M 100644 inline {name}\n".encode(), _data(text)]
+    Git(path).run("fast-import", "--quiet", stdin=b"".join(told))
+
+
+def _data(text: str) -> bytes:
+    content = text.encode()
+    return b"data %d\n%s\n" % (len(content), content)
 
 
 def _make_bare(path: Path) -> None:
