@@ -139,6 +139,8 @@ def _task(parent: Task, draft: PlannedTask, waits_for: Sequence[str], now: datet
         kind=parent.kind,
         key=draft.key,
         role=draft.role,
+        # Who is narrowed does not get the whole role by way of another task.
+        specialisation=parent.specialisation if draft.role == parent.role else "",
         title=draft.title[:255],
         description=draft.description,
         acceptance_criteria=list(draft.acceptance_criteria),

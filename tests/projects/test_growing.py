@@ -40,6 +40,15 @@ def test_what_waits_for_the_task_waits_for_what_it_added() -> None:
     assert not queries.is_built(Task.objects.get(pk=storage.pk).project)
 
 
+def test_what_a_narrowed_task_adds_for_its_own_role_is_narrowed_too() -> None:
+    storage = begin(building()["storage"])
+    Task.objects.filter(pk=storage.pk).update(specialisation="backend")
+
+    same, other = growing.add_tasks(storage, [draft("tables"), draft("check", role="qa")], **WHO)
+
+    assert (same.specialisation, other.specialisation) == ("backend", "")
+
+
 @pytest.mark.parametrize(
     ("drafts", "said"),
     [
