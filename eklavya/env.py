@@ -110,8 +110,8 @@ class Env(BaseSettings):
     EKLAVYA_LOOP_CALLS: Annotated[int, Field(ge=0, le=1000)] = 8
     """An agent that makes the same calls with the same answers so many times in a row is stopped. 0: never."""
 
-    EKLAVYA_NO_DIFF_MINUTES: Annotated[int, Field(ge=0, le=10_000)] = 30
-    """An agent whose role writes files and that changes none for so long is stopped. 0: never."""
+    EKLAVYA_NO_DIFF_MINUTES: Annotated[int, Field(ge=0, le=10_000)] = 20
+    """An agent that builds, whose role writes files and that changes none for so long is stopped. 0: never."""
 
     EKLAVYA_RECOVER: Annotated[list[str], NoDecode] = ["stalled", "looping", "no_diff", "supervisor_silent"]
     """Failures after which a task is tried once more without asking, separated by commas; "none": always ask."""

@@ -33,7 +33,7 @@ from agents.supervisor.progress import Progress, digest_of_files
 from agents.supervisor.session import Limits, SessionEnd, drive
 from agents.supervisor.workplace import Workplace
 from agents.workspace.errors import WorkspaceError
-from projects.states import TaskStatus
+from projects.states import TaskKind, TaskStatus
 
 logger = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
@@ -243,7 +243,8 @@ def _check(stop: Stop) -> None:
 
 def _progress(place: Workplace) -> Progress:
     """Return what watches a run for circles, and, where its role writes files, for standing still."""
-    is_writing = bool(policy_of(place.run).writable)
+    # Requirements, plans and advice are handed in by a verb, not as files.
+    is_writing = place.run.task.kind in {TaskKind.DEMO, TaskKind.BUILD} and bool(policy_of(place.run).writable)
     return Progress(
         calls=settings.EKLAVYA_LOOP_CALLS,
         no_diff=timedelta(minutes=settings.EKLAVYA_NO_DIFF_MINUTES),

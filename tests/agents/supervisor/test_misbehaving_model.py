@@ -1,11 +1,13 @@
 """What a model, or the way to it, can do wrong, and how the run ends."""
 
+from datetime import timedelta
+
 import pytest
 from pytest_django import Settings
 
 from agents.models import RunEvent
 from agents.states import RunStatus
-from agents.supervisor import supervise
+from agents.supervisor import progress, supervise
 from agents.supervisor.keeper import LeaseKeeper
 from projects.models import AuditLog, SquadMember, Task
 from projects.roles import Role
@@ -110,6 +112,15 @@ def test_an_agent_that_goes_in_circles_is_ended_and_tried_again_once(keeper: Lea
     assert (again.reason, task.status, task.approvals.count()) == ("looping", TaskStatus.BLOCKED, 1)
     assert list(task.recoveries.order_by("id").values_list("decision", flat=True)) == ["retry", "recovery_itself"]
     assert_nothing_is_left(again)
+
+
+def test_an_agent_that_changes_no_file_is_ended(
+    keeper: LeaseKeeper, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.EKLAVYA_LOOP_CALLS, settings.EKLAVYA_NO_DIFF_MINUTES = 0, 0.02
+    monkeypatch.setattr(progress, "LOOK_EVERY", timedelta(0))
+
+    assert_failed(quick("loop"), keeper, "no_diff", "changed no file for 0.02 minutes")
 
 
 def test_no_ending_verb_is_asked_for_twice(keeper: LeaseKeeper) -> None:
