@@ -208,3 +208,18 @@ def test_cancelled_execution_cancels_its_tasks() -> None:
     assert set(execution.project.tasks.values_list("status", flat=True)) == {TaskStatus.CANCELLED}  # type: ignore[union-attr]
     task.refresh_from_db()
     assert execution.nodes.get(key="a").status == NodeStatus.CANCELLED
+
+
+def test_more_tasks_than_a_plan_may_have_are_not_started() -> None:
+    with pytest.raises(InvalidExecution, match="has 1,001 nodes of a role; at most 1,000 are started"):
+        started(save([{"key": f"n{number}"} for number in range(1001)]))
+    assert not Execution.objects.exists()
+
+
+def test_many_tasks_that_become_ready_at_once_are_made_in_turns() -> None:
+    execution = started(save([{"key": f"n{number}"} for number in range(450)]))
+    assert len(open_steps(execution)) == steps.MAX_AT_ONCE
+
+    assert [steps.begin_ready(now=NOW) for _ in range(3)] == [200, 50, 0]
+
+    assert len(open_steps(execution)) == 450
