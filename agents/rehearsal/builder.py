@@ -7,24 +7,23 @@ All functions return texts by path relative to the repository's root and are det
 
 from __future__ import annotations
 
-import colorsys
 import json
 import re
 from collections.abc import Sequence
-from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 
 from .brief import AppSpec, parse
+from .examples import examples_source
 from .feedback import apply
 from .fields import EntitySpec, FieldSpec
-from .nouns import NOUNS, PEOPLE
+from .source import WIDTH, literal
 from .texts import one_line
+from .theme import theme_source
 
 Files = dict[str, str]
 _TEMPLATES = Path(__file__).parent / "templates"
 _APPEND = ".append"
-_WIDTH = 100
 
 
 def build_app(brief: str, feedback: Sequence[str] = ()) -> Files:
@@ -82,19 +81,10 @@ def template(name: str, *, base: str = "") -> Files:
     return files
 
 
-def literal(text: str) -> str:
-    """A Python string literal in double quotes, on one line, in ASCII and printable characters only where needed."""
-    quoted = json.dumps(text, ensure_ascii=False)
-    # JSON leaves these as they are; in Python source they are line breaks or invisible.
-    return re.sub(
-        r"[\x7f-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]", lambda m: f"\\u{ord(m[0]):04x}", quoted
-    )
-
-
 def _call(name: str, parts: list[str], indent: int) -> str:
     """A call on one line, or on one line per argument when it is long."""
     line = f"{name}({', '.join(parts)})"
-    if len(line) + indent + 1 <= _WIDTH:
+    if len(line) + indent + 1 <= WIDTH:
         return line
     inner = "".join(f"{' ' * (indent + 4)}{part},\n" for part in parts)
     return f"{name}(\n{inner}{' ' * indent})"
@@ -152,80 +142,6 @@ def entity(key: str) -> Entity:
 '''
 
 
-def examples_source(spec: AppSpec) -> str:
-    """`app/examples.py`: records that make a new application look alive."""
-    ordered = sorted(spec.entities, key=lambda entity: any(field.kind == "ref" for field in entity.fields))
-    blocks = "".join(f"    {literal(entity.key)}: [\n{_example_rows(entity)}    ],\n" for entity in ordered)
-    return f'''"""Example records for a new, empty store. EXAMPLES=no in the environment starts without them."""
-
-from . import model
-from .store import Store
-
-# Texts as a visitor would type them, by entity; a reference names the record by its number.
-EXAMPLES: dict[str, list[dict[str, str]]] = {{
-{blocks}}}
-
-
-def fill(store: Store) -> None:
-    """Add the examples to an empty store."""
-    for key, forms in EXAMPLES.items():
-        entity = model.entity(key)
-        for form in forms:
-            values, errors = entity.clean(form)
-            if errors:
-                raise ValueError(f"an example of {{key}} is invalid: {{errors}}")
-            store.add(entity, values)
-'''
-
-
-def _example_rows(entity: EntitySpec) -> str:
-    rows = ""
-    for number in range(3):
-        pairs = [f"{literal(field.key)}: {literal(_example(entity, field, number))}" for field in entity.fields]
-        line = f"        {{{', '.join(pairs)}}},\n"
-        if len(line) > _WIDTH:
-            line = "        {\n" + "".join(f"            {pair},\n" for pair in pairs) + "        },\n"
-        rows += line
-    return rows
-
-
-def _example(entity: EntitySpec, field: FieldSpec, number: int) -> str:
-    if field is entity.fields[0]:
-        names = NOUNS[entity.noun].examples if entity.noun else None
-        return names[number] if names else f"{('First', 'Second', 'Third')[number]} {entity.singular.lower()}"
-    match field.kind:
-        case "choice":
-            return field.choices[number % len(field.choices)]
-        case "ref":
-            return str(number + 1)
-        case "email":
-            return f"{PEOPLE[number].split()[0].lower()}@example.org"
-        case "date":
-            return _date(entity, field, number)
-        case "text" if field.key.endswith(("number", "code", "plate", "sku", "isbn", "shelf")):
-            return f"{field.label[0].upper()}-{101 + number}"
-        case _:
-            return _EXAMPLES.get(field.kind, ("", "", ""))[number]
-
-
-def _date(entity: EntitySpec, field: FieldSpec, number: int) -> str:
-    """Each date of a record is a week after the one before; the last record's "returned" has not happened yet."""
-    dates = [one.key for one in entity.fields if one.kind == "date"]
-    position = dates.index(field.key)
-    if number == 2 and position and field.key.endswith("ed"):
-        return ""
-    return (date(2026, 11, 3) + timedelta(days=3 * number + 7 * position)).isoformat()
-
-
-_EXAMPLES = {
-    "time": ("09:00", "13:30", "18:15"),
-    "money": ("12.50", "48.00", "120.00"),
-    "number": ("2", "5", "12"),
-    "phone": ("+49 30 1234567", "+44 20 7946 0018", "+1 555 0100"),
-    "flag": ("yes", "", "yes"),
-}
-
-
 def contract_source(spec: AppSpec) -> str:
     """`eklavya.toml`: how the application is tested, started and checked."""
     return f"""[project]
@@ -280,59 +196,6 @@ def _labels(entity: EntitySpec) -> str:
 def markdown(text: str) -> str:
     """Text without meaning in Markdown or HTML."""
     return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", text)
-
-
-def _luminance(rgb: tuple[float, float, float]) -> float:
-    parts = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb]
-    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
-
-
-def _lightness(hue: int, saturation: float, *, against: float, darker: bool) -> int:
-    """The lightness in percent at which a hue has a contrast of 4.8 (WCAG AA asks 4.5) with a luminance."""
-    for percent in range(46, 5, -1) if darker else range(54, 96):
-        light = _luminance(colorsys.hls_to_rgb(hue / 360, percent / 100, saturation))
-        high, low = max(light, against), min(light, against)
-        if (high + 0.05) / (low + 0.05) >= 4.8:
-            return percent
-    return 6 if darker else 95
-
-
-def theme_source(spec: AppSpec) -> str:
-    """`static/theme.css`: the colours, readable in light and in dark."""
-    hue = spec.hue
-    accent = _lightness(hue, 0.62, against=0.94, darker=True)
-    light = _lightness(hue, 0.7, against=0.02, darker=False)
-    return f"""/* The colours of this application. */
-:root {{
-  color-scheme: light dark;
-  --accent: hsl({hue} 62% {accent}%);
-  --accent-deep: hsl({(hue + 18) % 360} 62% {max(accent - 10, 4)}%);
-  --accent-ink: hsl({hue} 62% {max(accent - 4, 4)}%);
-  --on-accent: #fff;
-  --ground: hsl({hue} 25% 97%);
-  --card: #fff;
-  --tint: hsl({hue} 45% 94%);
-  --line: hsl({hue} 18% 88%);
-  --edge: hsl({hue} 10% 52%);
-  --ink: hsl({hue} 20% 13%);
-  --soft: hsl({hue} 10% 38%);
-  --alarm: #b3261e;
-}}
-
-@media (prefers-color-scheme: dark) {{
-  :root {{
-    --accent-ink: hsl({hue} 70% {max(light, 72)}%);
-    --ground: hsl({hue} 14% 9%);
-    --card: hsl({hue} 12% 13%);
-    --tint: hsl({hue} 18% 19%);
-    --line: hsl({hue} 10% 24%);
-    --edge: hsl({hue} 8% 50%);
-    --ink: hsl({hue} 10% 93%);
-    --soft: hsl({hue} 8% 70%);
-    --alarm: #ff9a92;
-  }}
-}}
-"""
 
 
 def topic_files(key: str, title: str, description: str) -> Files:

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.rehearsal.brief import is_clear, parse
-from agents.rehearsal.builder import _example, build_app, literal
+from agents.rehearsal.builder import build_app
+from agents.rehearsal.examples import example
 from agents.rehearsal.feedback import apply
 from agents.rehearsal.fields import FieldSpec, add_field
 from agents.rehearsal.names import identifier, plural_of, singular_of
+from agents.rehearsal.source import literal
 from agents.rehearsal.texts import clean
 from projects.briefs import SAMPLE_BRIEF
 from tests.agents.rehearsal.rehearsal_support import TOOL_LIBRARY
@@ -301,7 +303,7 @@ def test_the_sample_brief_gives_what_it_asks_for() -> None:
 
 def test_what_was_lent_is_due_later_and_may_still_be_out() -> None:
     (loan,) = (entity for entity in parse(SAMPLE_BRIEF).entities if entity.key == "loan")
-    lent, due, returned = ([_example(loan, field, number) for number in range(3)] for field in loan.fields[-3:])
+    lent, due, returned = ([example(loan, field, number) for number in range(3)] for field in loan.fields[-3:])
 
     assert all(a < b for a, b in zip(lent, due, strict=True))
     assert "" in returned
