@@ -16,6 +16,7 @@ from projects.actions import approvals, projects, tasks
 from projects.actions.approvals import Decision
 from projects.actions.secrets import MAX_CHARS, set_secret
 from projects.actors import Actor
+from projects.admin_records import AuditLogAdmin as AuditLogAdmin
 from projects.admin_tools import SettingsAdmin, ShownAdmin, ShownInline, actor_of
 from projects.admin_workflows import ExecutionAdmin as ExecutionAdmin
 from projects.briefs import clean_name
@@ -323,72 +324,3 @@ class NotificationAdmin(ShownAdmin):
     date_hierarchy = "created_at"
     text_fields = ("title", "message", "project__name")
     uuid_fields = ("project_id",)
-
-
-@admin.register(models.WebhookEndpoint)
-class WebhookEndpointAdmin(ShownAdmin):
-    """Added, changed and disabled in the portal."""
-
-    list_display = ("host", "description", "project", "status", "failing_since", "created_at")
-    list_filter = ("status",)
-    list_select_related = ("project",)
-    date_hierarchy = "created_at"
-    text_fields = ("url", "description", "project__name")
-    uuid_fields = ("project_id",)
-    search_help_text = "Address, description, project or id"
-    hidden = ("secret", "old_secret")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[models.WebhookEndpoint]:
-        return super().get_queryset(request).defer("secret", "old_secret")
-
-
-@admin.register(models.WebhookDelivery)
-class WebhookDeliveryAdmin(ShownAdmin):
-    list_display = ("__str__", "endpoint", "status", "attempts", "response_status", "next_attempt_at", "created_at")
-    list_filter = ("status", "event_type")
-    list_select_related = ("endpoint",)
-    date_hierarchy = "created_at"
-    text_fields = ("event_type", "problem")
-    uuid_fields = ("endpoint_id", "event_id")
-    search_help_text = "Type, problem, or id of endpoint or event"
-
-
-class ChainKeyAdmin(ShownAdmin):
-    """Rows whose key is a chain's: a project's id, or “account”."""
-
-    search_help_text = "Id of the project, or “account”"
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        return self._with_words(queryset, search_term.split()), False
-
-
-@admin.register(models.AuditChain)
-class AuditChainAdmin(ChainKeyAdmin):
-    list_display = ("key", "last_seq", "last_hash")
-    text_fields = ("key",)
-
-
-@admin.register(models.WebhookCursor)
-class WebhookCursorAdmin(ChainKeyAdmin):
-    list_display = ("chain", "seq")
-    text_fields = ("chain",)
-
-
-@admin.register(models.AuditLog)
-class AuditLogAdmin(ShownAdmin):
-    list_display = ("timestamp", "action", "actor_name", "actor_kind", "object_type", "object_id", "chain", "seq")
-    list_filter = ("actor_kind", "event_type", "timestamp")
-    date_hierarchy = "timestamp"
-    ordering = ("-timestamp", "-id")
-    text_fields = ("action", "actor_name", "object_id")
-    uuid_fields = ("project_id", "agent_id")
-    search_help_text = "Action, actor, object, or id of project or agent"
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        found, _ = super().get_search_results(request, queryset, search_term)
-        objects = queryset.filter(object_id=search_term.strip())
-        return found | objects, False

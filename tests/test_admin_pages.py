@@ -16,6 +16,7 @@ from django.urls import reverse
 from agents.models import Run
 from billing.models import Budget, LedgerEntry, Price
 from learning.models import PromptVersion
+from projects.ids import new_id
 from projects.models import Approval, AuditLog, Project, Squad, SquadMember, Task
 from projects.states import ApprovalKind
 from tests import factories
@@ -343,7 +344,7 @@ def test_limit_of_a_run_is_not_set_here(root: Client) -> None:
 
 
 def test_limit_of_a_client_is_set_and_taken_away(root: Client) -> None:
-    budget = BudgetFactory(scope="client", project=None, scope_id=factories.new_id(), limit=None)
+    budget = BudgetFactory(scope="client", project=None, scope_id=new_id(), limit=None)
     for limit, stored in (("40", 40), ("", None)):
         assert root.post(url(Budget, "change", budget.pk), {"limit": limit}).status_code == 302
         assert Budget.objects.get(pk=budget.pk).limit == stored
