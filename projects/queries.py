@@ -79,7 +79,10 @@ WITH running AS (
     WHERE t.status = 'ready' AND t.next_attempt_at <= %s
       AND (t.kind <> 'step' OR NOT EXISTS (
         SELECT FROM projects_executionnode n JOIN projects_execution e ON e.id = n.execution_id
-        WHERE n.task_id = t.id AND e.status = 'paused'
+        WHERE e.status = 'paused' AND n.task_id IN (
+          t.id, t.parent_id, (SELECT a.parent_id FROM projects_task a WHERE a.id = t.parent_id),
+          (SELECT b.parent_id FROM projects_task a JOIN projects_task b ON b.id = a.parent_id WHERE a.id = t.parent_id)
+        )
       ))
 )
 SELECT id, project_id, role, room FROM ranked

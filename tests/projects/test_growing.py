@@ -3,7 +3,7 @@
 import pytest
 
 from projects import queries
-from projects.actions import growing, steering, tasks
+from projects.actions import growing, steering, tasks, workflows
 from projects.errors import IllegalTransition, InvalidPlan
 from projects.models import AuditLog, Task
 from projects.plans import PlannedTask
@@ -115,6 +115,19 @@ def test_node_of_an_execution_is_done_when_what_its_task_added_is() -> None:
 
     assert list(open_steps(execution)) == ["b"]
     assert execution.nodes.get(key="a").result["summary"] == "Divided."
+
+
+def test_added_tasks_of_a_paused_execution_are_not_dispatched_however_deep_they_lie() -> None:
+    execution = started(save([{"key": "a"}]))
+    task = begin(open_steps(execution)["a"])
+    for level in range(growing.MAX_DEPTH):
+        if level:
+            task = begin(task)
+        (task,) = growing.add_tasks(task, [draft(f"level-{level}")], **WHO)
+        workflows.pause_execution(execution, **WHO)
+        assert queries.dispatchable(now=NOW, limit=10) == []
+        workflows.resume_execution(execution, **WHO)
+        assert [one.task_id for one in queries.dispatchable(now=NOW, limit=10)] == [task.pk]
 
 
 def test_added_task_that_is_given_up_fails_the_node_and_the_others_are_cancelled() -> None:
