@@ -254,6 +254,7 @@ SPECTACULAR_SETTINGS = {
         "ApprovalStatusEnum": "projects.states.ApprovalStatus",
         "WebhookStatusEnum": "projects.states.WebhookStatus",
         "DeliveryStatusEnum": "projects.states.DeliveryStatus",
+        "ExecutionStatusEnum": "projects.states.ExecutionStatus",
     },
 }
 
