@@ -141,7 +141,7 @@ def test_the_page_costs_the_same_for_many_lines(
 ) -> None:
     run = run_with_lines(120)
 
-    with django_assert_max_num_queries(11):
+    with django_assert_max_num_queries(12):
         admin_in.get(reverse("run", args=[run.pk]))
 
 
@@ -163,7 +163,7 @@ def test_agents_shows_who_works_on_what(admin_in: Client) -> None:
 
     rows = admin_in.get(reverse("agents")).context["rows"]
 
-    assert [(agent.pk, current.pk) for agent, current in rows] == [(run.agent_id, run.pk)]
+    assert [(agent.pk, current.pk) for agent, current, _ in rows] == [(run.agent_id, run.pk)]
 
 
 def test_workers_warns_when_nobody_listens(admin_in: Client) -> None:
