@@ -124,7 +124,7 @@ MACHINES = {
     ),
     "agent": Machine(AgentStatus, AGENT_TRANSITIONS, factories.AgentFactory, lambda *_: {}),
     "run": Machine(RunStatus, RUN_TRANSITIONS, factories.RunFactory, beside_run),
-    "worker": Machine(WorkerStatus, WORKER_TRANSITIONS, factories.WorkerFactory, lambda *_: {}),
+    "worker": Machine(WorkerStatus, WORKER_TRANSITIONS, factories.WorkerFactory, lambda *_: {"cordoned_at": NOW}),
     "demo": Machine(
         DemoStatus,
         DEMO_TRANSITIONS,
