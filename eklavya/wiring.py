@@ -126,8 +126,6 @@ def _completed(row: Published) -> None:
             open_demo_for.delay(task_id=row.object_id)
         case TaskKind.BUILD:
             deliver.delay(project_id=str(row.project_id))
-    # An agent is free again.
-    nudge()
 
 
 def _cancelled(row: Published) -> None:
@@ -141,7 +139,6 @@ def _cancelled(row: Published) -> None:
 def _reassigned(row: Published) -> None:
     if row.details["was_running"]:
         stop_runs_at.delay(task_id=row.object_id, reason="reassigned")
-    nudge()
 
 
 def _execution_ended(row: Published) -> None:
@@ -151,35 +148,37 @@ def _execution_ended(row: Published) -> None:
         deliver.delay(project_id=str(row.project_id))
 
 
-# What follows from which news. Each is only a hint to a worker; the periodic sweeps find what gets lost.
+# After which news there may be something to dispatch: a task is ready, or an agent or a project is free to do it.
+_NUDGING = frozenset(
+    {
+        "task.ready",
+        "task.set_back",
+        "task.completed",
+        "task.reassigned",
+        "execution.running",
+        "project.planning",
+        "project.demo",
+        "project.building",
+    }
+)
+# What else follows from which news. Each is only a hint to a worker; the periodic sweeps find what gets lost.
 _REACTIONS: dict[str, Reaction] = {
-    "task.ready": lambda row: nudge(),
-    "task.set_back": lambda row: nudge(),
     "task.completed": _completed,
     "task.cancelled": _cancelled,
     "task.reassigned": _reassigned,
     "execution.completed": _execution_ended,
     "execution.failed": _execution_ended,
     "execution.cancelled": _execution_ended,
-    "execution.running": lambda row: nudge(),
     "run.ended": lambda row: after_run.delay(run_id=row.object_id),
     "project.paused": partial(_stop, "paused"),
     "project.cancelled": partial(_stop, "cancelled"),
-    "project.planning": lambda row: nudge(),
-    "project.demo": lambda row: nudge(),
-    "project.building": lambda row: nudge(),
 }
 
 
 def _react(rows: Sequence[Published]) -> None:
-    """Set off what follows, once per kind of news in a batch where the news has no object of its own."""
-    nudged = False
+    """Set off what follows. Dispatching comes first, and once for a batch: agents wait for it, nobody for the rest."""
+    if any(row.action in _NUDGING for row in rows):
+        nudge()
     for row in rows:
-        reaction = _REACTIONS.get(row.action)
-        if reaction is None:
-            continue
-        if row.action in {"task.ready", "task.set_back"}:
-            if nudged:
-                continue
-            nudged = True
-        reaction(row)
+        if reaction := _REACTIONS.get(row.action):
+            reaction(row)

@@ -29,6 +29,7 @@ from agents.gateway.mcp_server import McpEndpoint
 from agents.gateway.refusals import Refusals
 from agents.gateway.relay import MOST_AT_ONCE, Relay, Services
 from agents.gateway.strangers import Door, Strangers, peer_of
+from agents.gateway.tokens import Tokens
 from agents.gateway.ways import Ways
 
 _MODELS = "/models/anthropic"
@@ -42,7 +43,8 @@ def build() -> ASGIApp:
     callers = Callers(database, holds)
     ways = Ways(database)
     strangers = Strangers(database)
-    mcp = McpEndpoint(database, strangers, holds, partial(_expect, callers, ways))
+    tokens = Tokens()
+    mcp = McpEndpoint(database, strangers, tokens, holds, partial(_expect, callers, ways))
     services = Services(
         callers=callers,
         database=database,
@@ -59,6 +61,7 @@ def build() -> ASGIApp:
         async with mcp.run():
             yield
         await services.cashier.stop()
+        await tokens.stop()
         await holds.stop()
         await ways.close()
         database.close()

@@ -31,7 +31,7 @@ from agents import queries
 from agents.actions.verbs import actor_of
 from agents.errors import UnknownToken
 from agents.gateway.api_errors import ApiError
-from agents.gateway.callers import token_of
+from agents.gateway.callers import LOOKED_AT_S, token_of
 from agents.gateway.database import Database
 from agents.gateway.holds import Holds, ServedElsewhere
 from agents.gateway.limits import Buckets, Places
@@ -45,9 +45,12 @@ from agents.gateway.mcp_requests import (
     read_message,
     replay,
 )
+from agents.gateway.remembering import Remembered
 from agents.gateway.strangers import Door, Strangers, peer_of
+from agents.gateway.tokens import Tokens
 from agents.gateway.verbs import VERBS, Arguments, Verb, may_call, offered
 from agents.models import Run
+from agents.tokens import hash_token
 from agents.tool_calls import input_digest
 from projects import audit
 from projects.errors import DomainError
@@ -59,13 +62,12 @@ NAME = "eklavya"
 MOST_A_MINUTE = 300
 BURST = 100
 MOST_AT_ONCE = 8
-# Keys in the ASGI scope.
+# A key in the ASGI scope.
 _TOKEN = "eklavya.run_token"
-_RUN = "eklavya.run"
 _MOST_PROBLEMS = 10
 _MOST_REMEMBERED = 10_000
 
-Expect = Callable[[Headers], Coroutine[None, None, None]]
+Expect = Callable[[Headers], Coroutine[None, None, object]]
 
 
 class McpEndpoint:
@@ -75,12 +77,15 @@ class McpEndpoint:
     nobody waits for it.
     """
 
-    def __init__(self, database: Database, strangers: Strangers, holds: Holds, expect: Expect) -> None:
+    def __init__(self, database: Database, strangers: Strangers, tokens: Tokens, holds: Holds, expect: Expect) -> None:
         self._database = database
+        self._tokens = tokens
+        # What does not change about a run: whether its token is good is asked each time.
+        self._runs: Remembered[str, Run] = Remembered(lambda key: database.call(queries.run_by_token_hash, key))
         self._holds = holds
         self._strangers = strangers
         self._expect = expect
-        self._expecting: set[asyncio.Task[None]] = set()
+        self._expecting: set[asyncio.Task[object]] = set()
         self._places = Places(MOST_AT_ONCE)
         self._buckets = Buckets(MOST_A_MINUTE, burst=BURST)
         self._limited: dict[UUID, None] = {}
@@ -98,23 +103,23 @@ class McpEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer whoever shows the token of an active run."""
         request = Request(scope)
-        run: Run | None = None
+        run_id: UUID | None = None
         try:
             check_source(request.headers)
             token = token_of(request.headers)
-            run = await self._database.call(queries.run_by_token, token)
+            run_id = await self._tokens.run_of(hash_token(token))
             if scope["method"] != "POST":
                 # Nothing is ever said unasked; a stream for it would only hold one of the run's places.
                 await JSONResponse({"error": "use POST"}, 405, {"allow": "POST"})(scope, receive, send)
                 return
             check_body(request.headers)
-            await self._holds.take(run.pk)
-            with self._place(run):
+            await self._holds.take(run_id)
+            with self._place(run_id):
                 message = await read_message(receive)
-                await self._take_turn(run, message)
+                await self._take_turn(run_id, token, message)
                 if message.get("method") == "initialize":
-                    self._prepare(request.headers)
-                await self._manager.handle_request(_with(scope, token, run), replay(message, receive), send)
+                    self._prepare(request.headers, token)
+                await self._manager.handle_request(_with(scope, token), replay(message, receive), send)
         except Refused as refused:
             await refused.response()(scope, receive, send)
         except ServedElsewhere as error:
@@ -123,39 +128,51 @@ class McpEndpoint:
             asked = {"www-authenticate": f'Bearer realm="{NAME}"'}
             refusal = {"error": "invalid_token", "error_description": str(error)}
             await JSONResponse(refusal, 401, asked)(scope, receive, send)
-        if run is None:
+        if run_id is None:
             await self._strangers.note(Door.MCP, peer_of(request), now=timezone.now())
 
     @contextmanager
-    def _place(self, run: Run) -> Iterator[None]:
+    def _place(self, run_id: UUID) -> Iterator[None]:
         try:
-            with self._places.take(run.pk):
+            with self._places.take(run_id):
                 yield
         except ApiError as error:  # the model's API has another shape
             raise Refused(429, error.message, code=LIMITED, retry_after_s=1) from None
 
-    def _prepare(self, headers: Headers) -> None:
-        task = asyncio.create_task(self._expect(headers))
-        self._expecting.add(task)  # asyncio itself keeps none
-        task.add_done_callback(self._expecting.discard)
+    def _prepare(self, headers: Headers, token: str) -> None:
+        for soon in (self._run_of(token), self._expect(headers)):
+            task: asyncio.Task[object] = asyncio.create_task(soon)
+            self._expecting.add(task)  # asyncio itself keeps none
+            task.add_done_callback(self._expected)
 
-    async def _take_turn(self, run: Run, message: Json) -> None:
+    def _expected(self, task: "asyncio.Task[object]") -> None:
+        self._expecting.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.info("looking ahead failed: %r", error)  # whoever asks is told
+
+    async def _run_of(self, token: str) -> Run:
+        return await self._runs.of(hash_token(token), fresh_s=LOOKED_AT_S, usable_s=LOOKED_AT_S)
+
+    async def _take_turn(self, run_id: UUID, token: str, message: Json) -> None:
         """Raise Refused when the run asks too often. The first time goes into the audit log."""
-        wait_s = self._buckets.take(run.pk)
+        wait_s = self._buckets.take(run_id)
         if not wait_s:
             return
         sentence = f"Too many requests: {MOST_A_MINUTE} a minute at most. Wait {ceil(wait_s)} seconds."
-        if run.pk not in self._limited:
-            self._limited[run.pk] = None
+        if run_id not in self._limited:
+            self._limited[run_id] = None
             if len(self._limited) > _MOST_REMEMBERED:
                 del self._limited[next(iter(self._limited))]
-            await self._database.call(_note_limit, run, sentence, now=timezone.now())
+            await self._database.call(_note_limit, await self._run_of(token), sentence, now=timezone.now())
         raise Refused(429, sentence, code=LIMITED, request_id=message.get("id"), retry_after_s=ceil(wait_s))
 
     async def _list_tools(
         self, context: ServerRequestContext[Any, Request], params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=await self._database.call(_tools, _scope(context)[_RUN]))
+        run = await self._run_of(_token(context))
+        # Only a specialisation may have to be looked up.
+        tools = await self._database.call(_tools, run) if run.specialisations else _tools(run)
+        return types.ListToolsResult(tools=tools)
 
     async def _call_tool(
         self, context: ServerRequestContext[Any, Request], params: types.CallToolRequestParams
@@ -167,10 +184,10 @@ class McpEndpoint:
         return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=is_error)
 
 
-def _with(scope: Scope, token: str, run: Run) -> Scope:
+def _with(scope: Scope, token: str) -> Scope:
     """Return the scope for a message that was read and written anew."""
     kept = [pair for pair in scope["headers"] if pair[0] not in (b"content-length", b"transfer-encoding")]
-    return {**scope, "headers": kept, _TOKEN: token, _RUN: run}
+    return {**scope, "headers": kept, _TOKEN: token}
 
 
 def _note_limit(run: Run, sentence: str, *, now: datetime) -> None:

@@ -5,6 +5,7 @@ agent may get them, and then it never is again.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from agents.workspace import names
@@ -29,6 +30,7 @@ def clone_for_run(git: Git, run_id: str, *, destination: Path, author: Author) -
     The clone shares nothing with the canonical repository and does not know where that is; only main's history is
     in it. No file has a second name elsewhere. Raises DestinationNotEmpty.
     """
+    git = git.patient()  # the agent's program boots meanwhile, and takes longer
     base = head(git)
     _make_clone(git, destination, commits={names.MAIN: base, _branch_ref(run_id): base}, author=author)
     git.run("update-ref", names.base_ref(run_id), base)
@@ -100,7 +102,7 @@ def _make_clone(git: Git, destination: Path, *, commits: dict[str, str], author:
     the whole object store, other runs' work included.
     """
     _check_empty(destination)
-    clone = Git(destination / ".git", destination)
+    clone = replace(git, git_dir=destination / ".git", work_tree=destination)
     *_, (branch_ref, commit) = commits.items()
     _initialise(clone.git_dir, branch_ref, author)
     _pack(git, commits.values(), clone.git_dir / "objects" / "pack")

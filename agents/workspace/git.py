@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, NamedTuple
@@ -26,6 +26,8 @@ QUICK_S = 60.0
 # A transfer or an index of everything a run may bring; far above what the limits allow on a slow disk.
 TRANSFER_S = 300.0
 MAX_OUTPUT_BYTES = 64_000_000
+# An agent's own processes go before it, and the platform's before those (runtimes.launch).
+_PATIENT = 10
 # Address space of one git process. A small object can claim to unpack to anything; this is where it ends.
 MAX_MEMORY_BYTES = 4 * 1024**3
 
@@ -93,6 +95,8 @@ class Git:
     work_tree: Path | None = None
     """A directory of the platform's own too: a checkout in the making, never a run's clone."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    is_patient: bool = False
+    """Whether it lets others have the processor: what is needed soon, but not yet."""
 
     def run(
         self,
@@ -169,7 +173,11 @@ class Git:
 
     def with_environment(self, extra: Mapping[str, str]) -> "Git":
         """The same, with more variables, such as an index file of its own."""
-        return Git(self.git_dir, self.work_tree, {**self.environment, **extra})
+        return replace(self, environment={**self.environment, **extra})
+
+    def patient(self) -> "Git":
+        """The same, giving way to others."""
+        return replace(self, is_patient=True)
 
 
 def clean(identity: str) -> str:
@@ -208,6 +216,9 @@ class _Process:
                 env={**_ENVIRONMENT, **git.environment},
                 start_new_session=True,
             )
+        if git.is_patient:
+            with contextlib.suppress(ProcessLookupError):
+                os.setpriority(os.PRIO_PROCESS, self._popen.pid, _PATIENT)
         return self
 
     def __exit__(self, *exc: object) -> None:

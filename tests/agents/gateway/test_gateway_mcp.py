@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import httpx
 import pytest
+from django.db import connection
 from mcp import Client
 from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 from mcp_types import CallToolResult, TextContent
@@ -122,6 +123,19 @@ def test_token_of_an_ended_run_is_refused_at_once(gateway: str) -> None:
     Run.objects.filter(pk=run.pk).update(status="failed", token_hash="", finished_at=run.created_at)
 
     assert httpx.post(f"{gateway}/mcp", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+
+
+def test_token_is_known_again_after_the_connection_that_asks_was_cut(gateway: str) -> None:
+    _, token = work_as(Role.DEVELOPER, "build")
+    offered = tools(gateway, token)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND query LIKE 'SELECT id::text, token_hash FROM agents_run%'"
+        )
+        assert cursor.fetchall() == [(True,)], "one connection asks for all"
+
+    assert tools(gateway, token).keys() == offered.keys()
 
 
 def test_ending_verb_is_stored_and_audited(gateway: str) -> None:
