@@ -213,7 +213,7 @@ def add_up_the_ledger(page: Page) -> None:
     added = Decimal(0)
     while True:
         for row in page.locator("tr[id^=line-]").filter(has_text=re.compile("Settle|Adjust")).all():
-            added += amount(row.locator("td").last.locator(".num"))
+            added += amount(row.locator("td[data-label=Amount] .num"))
         older = page.get_by_role("link", name="Older")
         if not older.count():
             break

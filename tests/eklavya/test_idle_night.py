@@ -17,6 +17,7 @@ from agents.models import Run, Worker
 from billing.models import Reservation
 from eklavya.celery import app
 from eklavya.management.commands.setup import PERIODIC
+from projects.models import AuditLog
 from projects.workflows import hosting
 from tests.factories import ApprovalFactory, ProjectFactory, RunFactory, TaskFactory, WorkerFactory
 
@@ -76,7 +77,8 @@ def test_an_idle_day_asks_no_model_and_adds_no_row(
     live(24)
 
     sandboxes.choice.cache_clear()
-    assert row_counts() == before
+    newest = AuditLog.objects.filter(timestamp__gt=BEGIN + timedelta(hours=2)).values_list("action", flat=True)
+    assert row_counts() == before, sorted(newest)
     assert (Run.objects.count(), Reservation.objects.count()) == (runs, 0)
     worker.refresh_from_db()
     assert worker.heartbeat_at == clock[0]
