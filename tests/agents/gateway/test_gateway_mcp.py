@@ -133,7 +133,7 @@ def test_token_is_known_again_after_the_connection_that_asks_was_cut(gateway: st
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE pid <> pg_backend_pid() AND query LIKE 'SELECT id::text, token_hash FROM agents_run%'"
         )
-        assert cursor.fetchall() == [(True,)], "one connection asks for all"
+        assert set(cursor.fetchall()) == {(True,)}, "there is one at least; other gateways of the tests have theirs"
 
     assert tools(gateway, token).keys() == offered.keys()
 
