@@ -10,8 +10,10 @@ from pathlib import Path
 import docker
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.test import TransactionTestCase
 from docker.errors import DockerException
+from pytest_django import DjangoDbBlocker
 
 from agents.runtimes.docker_waiting import knock
 from agents.runtimes.errors import RuntimeProblem
@@ -62,6 +64,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[SERVERS].stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """In the end, end the sessions that threads and servers of tests left behind: nobody could drop the database."""
+    yield
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 @pytest.fixture(scope="session")

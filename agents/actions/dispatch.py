@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from django.conf import settings
@@ -43,7 +44,7 @@ class Dispatched:
 class Host:
     """The worker that the dispatching process is itself, as whom it holds leases, and what begins a run that it holds.
 
-    `begin` is called before the commit, so that an agent's program boots meanwhile.
+    `begin` is called right after the commit and must not wait: others hear of what was committed after it.
     """
 
     worker: str
@@ -78,8 +79,7 @@ def dispatch(*, now: datetime, send: Send | None = None, host: Host | None = Non
     """Make runs for ready tasks, as many as workers, agents, projects and the account have room for.
 
     `send` puts them into their workers' queues: right after the commit, before the news of it is published. A lost
-    message is found by `recovery.requeue`. One run for `host` is not sent but begun, before it is committed: whether it
-    was, is known when this returns or raises.
+    message is found by `recovery.requeue`. One run for `host` is not sent but begun here.
     """
     with audit.journal(by=SCHEDULER, now=now, is_whole=True):
         made = _dispatch(host, now=now)
@@ -161,7 +161,9 @@ def _hand_out(task: Task, room: _Room, *, now: datetime) -> Dispatched | None:
     if host is not None:
         room.host = None
         run.prompt_version_id = prompt_version_for(task.role, pinned=run.prompt_version_id)
-        host.begin(Held(run, runs.lease(run, owner=host.owner, now=now)))
+        held = Held(run, runs.lease(run, owner=host.owner, now=now))
+        # Before the news of it is published, and not before it is there: its program shows its token within a second.
+        transaction.on_commit(partial(host.begin, held))
     _record(run, now=now)
     return Dispatched(run.pk, decision.worker.queue, is_begun=host is not None)
 

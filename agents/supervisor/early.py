@@ -1,7 +1,7 @@
-"""Supervising a run from before it is committed: its CLI boots while the rest of its dispatch is written down.
+"""Supervising a run from its commit on: its CLI boots while the dispatching thread still tells others of it.
 
-Until the transaction is over nothing may take the row for granted. What was begun for one that was rolled back finds no
-row, and is cleared away.
+Until that thread is through nothing takes the row for granted: a commit whose answer was lost leaves in doubt whether
+there is one. What was begun for none finds no row, and is cleared away.
 """
 
 import threading

@@ -1,4 +1,4 @@
-"""A run whose program boots before the run is committed: then it is like any other, or it never was."""
+"""A run that the dispatching process does itself: begun with the commit, then like any other."""
 
 import pytest
 from django.db import transaction
@@ -7,7 +7,7 @@ from django.utils import timezone
 from agents.actions.dispatch import Host, dispatch
 from agents.actions.runs import Held
 from agents.models import Run, Worker
-from agents.sandboxes import run_directory, runtime
+from agents.sandboxes import runtime
 from agents.states import RunStatus
 from agents.supervisor import orphans
 from agents.supervisor.early import EarlyStart
@@ -25,14 +25,14 @@ def early_start(keeper: LeaseKeeper) -> EarlyStart:
 
 
 def begin_and_look(early: EarlyStart, keeper: LeaseKeeper, held: Held) -> None:
-    """Begin, and go on only when its program runs and the keeper and the sweep have come by: all before the commit."""
+    """Begin, and go on only when its program runs and keeper and sweep have come by: before dispatch returns."""
     early.begin(held)
     wait_until(lambda: sandbox_name(held.run) in runtime().list_sandboxes())
     keeper.beat_once()
     orphans.clear(runtime(), holds=keeper.holds, now=timezone.now())
 
 
-def test_a_run_that_was_begun_before_its_commit_is_done_like_any_other(keeper: LeaseKeeper) -> None:
+def test_a_run_that_was_begun_with_its_commit_is_done_like_any_other(keeper: LeaseKeeper) -> None:
     task = task_of(TaskKind.REQUIREMENTS, Role.PM, context={"questions": [{"question": "Who?", "answer": "We."}]})
     worker = Worker.objects.get()
 
@@ -46,26 +46,18 @@ def test_a_run_that_was_begun_before_its_commit_is_done_like_any_other(keeper: L
     assert_nothing_is_left(run)
 
 
-def test_a_run_that_was_rolled_back_leaves_nothing(keeper: LeaseKeeper) -> None:
+def test_a_run_that_was_rolled_back_is_not_begun(keeper: LeaseKeeper) -> None:
     task = task_of(TaskKind.REQUIREMENTS, Role.PM)
     worker = Worker.objects.get()
-    begun: list[Held] = []
-
-    def begin(held: Held) -> None:
-        begun.append(held)
-        begin_and_look(early, keeper, held)
 
     def dispatch_in_vain() -> None:
-        dispatch(now=timezone.now(), host=Host(worker.name, keeper.owner, begin))
+        dispatch(now=timezone.now(), host=Host(worker.name, keeper.owner, early.begin))
         raise ConnectionError("the server went away")
 
     with pytest.raises(ConnectionError), early_start(keeper) as early, transaction.atomic():
         dispatch_in_vain()
 
-    [held] = begun
     assert not Run.objects.exists()
     task.refresh_from_db()
     assert task.status == TaskStatus.READY
-    assert sandbox_name(held.run) not in runtime().list_sandboxes()
-    assert not run_directory(held.run.pk).exists()
     assert keeper.held == 0
