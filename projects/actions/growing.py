@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from projects import audit
 from projects.actions import steering
@@ -31,7 +31,11 @@ def add_tasks(parent: Task, drafts: Sequence[PlannedTask], *, by: Actor, now: da
     """
     with audit.journal(by=by, now=now) as journal:
         project = Project.objects.select_for_update(no_key=True).get(pk=parent.project_id)
-        parent = Task.objects.select_for_update().get(pk=parent.pk)
+        named = {key for draft in drafts for key in draft.depends_on}
+        # By key, as `lock_with_dependents`: what is completed now is seen, or waits and sees the new edges.
+        wanted = Q(pk=parent.pk) | Q(project=project, key__in=named, kind__in=_OF_GRAPH)
+        list(Task.objects.select_for_update().filter(wanted).order_by("pk"))
+        parent = Task.objects.get(pk=parent.pk)
         if parent.status != TaskStatus.IN_PROGRESS or parent.kind not in _OF_GRAPH:
             raise IllegalTransition(f"{parent} is not being worked on, or can have no tasks below it.")
         if project.status in GIVEN_UP_PROJECT:

@@ -61,6 +61,9 @@ def complete(task: Task, *, by: Actor, now: datetime) -> None:
     """Let the execution go on from a task that was completed."""
     with audit.journal(by=by, now=now) as journal:
         root = root_of(task)
+        # Of two that end at once, as a batch of the merge queue does, the later one sees the other.
+        Execution.objects.select_for_update(no_key=True, of=("self",)).filter(nodes__task=root).first()
+        root.refresh_from_db(fields=["status"])
         if root.status == TaskStatus.COMPLETED and not _below(root):
             begin_ready(executions=nodes.complete_node(root, journal=journal), now=now)
 

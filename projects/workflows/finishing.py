@@ -9,6 +9,8 @@ from projects.jsontext import storable_text
 from projects.workflows import statements
 from projects.workflows.work import MAX_ERROR_CHARS, Claimed, Outcome
 
+# Each time a person may have had something done anew meanwhile; what is still left then came too late.
+_TRIES = 6
 Execute = Callable[[str, dict[str, Any]], list[Any]]
 
 
@@ -31,14 +33,15 @@ def write(execute: Execute, outcomes: Sequence[Outcome], *, keep: int) -> Writte
     fatal = next((outcome for outcome in outcomes if outcome.is_fatal), None)
     nodes = {outcome.node.execution_id: outcome.node for outcome in outcomes}
     written, in_time = Written(), set[tuple[UUID, int]]()
-    # Twice, for the few that came to nothing: their executions may have changed under a statement that waited.
-    for _ in range(2):
+    # Again for the few that came to nothing: their executions may have changed under a statement that waited.
+    for _ in range(_TRIES):
         left = [o for o in outcomes if (o.node.execution_id, o.node.position) not in in_time]
-        if left:
-            given = columns_of(left) | {"keep": keep, "fatal": fatal is not None, "detail": _detail(fatal)}
-            rows = execute(statements.FINISH, given)
-            in_time |= {(row[1], row[2]) for row in rows if row[0] == "ended"}
-            resolve(execute, rows, nodes, written, keep=keep)
+        if not left:
+            break
+        given = columns_of(left) | {"keep": keep, "fatal": fatal is not None, "detail": _detail(fatal)}
+        rows = execute(statements.FINISH, given)
+        in_time |= {(row[1], row[2]) for row in rows if row[0] == "ended"}
+        resolve(execute, rows, nodes, written, keep=keep)
     _note_late(execute, in_time, outcomes)
     if fatal is not None and in_time:
         execution = fatal.node.execution_id

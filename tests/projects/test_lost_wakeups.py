@@ -1,0 +1,68 @@
+"""What ends in the same moment as something else changes the graph: nothing may wait for ever."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+from django.db import connection, transaction
+
+from projects.actions import growing, tasks
+from projects.models import Task
+from projects.plans import PlannedTask
+from projects.states import ExecutionStatus, TaskStatus
+from tests.factories import NOW, TESTER
+from tests.projects.lives import begin, building
+from tests.projects.test_growing import draft
+from tests.projects.workflows.test_steps import open_steps, save, started, status_of
+
+WHO = {"by": TESTER, "now": NOW}
+
+
+def held_open(first: Callable[[], object], second: Callable[[], object]) -> None:
+    """Do `first`, then `second` in another thread while the first is not committed; commit once it is done or waits."""
+
+    def work() -> None:
+        try:
+            second()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            first()
+            other = pool.submit(work)
+            with suppress(TimeoutError):  # it waits for the first, as it should
+                other.result(timeout=1)
+        other.result(timeout=10)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_last_two_tasks_below_a_node_that_end_at_once_end_the_node() -> None:
+    execution = started(save([{"key": "a"}]))
+    task = begin(open_steps(execution)["a"])
+    one, two = growing.add_tasks(task, [draft("one"), draft("two")], **WHO)
+    tasks.complete_task(task, {"summary": "Divided."}, **WHO)
+    one, two = begin(one), begin(two)
+
+    held_open(
+        lambda: tasks.complete_task(one, {"summary": "1"}, **WHO),
+        lambda: tasks.complete_task(two, {"summary": "2"}, **WHO),
+    )
+
+    assert set(Task.objects.values_list("status", flat=True)) == {"completed"}
+    assert status_of(execution) == ExecutionStatus.COMPLETED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_added_task_does_not_wait_for_one_that_is_completed_meanwhile() -> None:
+    made = building((PlannedTask("x", "X", "developer"), PlannedTask("y", "Y", "developer")))
+    x, y = begin(made["x"]), begin(made["y"])
+
+    held_open(
+        lambda: tasks.complete_task(y, {"summary": "y"}, **WHO),
+        lambda: growing.add_tasks(x, [draft("late", "y")], **WHO),
+    )
+
+    late = Task.objects.get(key="late")
+    assert (late.status, late.unmet_count) == (TaskStatus.READY, 0)
