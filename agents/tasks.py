@@ -99,11 +99,6 @@ def retire_worker() -> None:
     logger.info("worker stops, %s runs handed back and %s that waited", stopped, waiting)
 
 
-def _holds(run_id: UUID) -> bool:
-    """Whether this process supervises a run. One that announced no worker has no keeper, and begins none for this."""
-    return _announced.is_set() and keeper().holds(run_id)
-
-
 def nudge() -> None:
     """Ask some worker to dispatch what is ready."""
     dispatch.delay()
@@ -200,6 +195,6 @@ def sweep() -> None:
 @shared_task(ignore_result=True)
 def tidy() -> None:
     """Clear up after dead processes on this machine: what they left, only a worker of the same machine sees."""
-    orphans.clear(runtime(), holds=_holds, now=house_now())
+    orphans.clear(runtime(), now=house_now())
     # Last: what belongs to no run any more is out of them by now.
     housekeeping.remove_idle_networks(runtime())

@@ -1,8 +1,4 @@
-"""Supervising a run from its commit on: its CLI boots while the dispatching thread still tells others of it.
-
-Until that thread is through nothing takes the row for granted: a commit whose answer was lost leaves in doubt whether
-there is one. What was begun for none finds no row, and is cleared away.
-"""
+"""Supervising a run from its commit on: its CLI boots while the dispatching thread still tells others of it."""
 
 import threading
 from collections.abc import Callable
@@ -17,26 +13,23 @@ from agents.supervisor.supervise import Clock, supervise_held
 
 
 class EarlyStart:
-    """A `with` around the transaction. On its way out it waits for the run that was begun in it, if any, to end."""
+    """A `with` around a dispatch. On its way out it waits for the run that was begun in it, if any, to end."""
 
     def __init__(self, *, keeper: LeaseKeeper, runtime: Callable[[], Runtime], clock: Clock) -> None:
         self._keeper = keeper
         self._runtime = runtime
         self._clock = clock
-        self._is_settled = threading.Event()
         self._thread: threading.Thread | None = None
 
     def begin(self, held: Held) -> None:
-        """Begin to supervise a run that is being made. At most once."""
+        """Begin to supervise a run that was just committed. At most once."""
         assert self._thread is None, "one thread waits for one run"
         self._thread = threading.Thread(target=self._supervise, args=(held,), name=f"run-{held.run.pk}")
         self._thread.start()
 
     def _supervise(self, held: Held) -> None:
         try:
-            supervise_held(
-                held, keeper=self._keeper, runtime=self._runtime(), clock=self._clock, settled=self._is_settled
-            )
+            supervise_held(held, keeper=self._keeper, runtime=self._runtime(), clock=self._clock)
         finally:
             connections.close_all()
 
@@ -46,7 +39,6 @@ class EarlyStart:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._is_settled.set()
         if self._thread is not None:
             connections.close_all()  # for as long as the run lasts
             self._thread.join()

@@ -27,21 +27,10 @@ WORKER_STOPPING = "worker_stopping"
 class Stop:
     """A request to end a run, made in one thread and heard in another, by an event loop or by asking."""
 
-    def __init__(self, settled: threading.Event | None = None) -> None:
+    def __init__(self) -> None:
         self.reason = ""
-        self._settled = settled
         self._lock = threading.Lock()
         self._listener: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether it is known if there is such a run: not while the transaction that makes it is open."""
-        return self._settled is None or self._settled.is_set()
-
-    def wait_until_settled(self) -> None:
-        """Wait for the end of that transaction."""
-        if self._settled is not None:
-            self._settled.wait()
 
     def set(self, reason: str) -> None:
         """Ask. The first reason stays, but a lost lease outdoes any other: nothing may be written any more."""
@@ -100,9 +89,9 @@ class LeaseKeeper:
             self._thread.join(timeout=10)
 
     @contextmanager
-    def hold(self, run_id: UUID, *, settled: threading.Event | None = None) -> Iterator[Stop]:
-        """Keep a run's lease alive for the length of the `with`; one that is being made, from when that is settled."""
-        stop = Stop(settled)
+    def hold(self, run_id: UUID) -> Iterator[Stop]:
+        """Keep a run's lease alive for the length of the `with`."""
+        stop = Stop()
         with self._lock:
             self._held[run_id] = stop
             if self._stopping:
@@ -131,15 +120,10 @@ class LeaseKeeper:
         with self._lock:
             return len(self._held)
 
-    def holds(self, run_id: UUID) -> bool:
-        """Whether a run is held here, be it one whose row is not there yet."""
-        with self._lock:
-            return run_id in self._held
-
     def beat_once(self) -> None:
         """Renew once, and pass on what was asked meanwhile."""
         with self._lock:
-            held = {run_id: stop for run_id, stop in self._held.items() if stop.is_settled}
+            held = dict(self._held)
         now = self._clock()
         if held:
             self._renew(held, now)

@@ -5,7 +5,6 @@ The caller is a Celery task, but the message that started it was only a hint: wh
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -83,15 +82,10 @@ def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clo
     supervise_held(Held(run, token), keeper=keeper, runtime=runtime, clock=clock)
 
 
-def supervise_held(
-    held: Held, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clock, settled: threading.Event | None = None
-) -> None:
-    """Do a run that the keeper's owner holds, and leave a truthful end of it.
-
-    While the transaction that makes it is open, it is not `settled` whether there is such a run.
-    """
+def supervise_held(held: Held, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clock) -> None:
+    """Do a run that the keeper's owner holds, and leave a truthful end of it."""
     run, token = held.run, held.token
-    with keeper.hold(run.pk, settled=settled) as stop:
+    with keeper.hold(run.pk) as stop:
         try:
             _work_or_fail(run, token, stop, runtime=runtime, clock=clock)
         except LeaseLost:
@@ -141,7 +135,6 @@ def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -
 
 def _open(place: Workplace, stop: Stop, *, clock: Clock) -> str:
     """Claim the run and finish its place while the CLI starts. Return what the agent is told first."""
-    stop.wait_until_settled()
     run = patiently(lambda: _claimed(place.run, clock=clock), is_futile=lambda: _is_lost(stop))
     place = workplace.fill(replace(place, run=run))
     _check(stop)
@@ -189,7 +182,6 @@ def _keep_work(run: Run, *, clock: Clock, resumes: bool = False) -> None:
 def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> None:
     """End a run that led to nothing, unless it has ended or is not ours any more."""
     _check_lease(stop)
-    stop.wait_until_settled()
     run = _reload(run.pk)
     if not run.is_active:
         return

@@ -29,7 +29,7 @@ def begin_and_look(early: EarlyStart, keeper: LeaseKeeper, held: Held) -> None:
     early.begin(held)
     wait_until(lambda: sandbox_name(held.run) in runtime().list_sandboxes())
     keeper.beat_once()
-    orphans.clear(runtime(), holds=keeper.holds, now=timezone.now())
+    orphans.clear(runtime(), now=timezone.now())
 
 
 def test_a_run_that_was_begun_with_its_commit_is_done_like_any_other(keeper: LeaseKeeper) -> None:

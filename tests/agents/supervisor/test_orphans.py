@@ -2,7 +2,6 @@ import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from django.utils import timezone
@@ -16,10 +15,6 @@ from agents.supervisor import orphans
 from tests.factories import RunFactory
 
 pytestmark = pytest.mark.django_db
-
-
-def nobody_holds(_: UUID) -> bool:
-    return False
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +55,7 @@ def test_sandboxes_of_ended_runs_are_killed(var: Path) -> None:
     start(f"check-{run.pk.hex}-test", var)
     kept = {start(f"run-{active.pk.hex}", var), start(f"check-{active.pk.hex}-app", var), start("demo-1", var)}
 
-    orphans.clear(runtime(), holds=nobody_holds, now=timezone.now())
+    orphans.clear(runtime(), now=timezone.now())
 
     assert set(runtime().list_sandboxes()) == kept
 
@@ -78,11 +73,11 @@ def test_old_directories_of_ended_runs_are_removed(var: Path) -> None:
         directory(var / "runs" / "notes", age=long),
     ]
 
-    orphans.clear(runtime(), holds=nobody_holds, now=timezone.now())
+    orphans.clear(runtime(), now=timezone.now())
 
     assert not any(path.exists() for path in gone)
     assert all(path.exists() for path in kept)
 
 
 def test_nothing_there_is_fine() -> None:
-    orphans.clear(runtime(), holds=nobody_holds, now=timezone.now())
+    orphans.clear(runtime(), now=timezone.now())
