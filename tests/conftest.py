@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from itertools import chain, groupby
 from pathlib import Path
@@ -85,6 +86,16 @@ def services() -> Services:
         database_url=os.environ["DATABASE_URL"],
         redis_url=settings.REDIS_URL,
     )
+
+
+@pytest.fixture(autouse=True)
+def _no_runner_is_left() -> Iterator[None]:
+    """Fail the test that leaves a runner of workflows in this process: it would do the nodes of every test after it."""
+    yield
+    left = [thread for thread in threading.enumerate() if thread.name == "workflows"]
+    for thread in left:
+        thread.join(timeout=10)
+    assert not any(thread.is_alive() for thread in left), "stop the runner that this test began: hosting.stop()"
 
 
 @pytest.fixture

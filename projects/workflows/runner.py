@@ -195,14 +195,18 @@ class Runner:
 
     def _known(self, batch: list[Claimed]) -> list[Claimed]:
         """Return the nodes whose functions this process knows, and leave the others to a worker that does."""
-        names = [node.plan.nodes[node.position].function for node in batch]
-        unknown = [(node, name) for node, name in zip(batch, names, strict=True) if functions.find(name) is None]
-        if not unknown:
-            return batch
-        nodes = [node for node, _ in unknown]
-        given = {"errors": [f"{functions.UNKNOWN} “{name}”." for _, name in unknown], "wait_s": POSTPONED_S}
-        self._execute(statements.POSTPONE, _places_of(nodes) | given)
-        return [node for node, name in zip(batch, names, strict=True) if functions.find(name) is not None]
+        known, unknown, errors = [], [], []
+        for node in batch:
+            name = node.plan.nodes[node.position].function
+            # Asked once: one that is registered meanwhile would be both left to others and worked on.
+            if functions.find(name):
+                known.append(node)
+            else:
+                unknown.append(node)
+                errors.append(f"{functions.UNKNOWN} “{name}”.")
+        if unknown:
+            self._execute(statements.POSTPONE, _places_of(unknown) | {"errors": errors, "wait_s": POSTPONED_S})
+        return known
 
     def _watch(self, ended: threading.Event) -> None:
         """In a thread of its own: when one node takes long, write what was done before it, and let others have the

@@ -16,6 +16,7 @@ from demos.models import Demo
 from demos.states import DemoStatus
 from eklavya.celery import app
 from projects.models import Task
+from projects.workflows import hosting
 from tests.demos.making import complete_demo_task, make_project
 from tests.demos.repositories import APP, MANIFEST, commit_files
 
@@ -35,8 +36,10 @@ def configured(settings: Settings, var: Path) -> Iterator[Runtime]:
 
 @pytest.fixture
 def worker() -> Iterator[None]:
+    app.control.purge()  # what other tests sent: done here it would, for one, begin a runner of workflows
     with start_worker(app, pool="threads", concurrency=2, perform_ping_check=False, shutdown_timeout=20):
         yield
+    hosting.stop()
 
 
 @pytest.fixture
