@@ -158,7 +158,8 @@ async def _read(answer: Answer) -> Refusal:
         logger.warning("a refusal of the model's API was cut: %s", error)
     finally:
         answer.close()
-    return Refusal(answer.status, answer.returned_headers, bytes(body))
+    headers = [(name, value) for name, value in answer.returned_headers if name != b"content-length"]
+    return Refusal(answer.status, [*headers, (b"content-length", b"%d" % len(body))], bytes(body))
 
 
 def _pause_s(number: int, refusal: Refusal | None) -> float:

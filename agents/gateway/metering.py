@@ -166,6 +166,20 @@ class WholeMeter:
         return self._counts.usage()
 
 
+class BlindMeter:
+    """Stands for an answer that cannot be read: it costs all that was held for it."""
+
+    def __init__(self, most: Usage) -> None:
+        self._most = most
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+
+    def usage(self) -> Usage | None:
+        """Return the most that may have been used."""
+        return self._most
+
+
 def meter_of(first: bytes, *, input_estimate: int) -> Meter:
     """Return the meter for an answer that begins like this.
 

@@ -9,8 +9,10 @@ Fields that this page does not know are where "unchanged" and "not a cent above"
 it does not know, so an unknown one that works is a feature; and of its newer fields more than half have a price or a
 reach (container, mcp_servers, fallbacks, speed, inference_geo, service_tier, compaction, thread, billing_policy).
 Neither a name nor a value tells which kind the next one is. So it passes when it says nothing (null, false, an empty
-list), or when the operator has looked it up and named it in EKLAVYA_MODEL_FIELDS; else the agent is told which field it
-was. Names whose price or reach is known stay refused whatever the operator names.
+list), or when the operator has looked it up and named it in EKLAVYA_MODEL_FIELDS, or all with "*"; else the agent is
+told which field it was. Names whose price or reach is known stay refused whatever the operator names.
+
+All fields that the API documents are known, so that "unknown" is what it did not have when this was written.
 
 Source: https://docs.anthropic.com/en/api/messages, and the parameters of the API's own Python client (2.11).
 """
@@ -22,7 +24,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from agents.gateway.api_errors import ApiError
-from billing.prices import base_model
+from billing.prices import Usage, base_model
 
 JSON = dict[str, Any]
 
@@ -68,7 +70,7 @@ _PLAIN_VALUES: dict[str, tuple[Any, ...]] = {
 # What an unknown field may say: nothing.
 _NOTHING: tuple[Any, ...] = (None, False, [])
 # Tools that the CLI itself carries out, in the sandbox. Those without a type are the CLI's own.
-_CLIENT_TOOLS = ("custom", "bash_", "text_editor_", "memory_", "tool_search_tool_")
+_CLIENT_TOOLS = ("custom", "bash_", "computer_", "text_editor_", "memory_", "tool_search_tool_")
 # Tools that the API carries out: for roles that research, and never more of them than the request says. Running code
 # and other servers (MCP) have prices and reach that no request says, so they are for nobody.
 _WEB_TOOLS = ("web_search_", "web_fetch_")
@@ -95,6 +97,16 @@ class ModelRequest:
     has_long_cache: bool
     fees: Decimal = Decimal(0)
     """The most that it can cost besides its tokens."""
+    unknown: tuple[str, ...] = ()
+    """Its fields that are not known here, say something, and may pass."""
+
+    @property
+    def most(self) -> Usage:
+        """The most that it can use."""
+        short, long = (0, self.input_bound) if self.has_long_cache else (self.input_bound, 0)
+        return Usage(
+            output_tokens=self.max_tokens, cache_write_tokens=short, long_cache_write_tokens=long, fees=self.fees
+        )
 
 
 @dataclass(frozen=True)
@@ -117,10 +129,10 @@ def read_request(
     """Check a request's body. Raises ApiError.
 
     `counting` is for the endpoint that only counts tokens, `researches` says that the role may read the web, `also`
-    are further fields that the operator lets pass.
+    are further fields that the operator lets pass ("*": all).
     """
     content, has_long_cache = _parse(body)
-    _check_fields(content, also)
+    unknown = tuple(_check_fields(content, also))
     model = content.get("model")
     if not isinstance(model, str) or not model:
         _refuse("model: Field required")
@@ -136,6 +148,7 @@ def read_request(
         input_bound=_input_bound(model, len(body), sources, uses=uses.searches + uses.fetches),
         fees=SEARCH_FEE * uses.searches,
         has_long_cache=has_long_cache,
+        unknown=unknown,
     )
 
 
@@ -168,15 +181,19 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _check_fields(content: JSON, also: Collection[str]) -> None:
+def _check_fields(content: JSON, also: Collection[str]) -> Iterator[str]:
+    """Yield the unknown fields that pass and say something."""
     for name, value in content.items():
         if name in _PLAIN_VALUES:
             if not _is_one_of(value, _PLAIN_VALUES[name]):
                 _refuse(f"{name}: this value may not be used here")
-        elif name not in _FIELDS and name not in also and not _is_one_of(value, _NOTHING):
-            _refuse(
-                f"{name[:60]}: this field may not be used here, unless the operator names it in EKLAVYA_MODEL_FIELDS"
-            )
+        elif name not in _FIELDS and not _is_one_of(value, _NOTHING):
+            if name not in also and "*" not in also:
+                _refuse(
+                    f"{name[:60]}: this field may not be used here, "
+                    "unless the operator names it in EKLAVYA_MODEL_FIELDS"
+                )
+            yield name
 
 
 def _is_one_of(value: object, values: tuple[Any, ...]) -> bool:
@@ -188,8 +205,9 @@ def _max_tokens(content: JSON) -> int:
     value = content.get("max_tokens")
     if isinstance(value, bool) or not isinstance(value, int):
         _refuse("max_tokens: Input should be a valid integer")
-    if not 1 <= value <= _LARGEST_CONTEXT_TOKENS:
-        _refuse("max_tokens: Input should be greater than or equal to 1 and possible")
+    # With 0 the API fills the prompt cache and says nothing.
+    if not 0 <= value <= _LARGEST_CONTEXT_TOKENS:
+        _refuse("max_tokens: Input should be greater than or equal to 0 and possible")
     return value
 
 
@@ -200,7 +218,7 @@ def _check_tools(tools: object, *, researches: bool) -> _Uses:
         _refuse("tools: Input should be a valid list")
     uses = dict.fromkeys(_WEB_TOOLS, 0)
     for tool in tools:
-        kind = tool.get("type", "custom") if isinstance(tool, dict) else None
+        kind = _kind_of_tool(tool)
         if isinstance(kind, str) and kind.startswith(_CLIENT_TOOLS):
             continue
         web = next((name for name in _WEB_TOOLS if isinstance(kind, str) and kind.startswith(name)), None)
@@ -210,6 +228,13 @@ def _check_tools(tools: object, *, researches: bool) -> _Uses:
             _refuse("tools: reading the web is for roles with the egress class research")
         uses[web] += _max_uses(tool.get("max_uses"))
     return _Uses(*uses.values())
+
+
+def _kind_of_tool(tool: object) -> object:
+    if not isinstance(tool, dict):
+        return None
+    kind = tool.get("type")
+    return "custom" if kind is None else kind
 
 
 def _max_uses(value: object) -> int:
@@ -248,17 +273,20 @@ def _blocks(content: object) -> Iterator[JSON]:
 
 
 def _check_source(block: JSON) -> str:
-    """Return "image", "document" or "" for anything that is no more tokens than bytes."""
+    """Return "image", "document" (or something as long) or "" for anything that is no more tokens than bytes."""
     kind = block.get("type")
     if kind == "container_upload":
         _refuse("container_upload: may not be used here")
-    if kind not in {"image", "document"}:
-        return ""
     source = block.get("source")
+    # Of whatever kind: the next one that the API learns to fetch looks like these.
+    if kind not in {"image", "document"} and not isinstance(source, dict):
+        return ""
     form = source.get("type") if isinstance(source, dict) else None
-    if form not in _INLINE_SOURCES:
-        _refuse(f"{kind}: only content within the request may be used here")
-    return str(kind) if form == "base64" else ""
+    if not isinstance(form, str) or form not in _INLINE_SOURCES:
+        _refuse(f"{str(kind)[:60]}: only content within the request may be used here")
+    if form != "base64":
+        return ""
+    return "image" if kind == "image" else "document"
 
 
 def _input_bound(model: str, size_bytes: int, sources: list[str], *, uses: int) -> int:

@@ -1,6 +1,10 @@
-"""Recording the model requests of runs that were refused, without letting a run write rows for ever."""
+"""Recording the model requests of runs that were refused, without letting a run write rows for ever.
+
+Recorded as well is what passed although it is not known here: the operator has allowed it.
+"""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,15 +29,14 @@ class _Row:
     caller: Caller
     details: dict[str, Any]
     is_last: bool = False
-    """Further refusals of this run are not recorded."""
+    """Nothing more of this kind is recorded of this run."""
+    action: str = "model.refused"
 
     def write(self, *, now: datetime) -> None:
         """Write it, on the chain of the run's project."""
         details = self.details | ({"last": True} if self.is_last else {})
         with audit.journal(by=GATEWAY, now=now) as journal:
-            journal.add(
-                "model.refused", project_id=self.caller.project_id, agent_id=self.caller.agent_id, details=details
-            )
+            journal.add(self.action, project_id=self.caller.project_id, agent_id=self.caller.agent_id, details=details)
 
 
 def _forget(remembered: dict[Any, Any]) -> None:
@@ -50,14 +53,27 @@ class Refusals:
 
     async def note(self, caller: Caller, error: ApiError, *, now: datetime) -> None:
         """Record a refusal. The answer must not fail for it."""
-        known = self._of_runs.setdefault(caller.run_id, set())
-        _forget(self._of_runs)
         # The words are often the agent's own; how many different ones it may make is bounded.
         sentence = error.message[:_SENTENCE_CHARS]
-        if sentence not in known and len(known) < MOST_OF_A_RUN:
-            known.add(sentence)
+        if number := self._number(caller, sentence):
             details = {"run": str(caller.run_id), "kind": error.kind, "status": error.status, "why": sentence}
-            await self._write(_Row(caller, details, is_last=len(known) == MOST_OF_A_RUN), now)
+            await self._write(_Row(caller, details, is_last=number == MOST_OF_A_RUN), now)
+
+    async def note_passed(self, caller: Caller, fields: Sequence[str], *, now: datetime) -> None:
+        """Record fields that were passed on without being known here, each once a run."""
+        for name in fields[:MOST_OF_A_RUN]:
+            if number := self._number(caller, f"passed: {name[:_SENTENCE_CHARS]}"):
+                details = {"run": str(caller.run_id), "field": name[:_SENTENCE_CHARS]}
+                await self._write(_Row(caller, details, number == MOST_OF_A_RUN, "model.unknown_field"), now)
+
+    def _number(self, caller: Caller, sentence: str) -> int:
+        """Return the how manieth row of its run a sentence is; 0 when it was there before, or there are enough."""
+        known = self._of_runs.setdefault(caller.run_id, set())
+        _forget(self._of_runs)
+        if sentence in known or len(known) >= MOST_OF_A_RUN:
+            return 0
+        known.add(sentence)
+        return len(known)
 
     async def _write(self, row: "_Row", now: datetime) -> None:
         try:

@@ -23,7 +23,7 @@ from agents.gateway.callers import LOOKED_AT_S, Caller, Callers
 from agents.gateway.cashier import Cashier, RunOver, RunStopping, TurnsUsed, Unusual
 from agents.gateway.database import Database
 from agents.gateway.limits import Places
-from agents.gateway.metering import Meter, estimate_tokens, meter_of
+from agents.gateway.metering import BlindMeter, Meter, estimate_tokens, meter_of
 from agents.gateway.model_request import ModelRequest, read_request, with_model
 from agents.gateway.refusals import Refusals
 from agents.gateway.strangers import Door, Strangers, peer_of
@@ -85,6 +85,7 @@ class Relay:
             with self._places.take(caller.run_id) as in_flight, anyio.move_on_after(_LONGEST_S):
                 exchange = _Exchange(self, request, caller, asked, in_flight)
                 await exchange.run(send)
+            await self._refusals.note_passed(caller, asked.unknown, now=timezone.now())
         except UnknownToken as error:
             await ApiError("authentication_error", str(error)).response()(scope, receive, send)
             await self._strangers.note(Door.MODEL, peer_of(request), now=timezone.now())
@@ -268,7 +269,7 @@ class _Exchange:
             await _pass_refusal(answer, send)
             return None
         try:
-            await self._pass_answer(answer, send)
+            await self._pass_answer(answer, asked, send)
         finally:
             answer.close()
         return None
@@ -283,11 +284,11 @@ class _Exchange:
         self._is_waiting = answer.status == OK
         return answer
 
-    async def _pass_answer(self, answer: Answer, send: Send) -> None:
+    async def _pass_answer(self, answer: Answer, asked: ModelRequest, send: Send) -> None:
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.returned_headers})
         try:
             async for chunk in answer.chunks():
-                meter = self._meter or self._begin_meter(chunk)
+                meter = self._meter or self._begin_meter(chunk, answer, asked)
                 meter.feed(chunk)
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except Cut as error:
@@ -298,7 +299,11 @@ class _Exchange:
         self._is_waiting = False
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _begin_meter(self, first: bytes) -> Meter:
+    def _begin_meter(self, first: bytes, answer: Answer, asked: ModelRequest) -> Meter:
+        if answer.is_packed:
+            logger.error("an answer of the model's API is packed although that was not asked for, and cannot be read")
+            self._meter = BlindMeter(asked.most)
+            return self._meter
         meter = meter_of(first, input_estimate=self._input_estimate)
         if first.strip():
             self._meter = meter

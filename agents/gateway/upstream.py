@@ -1,4 +1,7 @@
-"""The way to the model's API: one client with kept connections for all runs, the real key, and clean headers."""
+"""The way to the model's API: one client with kept connections for all runs, and the real key.
+
+Bodies and headers go through as they are, both ways, but for what is named here; docs/security-model.md says why.
+"""
 
 from collections.abc import AsyncIterator, Iterable
 from ipaddress import ip_address
@@ -42,9 +45,8 @@ _NOT_FORWARDED = _HOP_BY_HOP | {
     "host",
     "x-api-key",
 }
-_RETURNED = frozenset(
-    {"cache-control", "content-type", "request-id", "retry-after", "retry-after-ms", "x-should-retry"}
-)
+# Cookies would tie the runs of a house together, and an organisation's id says whose account pays.
+_NOT_RETURNED = _HOP_BY_HOP | {"anthropic-organization-id", "set-cookie"}
 # A prompt of a million tokens has prices of its own, which the table does not know.
 _REFUSED_BETAS = ("context-1m",)
 # The client would add these by itself.
@@ -67,15 +69,22 @@ class Cut(Exception):
 class Answer:
     """The head of an answer, and the way to its body; whoever gets it closes it."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, key: str) -> None:
         self._response = response
+        self._key = key.encode()
         self.status = response.status
-        self.headers = response.headers
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether its body cannot be read on the way, although that was asked for."""
+        return self._response.headers.get("content-encoding", "identity") != "identity"
 
     @property
     def returned_headers(self) -> list[tuple[bytes, bytes]]:
-        """Those that the sandbox may see."""
-        return [(name.encode(), value.encode("latin-1", "replace")) for name, value in _returned(self.headers.items())]
+        """All that the sandbox may see, byte for byte; a header that repeats the key is none of them."""
+        headers = [(name.lower(), value) for name, value in self._response.raw_headers]
+        dropped = _NOT_RETURNED | _named_by_connection(headers)
+        return [one for one in headers if one[0].decode("latin-1") not in dropped and self._key not in one[1]]
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes in. Raises Cut."""
@@ -126,7 +135,7 @@ class Upstream:
         finally:
             self._waiting -= 1
         self._answers.add(response)
-        return Answer(response)
+        return Answer(response, self._key)
 
     async def close(self) -> None:
         """Close all connections. A request that comes all the same opens new ones."""
@@ -149,26 +158,35 @@ class Upstream:
         return self._session
 
     def _headers(self, headers: Headers) -> list[tuple[str, str]]:
+        dropped = _NOT_FORWARDED | _named_by_connection(headers.raw)
         kept = [
             (name, _without_refused(value) if name == "anthropic-beta" else value)
-            for name, value in headers.items()
-            if name not in _NOT_FORWARDED and not name.startswith("x-forwarded-")
+            for name, value in ((raw[0].decode("latin-1"), _text(raw[1])) for raw in headers.raw)
+            if name not in dropped and not name.startswith("x-forwarded-")
         ]
         kept = [(name, value) for name, value in kept if value or name != "anthropic-beta"]
         return [*kept, ("x-api-key", self._key), ("accept-encoding", "identity")]
 
 
-def _returned(items: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [
-        (name, value)
-        for name, value in ((name.lower(), value) for name, value in items)
-        if name in _RETURNED or name.startswith("anthropic-ratelimit-")
-    ]
+def _named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> set[str]:
+    """Return the headers that are said to be for this connection alone (RFC 9110, 7.6.1)."""
+    said = b",".join(value for name, value in headers if name == b"connection").decode("latin-1")
+    return {name.strip().lower() for name in said.split(",")}
+
+
+def _text(value: bytes) -> str:
+    """Return a header's value so that the client, which writes UTF-8, sends the same bytes wherever they are that."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _without_refused(betas: str) -> str:
-    kept = (beta.strip() for beta in betas.split(","))
-    return ",".join(beta for beta in kept if beta and not beta.startswith(_REFUSED_BETAS))
+    """Return them as they came, unless one may not pass."""
+    found = betas.split(",")
+    kept = [beta for beta in found if not beta.strip().lower().startswith(_REFUSED_BETAS)]
+    return betas if len(kept) == len(found) else ",".join(kept).strip()
 
 
 def _is_local(url: str) -> bool:

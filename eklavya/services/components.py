@@ -101,7 +101,8 @@ def _server(env: Env, name: str, *, port: Port) -> Spec:
     if name == "gateway":
         # Sandboxes reach it without a proxy, so whoever sends such headers lies about its address; and a line for each
         # request would be written while an agent waits for its first byte. What matters is in the audit log.
-        options += ["--no-proxy-headers", "--no-access-log", "--ws", "none"]
+        # The model API's answers have a date of their own.
+        options += ["--no-proxy-headers", "--no-access-log", "--no-date-header", "--ws", "none"]
     return Spec(
         name=name,
         title=title,

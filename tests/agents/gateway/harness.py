@@ -31,7 +31,16 @@ DEADLINE_S = 15.0
 def serve(app: ASGIApp) -> Iterator[str]:
     """Run an application in a thread and yield its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="critical", ws="none", lifespan="on", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app,
+        log_level="critical",
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+        # as eklavya.services.components has it
+        server_header=False,
+        date_header=False,
+    )
     server = QuickServer(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -94,6 +103,7 @@ class Seen:
     query: str
     headers: dict[str, str]
     body: bytes
+    raw: list[tuple[bytes, bytes]]
 
 
 Behaviour = Callable[["ScriptedModel", Send], Awaitable[None]]
@@ -114,7 +124,8 @@ class ScriptedModel:
             return
         request = Request(scope, receive)
         body = await request.body()
-        self.seen.append(Seen(request.url.path, request.url.query, dict(request.headers), body))
+        raw = [(bytes(name), bytes(value)) for name, value in request.headers.raw]
+        self.seen.append(Seen(request.url.path, request.url.query, dict(request.headers), body, raw))
         working = asyncio.ensure_future(self.behave(self, send))
         leaving = asyncio.ensure_future(_left(receive))
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)

@@ -6,6 +6,7 @@ import pytest
 
 from agents.gateway.api_errors import ApiError
 from agents.gateway.model_request import read_request, with_model
+from billing.prices import Usage
 from tests.agents.gateway.harness import ask
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
@@ -36,9 +37,15 @@ def test_reads_what_matters() -> None:
     assert not read.has_long_cache
 
 
-@pytest.mark.parametrize("value", [0, -1, True, 1.5, "5", None, 10**9])
-def test_max_tokens_must_be_a_positive_number(value: object) -> None:
+@pytest.mark.parametrize("value", [-1, False, True, 1.5, "5", None, 10**9])
+def test_max_tokens_must_be_a_number_and_not_negative(value: object) -> None:
     assert "max_tokens" in refusal(encode(max_tokens=value))
+
+
+def test_request_that_only_fills_the_cache_is_held_at_its_input() -> None:
+    read = read_request(encode(max_tokens=0))
+
+    assert read.most == Usage(cache_write_tokens=read.input_bound)
 
 
 def test_max_tokens_is_required_unless_tokens_are_counted() -> None:
@@ -92,6 +99,7 @@ def test_duplicate_keys_are_refused_however_deep() -> None:
         {"tools": [{"type": "web_fetch_20250910", "name": "web_fetch"}]},
         {"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]},
         {"tools": [{"type": 5}]},
+        {"tools": [{"type": ""}]},
         {"tools": {"type": "custom"}},
         {"context_management": {"edits": [{"type": "compact_20260112"}]}},
         {"stream": 1},
@@ -104,6 +112,9 @@ def test_duplicate_keys_are_refused_however_deep() -> None:
         content({"type": "document"}),
         content({"type": "container_upload", "file_id": "f"}),
         content({"type": "tool_result", "content": [{"type": "image", "source": FROM_WEB}]}),
+        content({"type": "film", "source": FROM_WEB}),
+        content({"type": "film", "source": {"url": "https://example.com"}}),
+        content({"type": "film", "source": {"type": ["url"]}}),
         content(
             {"type": "document", "source": {"type": "content", "content": [{"type": "image", "source": FROM_WEB}]}}
         ),
@@ -117,7 +128,9 @@ def test_ways_to_the_network_or_to_other_prices_are_refused(fields: dict[str, An
     "fields",
     [
         {"tools": [{"name": "Bash", "input_schema": {}}, {"type": "custom", "name": "x"}]},
-        {"tools": [{"type": "bash_20250124", "name": "bash"}]},
+        {"tools": [{"type": "bash_20250124", "name": "bash"}, {"type": None, "name": "x"}]},
+        {"tools": [{"type": "computer_20250124", "name": "computer"}]},
+        content({"type": "search_result", "source": "https://example.com", "title": "cited, not fetched"}),
         {"context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}},
         {"speed": "standard", "inference_geo": None, "container": None, "mcp_servers": [], "fallbacks": None},
         {"something_new": None, "something_else": False, "something_more": []},
@@ -139,7 +152,10 @@ def test_what_the_cli_sends_is_taken(fields: dict[str, Any]) -> None:
 def test_operator_lets_a_field_pass_by_name_but_none_whose_price_is_known() -> None:
     also = {"something_new", "speed", "container"}
 
-    assert read_request(encode(something_new={"a": 1}), also=also)
+    assert read_request(encode(something_new={"a": 1}), also=also).unknown == ("something_new",)
+    assert read_request(encode(something_else=1, something_empty=[]), also={"*"}).unknown == ("something_else",)
+    with pytest.raises(ApiError, match="speed"):
+        read_request(encode(speed="fast"), also={"*"})
     for fields in ({"speed": "fast"}, {"container": "c"}, {"something_else": 1}):
         with pytest.raises(ApiError, match=next(iter(fields))):
             read_request(encode(**fields), also=also)
@@ -165,6 +181,7 @@ def test_documents_may_fill_the_context() -> None:
 
     assert read_request(encode(**content(document))).input_bound == 200_000
     assert read_request(encode(**content(document), model="claude-new-9")).input_bound == 1_000_000
+    assert read_request(encode(**content({**IMAGE, "type": "film"}))).input_bound == 200_000
 
 
 def test_no_prompt_is_longer_than_the_context() -> None:

@@ -183,7 +183,7 @@ def test_dated_and_small_models_are_taken(client: httpx.Client, model_id: str) -
 
 
 def test_refused_request_is_not_forwarded(client: httpx.Client, model: ScriptedModel) -> None:
-    assert error_of(post(client, ask(max_tokens=0))) == (400, "invalid_request_error")
+    assert error_of(post(client, ask(max_tokens=-1))) == (400, "invalid_request_error")
     assert model.seen == []
     assert not Reservation.objects.exists()
 
