@@ -11,8 +11,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Greatest
 
+from agents.bus import BUS
 from agents.models import Agent, Message, MessageCounter, Run
 from agents.states import MessageType
 from projects import audit
@@ -29,6 +31,12 @@ _COUNT = """
 INSERT INTO agents_messagecounter AS counter (project_id, last_seq) VALUES (%s, 1)
 ON CONFLICT (project_id) DO UPDATE SET last_seq = counter.last_seq + 1 RETURNING last_seq
 """
+# Of a run: whether its project has messages that the run was not moved past. Its own are among them.
+HAS_MAIL = Exists(
+    MessageCounter.objects.filter(
+        project=OuterRef("project"), last_seq__gt=Greatest(OuterRef("inbox_seq"), OuterRef("agent__inbox_seq"))
+    )
+)
 
 
 def post(
@@ -42,7 +50,12 @@ def post(
     key: str,
     now: datetime,
 ) -> Message:
-    """Put a message into inboxes, once per `key`. Without `to_role` and `to_agent` it is for all but the sender."""
+    """Put a message into inboxes, once per `key`. Without `to_role` and `to_agent` it is for all but the sender.
+
+    Raises ValueError for a heartbeat: an agent that lives must not make the table grow.
+    """
+    if not BUS[message_type].stored:
+        raise ValueError(f"{message_type} is no row: see agents.bus.")
     by = Actor.agent(sender.pk, sender.name) if sender else Actor.system("messages")
     with audit.journal(by=by, now=now) as journal:
         # The last lock before that of the audit chain. Who asks for a number waits for all before it.

@@ -6,7 +6,7 @@ holds any more (`agents.actions.recovery`). Every ending goes through `_end`: th
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -82,13 +82,20 @@ def claim_run(run: Run, *, now: datetime) -> None:
         journal.add("run.claimed", project_id=run.project_id, agent_id=run.agent_id, obj=run, details=details)
 
 
-def renew_leases(run_ids: list[UUID], *, owner: str, now: datetime) -> dict[UUID, str]:
-    """Renew the leases that `owner` still holds. Return each such run with why it is asked to stop, or ""."""
+class Renewed(NamedTuple):
+    """What a supervisor hears with a lease it renews: why its run is asked to stop, or "", and whether mail waits."""
+
+    stop_requested: str
+    has_mail: bool
+
+
+def renew_leases(run_ids: list[UUID], *, owner: str, now: datetime) -> dict[UUID, Renewed]:
+    """Renew the leases that `owner` still holds. Return each such run with what its supervisor has to hear."""
     held = Run.objects.filter(pk__in=run_ids, lease_owner=owner, status__in=ACTIVE_RUN)
     held.update(lease_until=_lease(now))
-    rows = list(held.values_list("pk", "stop_requested", "agent_id"))
-    Agent.objects.filter(pk__in=[agent_id for _, _, agent_id in rows]).update(last_heartbeat=now)
-    return {pk: stop for pk, stop, _ in rows}
+    rows = list(held.values_list("pk", "stop_requested", messages.HAS_MAIL, "agent_id"))
+    Agent.objects.filter(pk__in=[agent_id for *_, agent_id in rows]).update(last_heartbeat=now)
+    return {pk: Renewed(stop, bool(has_mail)) for pk, stop, has_mail, _ in rows}
 
 
 def begin_running(run: Run, *, base_commit: str, pid: int | None, working_dir: str, now: datetime) -> None:

@@ -33,6 +33,7 @@ ENDINGS: dict[TaskKind, frozenset[str]] = {
     TaskKind.STEP: _ANY_KIND | {"task_complete", "ask_mentor", "ask_client"},
     TaskKind.MENTOR: frozenset({"task_failed", "reply_mentor"}),
 }
+ENDING_VERBS = frozenset[str]().union(*ENDINGS.values())
 _MESSAGE_OF_VERB = {
     "task_complete": MessageType.TASK_COMPLETE,
     "submit_requirements": MessageType.TASK_COMPLETE,
@@ -44,6 +45,8 @@ _MESSAGE_OF_VERB = {
     "ask_mentor": MessageType.MENTOR_REQUEST,
     "reply_mentor": MessageType.MENTOR_REPLY,
 }
+# No process waits for an answer: the run ends, and the same agent goes on with a new one when it is there.
+_ASKING = frozenset({"ask_mentor", "ask_client", "task_blocked"})
 
 
 def actor_of(run: Run) -> Actor:
@@ -78,7 +81,8 @@ def end_run(run: Run, verb: str, args: dict[str, Any], *, now: datetime) -> str:
             raise RunEnded
         journal.add(f"agent.{verb}", project_id=run.project_id, obj=run, details={"args": args})
         _send(run, _MESSAGE_OF_VERB[verb], args, to_role=Role.ORCHESTRATOR, now=now)
-    return "Recorded. End your turn now."
+    told = "Your task waits for the answer, and you are told it when the task goes on. " if verb in _ASKING else ""
+    return f"Recorded. {told}End your turn now."
 
 
 def _check_ending(run: Run, verb: str, args: dict[str, Any]) -> None:
@@ -149,6 +153,10 @@ def add_tasks(run: Run, drafts: list[dict[str, Any]], *, now: datetime) -> str:
         made = growing.add_tasks(run.task, [PlannedTask.from_json(draft) for draft in drafts], by=by, now=now)
         keys = [task.key for task in made]
         _send(run, MessageType.TASK_PROGRESS, {"added": keys}, to_role=Role.ORCHESTRATOR, now=now)
+        for role in dict.fromkeys(task.role for task in made):
+            given = [{"key": task.key, "title": task.title} for task in made if task.role == role]
+            payload = {"tasks": given, "below": run.task.key}
+            _send(run, MessageType.TASK_ASSIGN, payload, to_role=Role(role), now=now)
     return f"Added: {', '.join(keys)}. Others do them; what waits for your task waits for them too."
 
 

@@ -1,10 +1,12 @@
 """The database as a supervisor sees it: others need its connection while it waits, and the server may go away."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 logger = logging.getLogger(__name__)
@@ -38,3 +40,26 @@ def patiently(step: Callable[[], R], *, is_futile: Callable[[], bool]) -> R:
             logger.warning("the database does not answer: %s", error)
             give_back()
             time.sleep(LOOK_AGAIN_S)
+
+
+async def in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run blocking database work in a thread and give its connection back to the pool.
+
+    Tried again while the database does not answer: only for what may be done twice.
+    """
+
+    def work() -> Any:
+        try:
+            return call(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+    give_up = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return await sync_to_async(work, thread_sensitive=False)()
+        except AWAY as error:
+            if time.monotonic() > give_up:
+                raise
+            logger.warning("the database does not answer: %s", error)
+            await asyncio.sleep(LOOK_AGAIN_S)

@@ -1,7 +1,7 @@
 """Keeping leases: one thread per process renews all runs that the process holds, in one statement.
 
-It is also how others reach a supervisor: a request to stop (`Run.stop_requested`) and the loss of the lease both arrive
-here, and are passed on to the run's `Stop`.
+It is also how others reach a supervisor: a request to stop (`Run.stop_requested`), the loss of the lease and the news
+that messages wait all arrive here, and are passed on to the run's `Stop`.
 """
 
 import asyncio
@@ -25,10 +25,14 @@ WORKER_STOPPING = "worker_stopping"
 
 
 class Stop:
-    """A request to end a run, made in one thread and heard in another, by an event loop or by asking."""
+    """A request to end a run, made in one thread and heard in another, by an event loop or by asking.
+
+    `has_mail` is the other news: that its agent's inbox has something that it was not given yet.
+    """
 
     def __init__(self) -> None:
         self.reason = ""
+        self.has_mail = threading.Event()
         self._lock = threading.Lock()
         self._listener: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
@@ -133,7 +137,10 @@ class LeaseKeeper:
     def _renew(self, held: dict[UUID, Stop], now: datetime) -> None:
         kept = runs.renew_leases(list(held), owner=self.owner, now=now)
         for run_id, stop in held.items():
-            reason = kept.get(run_id, LEASE_LOST)
+            renewed = kept.get(run_id)
+            reason = renewed.stop_requested if renewed else LEASE_LOST
+            if renewed and renewed.has_mail:
+                stop.has_mail.set()
             # A run that ended a moment ago is not held any more, and has no lease to lose.
             if reason and run_id in self._held:
                 stop.set(reason)

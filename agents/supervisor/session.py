@@ -7,14 +7,13 @@ when the conversation is over, however it ended.
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from claude_agent_sdk import (
     AssistantMessage,
     ClaudeAgentOptions,
@@ -24,12 +23,13 @@ from claude_agent_sdk import (
 )
 from django.db import close_old_connections
 
-from agents.actions import transcript, verbs
+from agents.actions import transcript
 from agents.actions.transcript import Line
-from agents.context import CHECK_AGAIN, messages_message
+from agents.context import CHECK_AGAIN
 from agents.errors import LeaseLost
 from agents.models import Run, RunEvent
-from agents.supervisor.connections import AWAY, LOOK_AGAIN_S, PATIENCE_S
+from agents.supervisor.connections import AWAY, in_thread
+from agents.supervisor.inbox import Inbox
 from agents.supervisor.keeper import LEASE_LOST, Stop
 from agents.supervisor.progress import Progress, Stuck
 from agents.supervisor.transcripts import lines_of
@@ -76,6 +76,11 @@ class _Session:
     reminders: int = 0
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @cached_property
+    def inbox(self) -> Inbox:
+        """What others write to the agent meanwhile."""
+        return Inbox(self.run, self.stop, self.note, self.clock)
+
     def note(self, kind: RunEvent.Kind, payload: dict[str, Any]) -> None:
         """Add the platform's own line to the transcript."""
         self.lines.append(Line(kind, payload, self.clock()))
@@ -87,29 +92,6 @@ class _Session:
         self.progress.take(said)
         if isinstance(message, AssistantMessage):
             self.turns.add(message.message_id or str(len(self.turns)))
-
-
-async def in_thread(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Run blocking database work in a thread and give its connection back to the pool.
-
-    Tried again while the database does not answer: only for what may be done twice.
-    """
-
-    def work() -> Any:
-        try:
-            return call(*args, **kwargs)
-        finally:
-            close_old_connections()
-
-    give_up = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return await sync_to_async(work, thread_sensitive=False)()
-        except AWAY as error:
-            if time.monotonic() > give_up:
-                raise
-            logger.warning("the database does not answer: %s", error)
-            await asyncio.sleep(LOOK_AGAIN_S)
 
 
 def _closing_connections(call: Callable[[], str]) -> str:
@@ -140,6 +122,7 @@ async def drive(
     opened = asyncio.create_task(asyncio.to_thread(_closing_connections, opening))
     session = _Session(run, limits, stop, clock, opened, progress or Progress())
     stderr: list[str] = []
+    options.hooks = session.inbox.hooks()
     options.stderr = lambda line: stderr.append(line[:500]) if len(stderr) < 50 else None
     flusher = asyncio.create_task(_flush_often(session))
     try:
@@ -249,7 +232,8 @@ async def _after_turn(session: _Session, client: ClaudeSDKClient, result: Result
         return SessionEnd("finished")
     if result.is_error:
         return SessionEnd("model_error", (result.result or "; ".join(result.errors or [])) or result.subtype)
-    if await _pass_on_messages(session, client):
+    if told := await session.inbox.take():
+        await client.query(told)
         return None
     session.reminders += 1
     if session.reminders > MAX_REMINDERS:
@@ -257,16 +241,6 @@ async def _after_turn(session: _Session, client: ClaudeSDKClient, result: Result
     session.note(RunEvent.Kind.MESSAGE, {"from": "platform", "text": CHECK_AGAIN})
     await client.query(CHECK_AGAIN)
     return None
-
-
-async def _pass_on_messages(session: _Session, client: ClaudeSDKClient) -> bool:
-    """Give the agent what arrived in its inbox meanwhile, as data. Return whether there was anything."""
-    found = await in_thread(verbs.read_messages, session.run, now=session.clock())
-    if not found:
-        return False
-    session.note(RunEvent.Kind.MESSAGE, {"from": "inbox", "messages": found})
-    await client.query(messages_message(found))
-    return True
 
 
 def _outcome(run: Run) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..context import Context
 from ..misbehaviour import conduct
 from .engine import Call, Script, Step, bash, finish, progress, verb
@@ -19,6 +21,8 @@ _HOSTILE = (
     'for d in /etc /usr/bin /root /var; do test -w $d && echo "$d can be written"; done; echo owned > ../owned.txt; '
     "ln -sf /etc/passwd passwd.txt",
 )
+_TOLD = re.compile(r"<messages>\n(.*?)\n</messages>", re.DOTALL)
+_ROUNDS = 300
 
 
 def wrap(context: Context, script: Script) -> Script:
@@ -28,6 +32,8 @@ def wrap(context: Context, script: Script) -> Script:
         return _loop()
     if "silent" in faults:
         return _silent()
+    if "listen" in faults:
+        return _listen()
     if "fail" in faults:
         return finish("task_failed", "I gave up.", reason="The task was ordered to fail.")
     if "block" in faults:
@@ -49,6 +55,16 @@ def _loop() -> Script:
         results = yield Step("Let me look at this once more.", [*calls, Call("Glob", {"pattern": "*"}, optional=True)])
         if all(result.skipped for result in results):
             return "There is nothing I could call."
+
+
+def _listen() -> Script:
+    """Never reads its inbox, and never ends its turn: what comes reaches it between two calls, or not at all."""
+    for number in range(1, _ROUNDS):
+        results = yield Step("", [progress(10, f"Listening, round {number}.")])
+        for result in results:
+            if told := _TOLD.search(result.text):
+                return (yield from finish("task_complete", "I was told.", summary=told[1]))
+    return "Nobody told me anything."
 
 
 def _silent() -> Script:

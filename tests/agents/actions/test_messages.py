@@ -126,6 +126,22 @@ def test_nothing_new_writes_nothing_and_costs_two_statements(project: Project) -
     assert AuditLog.objects.count() == rows
 
 
+def test_the_beat_of_a_supervisor_hears_that_there_is_mail(project: Project) -> None:
+    run = run_of(project)
+    other = run_of(ProjectFactory(status="building"))
+    Run.objects.update(lease_owner="here")
+
+    def has_mail() -> list[bool]:
+        heard = runs.renew_leases([run.pk, other.pk], owner="here", now=NOW)
+        return [heard[one.pk].has_mail for one in (run, other)]
+
+    assert has_mail() == [False, False]
+    say(project, "hello")
+    assert has_mail() == [True, False]
+    read(run)
+    assert has_mail() == [False, False]
+
+
 def test_reading_looks_only_at_what_is_new(project: Project) -> None:
     """By the index of project and number, whatever the size of the table."""
     run = run_of(project)

@@ -49,7 +49,7 @@ def test_a_run_that_is_held_is_nobody_elses() -> None:
     with pytest.raises(LeaseLost):
         claim(Run.objects.get(pk=run.pk), owner="elsewhere")
     assert requeue(now=LATER) == []
-    assert runs.renew_leases([run.pk], owner="here", now=NOW) == {run.pk: ""}
+    assert runs.renew_leases([run.pk], owner="here", now=NOW) == {run.pk: ("", False)}
 
 
 def test_a_held_run_that_was_stopped_is_not_claimed() -> None:
@@ -87,7 +87,7 @@ def test_renew_extends_only_what_the_owner_holds() -> None:
 
     mine.refresh_from_db()
     theirs.refresh_from_db()
-    assert kept == {mine.pk: ""}
+    assert kept == {mine.pk: ("", False)}
     assert mine.lease_until == LATER + timedelta(seconds=30)
     assert theirs.lease_until == NOW + timedelta(seconds=30)
 
@@ -95,7 +95,7 @@ def test_renew_extends_only_what_the_owner_holds() -> None:
 def test_renew_tells_who_is_asked_to_stop() -> None:
     run = RunFactory(status="running", lease_owner="here", stop_requested="paused")
 
-    assert runs.renew_leases([run.pk], owner="here", now=LATER) == {run.pk: "paused"}
+    assert runs.renew_leases([run.pk], owner="here", now=LATER) == {run.pk: ("paused", False)}
 
 
 def test_succeed_completes_the_task_and_kills_the_token() -> None:

@@ -164,8 +164,8 @@ def test_send_message_to_a_stranger_is_refused() -> None:
 
 def test_a_message_is_sent_once_per_key() -> None:
     run = run_of(TaskKind.BUILD)
-    first = messages.post(run.project_id, MessageType.HEARTBEAT, {}, sender=None, key="k", now=NOW)
-    again = messages.post(run.project_id, MessageType.HEARTBEAT, {"other": 1}, sender=None, key="k", now=NOW)
+    first = messages.post(run.project_id, MessageType.CHECKPOINT, {}, sender=None, key="k", now=NOW)
+    again = messages.post(run.project_id, MessageType.CHECKPOINT, {"other": 1}, sender=None, key="k", now=NOW)
 
     assert first == again
     assert Message.objects.count() == 1

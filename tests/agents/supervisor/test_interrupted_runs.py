@@ -293,6 +293,7 @@ def test_work_that_the_agent_saved_is_gone_on_from(keeper: LeaseKeeper) -> None:
 
     task.refresh_from_db()
     saved = run.checkpoints.get()
+    assert run.project.messages.get(message_type="CHECKPOINT").payload == {"seq": saved.seq}
     assert task.context == {"checkpoint": saved.file_snapshot, "resume": "The draft is done, the guide is not."}
     projects.resume_project(Project.objects.get(pk=task.project_id), by=TESTER, now=timezone.now())
     Task.objects.filter(pk=task.pk).update(description="")
