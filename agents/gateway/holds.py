@@ -27,6 +27,7 @@ _MANY = 256
 _TAKE = "SELECT pg_try_advisory_lock(%s)"
 _ENDED = "SELECT id FROM agents_run WHERE id = ANY(%s) AND finished_at IS NOT NULL"
 _LET_GO = "SELECT pg_advisory_unlock(%s)"
+_AWAY = "the database does not say who serves a run"
 
 
 class ServedElsewhere(Exception):
@@ -63,21 +64,30 @@ class Holds:
     async def _try(self, run_id: UUID) -> bool:
         if run_id in self._mine and time.monotonic() < self._sure_at + _SURE_FOR_S:
             return True
+        # However many ask while the database is silent, each waits only so long.
+        give_up = asyncio.get_running_loop().time() + _LONGEST_S
+        try:
+            async with asyncio.timeout_at(give_up):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise OperationalError(_AWAY) from None
         # Shielded: in the middle of an exchange the connection is nobody's to leave.
-        return await asyncio.shield(self._ask(run_id))
+        return await asyncio.shield(self._ask(run_id, give_up))
 
-    async def _ask(self, run_id: UUID) -> bool:
-        async with self._turn:
-            try:
-                async with asyncio.timeout(_LONGEST_S):
-                    connection = await self._connected()
-                    await self._let_go_of_ended(connection)
-                    if run_id not in self._mine and await _said(connection, _TAKE, self._key(run_id)):
-                        self._mine.add(run_id)
-            except (psycopg.Error, OSError) as error:  # a timeout is an OSError
-                await self._hang_up()
-                raise OperationalError("the database does not say who serves a run") from error
-            return run_id in self._mine
+    async def _ask(self, run_id: UUID, give_up: float) -> bool:
+        """Ask until the time is up, and let the next one have its turn."""
+        try:
+            async with asyncio.timeout_at(give_up):
+                connection = await self._connected()
+                await self._let_go_of_ended(connection)
+                if run_id not in self._mine and await _said(connection, _TAKE, self._key(run_id)):
+                    self._mine.add(run_id)
+        except (psycopg.Error, OSError) as error:  # a timeout is an OSError
+            await self._hang_up()
+            raise OperationalError(_AWAY) from error
+        finally:
+            self._turn.release()
+        return run_id in self._mine
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is not None and time.monotonic() >= self._sure_at + _SURE_FOR_S:

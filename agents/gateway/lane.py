@@ -40,14 +40,17 @@ class Lane:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._prepared: dict[str, bytes] = {}
 
-    async def run(self, steps: Sequence[Step]) -> list[list[Row]]:
-        """Run statements in their order and return the rows of each. Raises psycopg.Error; then hang up."""
-        libpq = await self._connected()
-        for statement, parameters in steps:
-            self._send(libpq, statement, [parameter.encode() for parameter in parameters])
-        libpq.pipeline_sync()
+    async def run(self, steps: Sequence[Step], *, longest_s: float = _LONGEST_S) -> list[list[Row]]:
+        """Run statements in their order and return the rows of each. Raises psycopg.Error; then hang up.
+
+        `longest_s` is for all of it, connecting included: a stopped database takes connections and is silent.
+        """
         try:
-            async with asyncio.timeout(_LONGEST_S):
+            async with asyncio.timeout(longest_s):
+                libpq = await self._connected()
+                for statement, parameters in steps:
+                    self._send(libpq, statement, [parameter.encode() for parameter in parameters])
+                libpq.pipeline_sync()
                 while libpq.flush():
                     await _ready(libpq.socket, to_write=True)
                 return await _results(libpq)

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import mcp_types as types
+from django.db import OperationalError
 from django.utils import timezone
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -66,6 +67,8 @@ MOST_AT_ONCE = 8
 _TOKEN = "eklavya.run_token"
 _MOST_PROBLEMS = 10
 _MOST_REMEMBERED = 10_000
+_AWAY = "The platform's database does not answer at the moment. Ask again in a few seconds."
+_AWAY_S = 5
 
 Expect = Callable[[Headers], Coroutine[None, None, object]]
 
@@ -124,6 +127,10 @@ class McpEndpoint:
             await refused.response()(scope, receive, send)
         except ServedElsewhere as error:
             await Refused(503, str(error), retry_after_s=1).response()(scope, receive, send)
+        except OperationalError as error:
+            logger.warning("an agent could not be served: %s", error)
+            await Refused(503, _AWAY, retry_after_s=_AWAY_S).response()(scope, receive, send)
+            return
         except UnknownToken as error:
             asked = {"www-authenticate": f'Bearer realm="{NAME}"'}
             refusal = {"error": "invalid_token", "error_description": str(error)}

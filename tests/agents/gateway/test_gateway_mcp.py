@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import httpx
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from mcp import Client
 from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 from mcp_types import CallToolResult, TextContent
@@ -16,7 +19,7 @@ from agents.models import Message, Run
 from agents.tool_calls import input_digest
 from projects.models import AuditLog
 from projects.roles import Role
-from tests.agents.gateway.harness import start_run
+from tests.agents.gateway.harness import DEADLINE_S, start_run
 from tests.factories import MessageFactory, TaskFactory
 
 T = TypeVar("T")
@@ -125,17 +128,61 @@ def test_token_of_an_ended_run_is_refused_at_once(gateway: str) -> None:
     assert httpx.post(f"{gateway}/mcp", headers={"Authorization": f"Bearer {token}"}).status_code == 401
 
 
+def of_those_that_ask_for_tokens(expression: str) -> set[Any]:
+    """Return an expression of each connection that asks whose token it is; other gateways of the tests have theirs."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {expression} FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND query LIKE 'SELECT id::text, token_hash FROM agents_run%'"
+        )
+        return {value for (value,) in cursor.fetchall()}
+
+
 def test_token_is_known_again_after_the_connection_that_asks_was_cut(gateway: str) -> None:
     _, token = work_as(Role.DEVELOPER, "build")
     offered = tools(gateway, token)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE pid <> pg_backend_pid() AND query LIKE 'SELECT id::text, token_hash FROM agents_run%'"
-        )
-        assert set(cursor.fetchall()) == {(True,)}, "there is one at least; other gateways of the tests have theirs"
+    assert of_those_that_ask_for_tokens("pg_terminate_backend(pid)") == {True}
 
     assert tools(gateway, token).keys() == offered.keys()
+
+
+def test_token_is_known_although_the_server_process_that_is_asked_hangs(
+    gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.gateway.tokens._ATTEMPT_S", 2.0)
+    _, token = work_as(Role.DEVELOPER, "build")
+    offered = tools(gateway, token)
+    hanging = of_those_that_ask_for_tokens("pid")
+    assert hanging
+    for pid in hanging:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        assert tools(gateway, token).keys() == offered.keys()
+    finally:
+        for pid in hanging:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_whoever_asks_while_the_database_hangs_is_told_so_and_served_afterwards(
+    gateway: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, token = work_as(Role.DEVELOPER, "build")
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+
+    def ask(_: int) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream"}
+        return httpx.post(f"{gateway}/mcp", json=message, headers=headers, timeout=DEADLINE_S)
+
+    with ThreadPoolExecutor(6) as pool, transaction.atomic(), monkeypatch.context() as patch:
+        patch.setattr("agents.gateway.tokens._PATIENCE_S", 0.5)
+        with connection.cursor() as cursor:
+            cursor.execute("LOCK TABLE agents_run IN ACCESS EXCLUSIVE MODE")
+        answers = list(pool.map(ask, range(6)))
+
+    assert {(one.status_code, one.headers["retry-after"]) for one in answers} == {(503, "5")}
+    assert "database does not answer" in answers[0].json()["error"]["message"]
+    assert not AuditLog.objects.filter(action="mcp.refused").exists(), "they are no strangers"
+    assert "task_complete" in tools(gateway, token)
 
 
 def test_ending_verb_is_stored_and_audited(gateway: str) -> None:
