@@ -105,10 +105,10 @@ def record_news(journal: audit.Journal, executions: Iterable[Execution]) -> None
 def _claimed(task: Task) -> Claimed | None:
     row = (
         ExecutionNode.objects.filter(task=task, status=NodeStatus.RUNNING)
-        .values_list("execution_id", "position", "attempts", "execution__workflow_id")
+        .values_list("execution_id", "position", "attempts", "execution__workflow_id", "attempts_before")
         .first()
     )
-    return Claimed(*row, plan_of(row[3])) if row else None
+    return Claimed(*row[:4], plan_of(row[3]), row[2] - row[4]) if row else None
 
 
 def _end(task: Task, decide: Any, journal: audit.Journal) -> set[UUID]:
@@ -152,7 +152,8 @@ def leave_out(node: ExecutionNode, result: dict[str, Any] | None, *, journal: au
         ) from error
     given = {"node": node.pk, "execution": execution.pk, "result": json.dumps(result or {})}
     execute(statements.LEAVE_OUT, given)
-    claimed = Claimed(execution.pk, node.position, node.attempts, execution.workflow_id, plan)
+    tries = node.attempts - node.attempts_before
+    claimed = Claimed(execution.pk, node.position, node.attempts, execution.workflow_id, plan, tries)
     written = Written()
     rows = execute(statements.SKIP, skip_columns([(claimed, node.position)], [met], keep=0))
     resolve(execute, rows, {execution.pk: claimed}, written, keep=0)

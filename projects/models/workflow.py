@@ -142,6 +142,9 @@ class ExecutionNode(models.Model):
     unmet_count = models.PositiveIntegerField()
     open_edges = models.PositiveIntegerField()
     attempts = models.PositiveSmallIntegerField(default=0, help_text="How often it was claimed.")
+    attempts_before = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How many of those were before it was last done anew: its tries come after."
+    )
     timeout_s = models.PositiveIntegerField()
     runner = models.IntegerField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)

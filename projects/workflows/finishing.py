@@ -1,6 +1,7 @@
 """Writing what claimed nodes led to, and what follows from it: by a runner, or by whoever ends a node's task."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -9,8 +10,6 @@ from projects.jsontext import storable_text
 from projects.workflows import statements
 from projects.workflows.work import MAX_ERROR_CHARS, Claimed, Outcome
 
-# Each time a person may have had something done anew meanwhile; what is still left then came too late.
-_TRIES = 6
 Execute = Callable[[str, dict[str, Any]], list[Any]]
 
 
@@ -24,37 +23,54 @@ class Written:
     ended: set[UUID] = field(default_factory=set)
 
 
-def write(execute: Execute, outcomes: Sequence[Outcome], *, keep: int) -> Written:
+def write(
+    execute: Execute,
+    outcomes: Sequence[Outcome],
+    *,
+    keep: int,
+    transaction: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> Written:
     """Write outcomes, skip what can no longer be reached, end what is over. `keep` is how many of the function nodes
     that became ready the writer claims in the same statement.
 
-    More than one statement unless all outcomes are plain: then the caller holds a transaction.
+    More than one statement unless all outcomes are plain: then the caller holds a transaction. Who does not gives
+    `transaction`, in which is written what a first statement could not.
     """
     fatal = next((outcome for outcome in outcomes if outcome.is_fatal), None)
-    nodes = {outcome.node.execution_id: outcome.node for outcome in outcomes}
-    written, in_time = Written(), set[tuple[UUID, int]]()
-    # Again for the few that came to nothing: their executions may have changed under a statement that waited.
-    for _ in range(_TRIES):
-        left = [o for o in outcomes if (o.node.execution_id, o.node.position) not in in_time]
-        if not left:
-            break
-        given = columns_of(left) | {"keep": keep, "fatal": fatal is not None, "detail": _detail(fatal)}
-        rows = execute(statements.FINISH, given)
-        in_time |= {(row[1], row[2]) for row in rows if row[0] == "ended"}
-        resolve(execute, rows, nodes, written, keep=keep)
-    _note_late(execute, in_time, outcomes)
-    if fatal is not None and in_time:
+    written = Written()
+    left = _finish(execute, outcomes, written, keep=keep)
+    if left:
+        # People may have had nodes done anew while that statement waited. Held first, nothing can change under the
+        # second one: what comes to nothing once more is late.
+        with transaction():
+            execute(statements.HOLD, {"executions": held_executions([outcome.node for outcome in left])})
+            late = _finish(execute, left, written, keep=keep)
+            if late:
+                execute(statements.LATE, _places_of([outcome.node for outcome in late]))
+        left = late
+    if fatal is not None and fatal not in left:
         execution = fatal.node.execution_id
         execute(statements.STOP, {"execution": execution, "status": "failed", "detail": _detail(fatal)})
         written.ended.add(execution)
     return written
 
 
+def _finish(execute: Execute, outcomes: Sequence[Outcome], written: Written, *, keep: int) -> list[Outcome]:
+    """Write outcomes by one statement, with what follows, and return those that came to nothing."""
+    fatal = next((outcome for outcome in outcomes if outcome.is_fatal), None)
+    nodes = {outcome.node.execution_id: outcome.node for outcome in outcomes}
+    given = columns_of(outcomes) | {"keep": keep, "fatal": fatal is not None, "detail": _detail(fatal)}
+    rows = execute(statements.FINISH, given)
+    in_time = {(row[1], row[2]) for row in rows if row[0] == "ended"}
+    resolve(execute, rows, nodes, written, keep=keep)
+    return [outcome for outcome in outcomes if (outcome.node.execution_id, outcome.node.position) not in in_time]
+
+
 def resolve(execute: Execute, rows: Sequence[Any], nodes: dict[UUID, Claimed], written: Written, *, keep: int) -> None:
     """Take in the rows of FINISH or SKIP, and have skipped what those skip in turn."""
     while True:
         written.following += [
-            Claimed(row[1], row[2], row[3], nodes[row[1]].workflow_id, nodes[row[1]].plan)
+            Claimed(row[1], row[2], row[3], nodes[row[1]].workflow_id, nodes[row[1]].plan, row[4])
             for row in rows
             if row[0] == "running"
         ]
@@ -73,11 +89,8 @@ def _detail(fatal: Outcome | None) -> str:
     return storable_text(said, max_chars=MAX_ERROR_CHARS)
 
 
-def _note_late(execute: Execute, in_time: set[tuple[UUID, int]], outcomes: Sequence[Outcome]) -> None:
-    late = [o.node for o in outcomes if (o.node.execution_id, o.node.position) not in in_time]
-    if late:
-        given = {"node_executions": [n.execution_id for n in late], "positions": [n.position for n in late]}
-        execute(statements.LATE, given)
+def _places_of(nodes: Sequence[Claimed]) -> dict[str, Any]:
+    return {"node_executions": [n.execution_id for n in nodes], "positions": [n.position for n in nodes]}
 
 
 def _skip_columns(skipped: list[tuple[UUID, int]], nodes: dict[UUID, Claimed], *, keep: int) -> dict[str, Any]:

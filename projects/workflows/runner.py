@@ -10,7 +10,8 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -149,7 +150,9 @@ class Runner:
 
     def _stop_execution(self, execution: UUID, detail: str) -> None:
         given = {"execution": execution, "status": "failed", "detail": storable_text(detail, max_chars=MAX_ERROR_CHARS)}
-        self._execute(statements.STOP, given)
+        with self._transaction():
+            self._execute(statements.HOLD, {"executions": [execution]})
+            self._execute(statements.STOP, given)
 
     def _wait(self) -> None:
         """Sleep until somebody says that there is work, or it is time to look.
@@ -166,9 +169,9 @@ class Runner:
 
     def _claim(self, limit: int) -> list[Claimed]:
         claimed = []
-        for execution, position, attempts, workflow in self._execute(statements.CLAIM, {"limit": max(limit, 1)}):
+        for execution, position, attempts, workflow, tries in self._execute(statements.CLAIM, {"limit": max(limit, 1)}):
             try:
-                claimed.append(Claimed(execution, position, attempts, workflow, self._plan(workflow)))
+                claimed.append(Claimed(execution, position, attempts, workflow, self._plan(workflow), tries))
             except (
                 InvalidWorkflow
             ) as error:  # stored by an older version that took it; else it would come back for ever
@@ -225,18 +228,24 @@ class Runner:
 
     def _finish(self, outcomes: Sequence[Outcome]) -> list[Claimed]:
         """Write outcomes, and return the nodes that this runner goes on with."""
-        assert self._connection is not None
         following: list[Claimed] = []
         if plain := [outcome for outcome in outcomes if outcome.is_plain]:
             following += self._write(plain)
         for outcome in outcomes:
             if not outcome.is_plain:
-                with self._writing, self._connection.transaction():
+                with self._transaction():
                     following += self._write([outcome])
         return following
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Several statements that are one; the watcher's own are before or after them."""
+        assert self._connection is not None
+        with self._writing, self._connection.transaction():
+            yield
+
     def _write(self, outcomes: Sequence[Outcome]) -> list[Claimed]:
-        written = write(self._execute, outcomes, keep=self._size)
+        written = write(self._execute, outcomes, keep=self._size, transaction=self._transaction)
         self._to_begin |= written.to_begin
         return written.following
 

@@ -106,7 +106,7 @@ SET status = 'running', runner = %(runner)s, attempts = n.attempts + 1, started_
     lease_until = now() + n.timeout_s * interval '1 second'
 FROM picked, projects_execution e
 WHERE n.id = picked.id AND e.id = n.execution_id
-RETURNING n.execution_id, n.position, n.attempts, e.workflow_id
+RETURNING n.execution_id, n.position, n.attempts, e.workflow_id, n.attempts - n.attempts_before
 """
 
 # Claimed, and not begun: others may have it, and hear of it.
@@ -150,10 +150,13 @@ INSERT INTO projects_executionlog (execution_id, position, event, detail, at)
 SELECT execution_id, position, 'waiting', error, clock_timestamp() FROM put_back WHERE NOT is_known
 """
 
+# -- Waiting for executions in a statement of its own: the next one of the transaction sees all that was waited for.
+HOLD = "SELECT id FROM projects_execution WHERE id = ANY(%(executions)s::uuid[]) ORDER BY id FOR NO KEY UPDATE"
+
 # -- Finishing a batch of nodes. `ended` are the nodes that this very claim still holds: what is late changes nothing.
 # `done` and the edges that lead on from it come as columns; conditions were decided before.
 # Of an execution whose nodes were done anew while this statement waited for it nothing ends: the nodes that it sees are
-# those from before. Whoever asks a second time sees the present ones.
+# those from before. Whoever takes HOLD first, and keeps it, sees the present ones.
 _FINISHED = """
 WITH seen AS MATERIALIZED (
   SELECT id, redone FROM projects_execution WHERE id = ANY(%(executions)s::uuid[])
@@ -226,7 +229,7 @@ _APPLY = """
       finished_at = CASE WHEN f.fate = 'skipped' THEN now() END,
       not_before = now(), rank_at = now() - f.priority * interval '1 minute'
   FROM fates f WHERE n.id = f.id
-  RETURNING n.execution_id, n.position, n.status, n.attempts, n.kind
+  RETURNING n.execution_id, n.position, n.status, n.attempts, n.attempts - n.attempts_before AS tries, n.kind
 ), closed AS (
   SELECT execution_id, count(*)::int AS n, jsonb_object_agg(key, result) FILTER (WHERE is_sink) AS results FROM (
     SELECT execution_id, key, result, is_sink FROM ended WHERE status IN ('completed', 'failed')
@@ -246,13 +249,13 @@ _APPLY = """
          clock_timestamp() FROM ended WHERE status <> 'told'
   UNION ALL SELECT execution_id, position, 'skipped', '', clock_timestamp() FROM moved WHERE status = 'skipped'
 )
-SELECT status, execution_id, position, attempts FROM moved WHERE status IN ('running', 'skipped')
-UNION ALL SELECT 'ended', execution_id, position, 0 FROM ended
-UNION ALL SELECT 'done', id, length(pg_notify('eklavya_done', id::text)::text), 0 FROM counted
+SELECT status, execution_id, position, attempts, tries FROM moved WHERE status IN ('running', 'skipped')
+UNION ALL SELECT 'ended', execution_id, position, 0, 0 FROM ended
+UNION ALL SELECT 'done', id, length(pg_notify('eklavya_done', id::text)::text), 0, 0 FROM counted
   WHERE status IN ('completed', 'failed')
-UNION ALL (SELECT 'left', execution_id, length(pg_notify('eklavya_ready', '')::text), 0 FROM moved
+UNION ALL (SELECT 'left', execution_id, length(pg_notify('eklavya_ready', '')::text), 0, 0 FROM moved
   WHERE status = 'ready' AND kind = 'function' LIMIT 1)
-UNION ALL (SELECT DISTINCT 'begin', execution_id, 0, 0 FROM moved WHERE status = 'ready' AND kind = 'task')
+UNION ALL (SELECT DISTINCT 'begin', execution_id, 0, 0, 0 FROM moved WHERE status = 'ready' AND kind = 'task')
 """
 FINISH = _FINISHED + _APPLY
 SKIP = _SKIPPED + _APPLY
@@ -283,8 +286,8 @@ WITH logged AS (
 )
 UPDATE projects_executionnode SET status = 'pending', result = NULL, error = '', runner = NULL, lease_until = NULL,
     task_id = NULL, started_at = NULL, finished_at = NULL,
-    -- A claim that is out must never fit again; whoever ended has its tries back.
-    attempts = CASE WHEN kind = 'function' AND status <> 'running' THEN 0 ELSE attempts END
+    -- The number of a claim is never given out again, so what is out never fits; the tries are counted from here.
+    attempts_before = attempts
 WHERE execution_id = %(execution)s AND position = ANY(%(positions)s::int[])
 """
 

@@ -24,13 +24,15 @@ LONGEST_DELAY_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A node that a runner holds. `attempts` tells this claim from those before it."""
+    """A node that a runner holds. `attempts` tells this claim from all before it; `tries` is how many there were
+    since the node was last done anew."""
 
     execution_id: UUID
     position: int
     attempts: int
     workflow_id: UUID
     plan: Plan
+    tries: int
 
 
 @dataclass(slots=True)
@@ -57,8 +59,8 @@ Reading = Callable[[Claimed], Any]
 def work(node: Claimed, *, read_input: Reading, read_results: Reading) -> Outcome:
     """Call the function of a node, which this process knows. Never raises: a failure is an outcome."""
     step = node.plan.nodes[node.position]
-    if node.attempts > step.retries + 1 + MAX_LOSSES:
-        return failed(node, f"It was begun {node.attempts - 1} times, and whoever ran it was lost each time.")
+    if node.tries > step.retries + 1 + MAX_LOSSES:
+        return failed(node, f"It was begun {node.tries - 1} times, and whoever ran it was lost each time.")
     function = functions.find(step.function)
     if function is None:
         return failed(node, f"No function “{step.function}” is registered on the worker that took it.")
@@ -70,8 +72,8 @@ def work(node: Claimed, *, read_input: Reading, read_results: Reading) -> Outcom
         return failed(node, str(error) or "Its function gave up.")
     except (Exception, SystemExit) as error:
         said = f"{type(error).__name__}: {error}"
-        if node.attempts <= step.retries:
-            delay = min(step.retry_after_s * 2 ** (node.attempts - 1), LONGEST_DELAY_S)
+        if node.tries <= step.retries:
+            delay = min(step.retry_after_s * 2 ** (node.tries - 1), LONGEST_DELAY_S)
             return Outcome(node, "ready", error=_text(said), delay_s=delay)
         return failed(node, said)
 

@@ -4,11 +4,14 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import F
+from psycopg.pq import TransactionStatus
 
 from projects.actions import redoing, steering, steps, tasks, workflows
 from projects.actions.nodes import CannotLeaveOut
@@ -16,6 +19,7 @@ from projects.actions.workflows import InvalidExecution
 from projects.errors import DomainError, IllegalTransition
 from projects.models import AuditLog, Execution, ExecutionNode, Project, Task
 from projects.states import OPEN_EXECUTION, OPEN_NODE, OPEN_TASK, ExecutionStatus, NodeStatus, TaskKind, TaskStatus
+from projects.workflows import statements
 from projects.workflows.work import succeeded
 from tests.factories import NOW, TESTER
 from tests.projects.conftest import Together
@@ -206,12 +210,27 @@ def test_conditions_behind_what_is_left_out_are_decided_on_a_result_that_is_give
     check(execution)
 
 
-def test_claim_of_a_function_that_is_done_anew_never_fits_again() -> None:
-    execution = started(save([{"key": "a", "function": "noop"}, {"key": "b"}], [("a", "b")]))
-    execution.nodes.filter(key="a").update(status="running", runner=7, lease_until=NOW, attempts=1)
-    redoing.retry_from(execution, "a", **WHO)
-    node = execution.nodes.get(key="a")
-    assert (node.status, node.runner, node.attempts) == (NodeStatus.READY, None, 1)
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_over", [False, True])
+def test_claim_of_a_function_that_is_done_anew_never_fits_again(is_over: bool) -> None:
+    """Whether it is still at work then, or was taken back and somebody else ended the node."""
+    execution = started(save([{"key": "a", "function": "noop", "retries": 1}]))
+    with standing() as runner:
+        (out,) = runner._claim(1)
+        if is_over:
+            ExecutionNode.objects.update(lease_until=NOW)
+            runner._look_after()
+            (other,) = runner._claim(1)
+            runner._finish([succeeded(other, {})])
+        redoing.retry_from(execution, "a", **WHO)
+        (again,) = runner._claim(1)
+
+        runner._finish([succeeded(out, {"late": True})])
+        assert statuses(execution)["a"] == NodeStatus.RUNNING
+        assert again.tries == 1, "it is tried as often as before"
+        runner._finish([succeeded(again, {})])
+    node = execution.nodes.get()
+    assert (node.status, node.result, node.attempts) == (NodeStatus.COMPLETED, {}, 3 if is_over else 2)
 
 
 def verbs_of(execution: Execution) -> list[Callable[[], Any]]:
@@ -322,3 +341,38 @@ def test_edge_of_what_ends_while_what_follows_is_done_anew_is_not_lost(together:
         for future in together(retry, finish):
             assert future.exception() is None, future.exception()
         assert statuses(execution)["a"] in {NodeStatus.READY, NodeStatus.RUNNING}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_ended_is_written_however_often_people_have_something_done_anew_meanwhile() -> None:
+    """Each statement that does not hold the execution already has to wait for somebody who does others anew."""
+    execution = started(save([{"key": "a", "function": "noop"}]))
+    met = []
+
+    def redo(holding: threading.Event) -> None:
+        with transaction.atomic():
+            Execution.objects.select_for_update(no_key=True).get(pk=execution.pk)
+            Execution.objects.filter(pk=execution.pk).update(redone=F("redone") + 1)
+            holding.set()
+            until_somebody_waits()
+        connection.close()
+
+    with standing() as runner, ThreadPoolExecutor(1) as pool:
+        (claimed,) = runner._claim(1)
+        execute = runner._execute
+
+        def interrupted(statement: str, given: dict[str, Any] | None = None) -> list[Any]:
+            assert runner._connection is not None
+            is_alone = runner._connection.info.transaction_status == TransactionStatus.IDLE
+            if statement != statements.FINISH or not is_alone or len(met) == 10:
+                return execute(statement, given)
+            met.append(pool.submit(redo, holding := threading.Event()))
+            assert holding.wait(10)
+            return execute(statement, given)
+
+        runner._execute = interrupted  # type: ignore[method-assign]
+        runner._finish([succeeded(claimed, {})])
+        for one in met:
+            one.result(timeout=10)
+    assert statuses(execution) == {"a": NodeStatus.COMPLETED}
+    assert len(met) == 1, "the second statement holds the execution before it looks"
