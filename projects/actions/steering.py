@@ -57,9 +57,8 @@ def skip_task(task: Task, *, result: dict[str, Any] | None = None, by: Actor, no
     the platform itself waits for, and where conditions cannot be decided.
     """
     with audit.journal(by=by, now=now) as journal:
-        task = _locked(task)
+        task, waiting = _locked_with_dependents(task)
         _check_steered(task, "left out")
-        waiting = tasks.lock_with_dependents(task)
         tasks.cancel_task(task, SKIPPED, journal, detail=storable_text(f"Left out by {by.name}.", max_chars=500))
         approvals.withdraw(tasks.asked_about(task), reason=SKIPPED, by=by, now=now)
         tasks.free(waiting, journal, now=now)
@@ -105,6 +104,14 @@ def _locked(task: Task) -> Task:
     # The project before the task, as when a decision about it is taken: else both could wait for each other.
     Project.objects.select_for_update(no_key=True).get(pk=task.project_id)
     return Task.objects.select_for_update(of=("self",)).select_related("project").get(pk=task.pk)
+
+
+def _locked_with_dependents(task: Task) -> tuple[Task, list[Task]]:
+    """Lock a task and what waits for it in one go, as whoever completes what both wait for: else each would wait for
+    the other."""
+    Project.objects.select_for_update(no_key=True).get(pk=task.project_id)
+    waiting = tasks.lock_with_dependents(task)
+    return Task.objects.select_related("project").get(pk=task.pk), waiting
 
 
 def _check_steered(task: Task, what: str) -> None:

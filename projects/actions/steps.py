@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q
 
 from projects import audit
 from projects.actions import nodes
@@ -14,7 +14,7 @@ from projects.actions.new_tasks import create_build_tasks
 from projects.actors import Actor
 from projects.ids import new_id
 from projects.jsontext import storable_json
-from projects.models import Execution, ExecutionNode, Task
+from projects.models import Execution, ExecutionNode, Task, TaskDependency
 from projects.states import GIVEN_UP_PROJECT, OPEN_TASK, ExecutionStatus, NodeStatus, TaskKind, TaskStatus
 
 ENGINE = Actor.system("workflows")
@@ -87,13 +87,18 @@ def _below(root: Task) -> bool:
     return Task.objects.filter(levels, project=root.project_id, status__in=OPEN_TASK).exists()
 
 
-def left_tasks() -> QuerySet[Task]:
-    """Return the open tasks of nodes that wait for them no more."""
+def left_tasks(project_id: UUID | None = None) -> list[Task]:
+    """Return, of a project or all, the open tasks of nodes that wait for them no more, and failed ones of nodes that
+    were done anew since, where others still wait for them; by id."""
     of_task = Q(task=OuterRef("pk")) | Q(task=OuterRef("parent"))
     of_task |= Q(task=OuterRef("parent__parent")) | Q(task=OuterRef("parent__parent__parent"))
-    awaited = ExecutionNode.objects.filter(of_task, status=NodeStatus.RUNNING)
-    steps = Task.objects.filter(kind=TaskKind.STEP, status__in=OPEN_TASK)
-    return steps.filter(~Exists(awaited)).select_related("project")
+    its_node = ExecutionNode.objects.filter(of_task)
+    steps = Task.objects.filter(kind=TaskKind.STEP, **({"project": project_id} if project_id else {}))
+    left = steps.filter(~Exists(its_node.filter(status=NodeStatus.RUNNING)), status__in=OPEN_TASK)
+    # By way of those who wait, of whom there are few.
+    awaited = TaskDependency.objects.filter(task__status=TaskStatus.PENDING).values("depends_on")
+    failed = steps.filter(~Exists(its_node), status=TaskStatus.FAILED, pk__in=awaited)
+    return sorted([*left.select_related("project"), *failed.select_related("project")], key=lambda task: task.pk)
 
 
 def _begin(

@@ -251,13 +251,27 @@ def cancel_open_tasks(project: Project, *, reason: str, by: Actor, now: datetime
 
 
 def cancel_left(*, now: datetime) -> int:
-    """Cancel the tasks of nodes that wait for them no more, because the execution ended or the node is done anew.
-    Return how many. Any number of sweepers may do it at once."""
+    """Cancel the tasks of nodes that wait for them no more, because the execution ended or the node is done anew; what
+    waits for them in the project goes on without them. Return how many. Any number of sweepers may do it at once."""
+    projects = sorted({task.project_id for task in steps.left_tasks()})
+    return sum(_cancel_left_of(project_id, now) for project_id in projects)
+
+
+def _cancel_left_of(project_id: UUID, now: datetime) -> int:
     with audit.journal(by=steps.ENGINE, now=now) as journal:
-        left = list(steps.left_tasks().select_for_update(skip_locked=True, of=("self",)).order_by("pk"))
+        # The project first, as when a decision is taken; then all tasks in one order, with those that wait for them.
+        Project.objects.select_for_update(no_key=True).get(pk=project_id)
+        found = {task.pk for task in steps.left_tasks(project_id)}
+        waiting = TaskDependency.objects.filter(depends_on__in=found).values("task")
+        locked = Task.objects.select_for_update().filter(Q(pk__in=found) | Q(pk__in=waiting)).order_by("pk")
+        list(locked.values_list("pk", flat=True))
+        # Looked at again: whoever held one of the locks may have ended it.
+        left = [task for task in steps.left_tasks(project_id) if task.pk in found]
         for task in left:
             cancel_task(task, "execution_over", journal)
             approvals.withdraw(asked_about(task), reason="execution_over", by=steps.ENGINE, now=now)
+        for task in left:
+            free(lock_with_dependents(task), journal, now=now)
     return len(left)
 
 

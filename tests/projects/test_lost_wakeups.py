@@ -7,8 +7,8 @@ from contextlib import suppress
 import pytest
 from django.db import connection, transaction
 
-from projects.actions import growing, tasks
-from projects.models import Task
+from projects.actions import growing, redoing, tasks, workflows
+from projects.models import Execution, Task
 from projects.plans import PlannedTask
 from projects.states import ExecutionStatus, TaskStatus
 from tests.factories import NOW, TESTER
@@ -17,6 +17,7 @@ from tests.projects.test_growing import draft
 from tests.projects.workflows.test_steps import open_steps, save, started, status_of
 
 WHO = {"by": TESTER, "now": NOW}
+pytestmark = pytest.mark.django_db
 
 
 def held_open(first: Callable[[], object], second: Callable[[], object]) -> None:
@@ -66,3 +67,46 @@ def test_added_task_does_not_wait_for_one_that_is_completed_meanwhile() -> None:
 
     late = Task.objects.get(key="late")
     assert (late.status, late.unmet_count) == (TaskStatus.READY, 0)
+
+
+def test_what_waits_for_a_step_goes_on_when_its_execution_is_cancelled() -> None:
+    made, execution, step = beside_a_step()
+    growing.add_tasks(begin(made["x"]), [draft("after", step.key), draft("last", "after", step.key)], **WHO)
+
+    workflows.cancel_execution(execution, reason="", **WHO)
+
+    step.refresh_from_db()
+    after, last = Task.objects.get(key="after"), Task.objects.get(key="last")
+    assert (step.status, after.status, last.status, last.unmet_count) == ("cancelled", "ready", "pending", 1)
+
+
+def test_what_waits_for_a_step_and_for_what_it_added_goes_on_when_all_of_them_are_left() -> None:
+    made, execution, step = beside_a_step()
+    (below,) = growing.add_tasks(begin(step), [draft("below")], **WHO)
+    growing.add_tasks(begin(made["x"]), [draft("after", step.key, below.key)], **WHO)
+
+    workflows.cancel_execution(execution, reason="", **WHO)
+
+    after = Task.objects.get(key="after")
+    assert (after.status, after.unmet_count) == (TaskStatus.READY, 0)
+
+
+def test_what_waits_for_a_step_that_failed_goes_on_when_its_node_is_done_anew() -> None:
+    made, execution, step = beside_a_step()
+    growing.add_tasks(begin(made["x"]), [draft("after", step.key)], **WHO)
+    tasks.fail_task(begin(step), reason="given_up", detail="", **WHO)
+    assert tasks.cancel_left(now=NOW) == 0
+    assert Task.objects.get(key="after").status == TaskStatus.PENDING, "a person decides what becomes of it"
+
+    redoing.retry_from(execution, "a", **WHO)
+
+    step.refresh_from_db()
+    assert step.status == TaskStatus.CANCELLED
+    assert Task.objects.get(key="after").status == TaskStatus.READY
+
+
+def beside_a_step() -> tuple[dict[str, Task], Execution, Task]:
+    """A task of a plan at work, and in the same project an execution with a step."""
+    made = building((PlannedTask("x", "X", "developer"), PlannedTask("y", "Y", "developer")))
+    execution = started(save([{"key": "a"}]), project=made["x"].project)
+    return made, execution, open_steps(execution)["a"]
