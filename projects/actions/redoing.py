@@ -6,7 +6,7 @@ from typing import Any
 
 from projects import audit
 from projects.actions import nodes, steering, steps, tasks
-from projects.actions.workflows import InvalidExecution, be_recorded, check_project
+from projects.actions.workflows import InvalidExecution, be_recorded, check_not_given_up, check_project
 from projects.actors import Actor
 from projects.errors import IllegalTransition, StaleState
 from projects.jsontext import storable_json
@@ -35,6 +35,8 @@ def retry_from(execution: Execution, key: str, *, by: Actor, now: datetime) -> N
         if plan.roles:
             assert execution.project is not None
             check_project(execution.project)
+        else:
+            check_not_given_up(execution.project)
         stands = {
             position: Stand(status, result)
             for position, status, result in execution.nodes.values_list("position", "status", "result")

@@ -19,7 +19,7 @@ from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
 from projects.models import Execution, ExecutionLog, Project, SquadMember, Workflow
 from projects.plans import MAX_TASKS
-from projects.states import EXECUTION_TRANSITIONS, ExecutionStatus, NodeStatus, ProjectStatus
+from projects.states import EXECUTION_TRANSITIONS, GIVEN_UP_PROJECT, ExecutionStatus, NodeStatus, ProjectStatus
 from projects.transitions import check_step, step
 from projects.workflows import statements
 from projects.workflows.definition import Definition, InvalidWorkflow, is_key
@@ -110,11 +110,11 @@ def start_executions(
 
     A key that was used before gives the execution of then. Durable as soon as the caller's transaction is; runners hear
     of it in the same moment. The audit log has it a moment later (`audit_executions`): a row of a chain is not waited
-    for. Raises InvalidExecution for too large an input, another workflow's or project's key, and for nodes of a role
-    anywhere but in a project that is being built; their tasks are made in the same transaction.
+    for. Raises InvalidExecution for too large an input, another workflow's or project's key, a project that was given
+    up, and for nodes of a role anywhere but in one that is being built; their tasks are made in the same transaction.
     """
     plan = plan_of(workflow.pk)
-    if not plan.roles:
+    if not plan.roles and project is None:
         return _started(workflow, plan, starts, project=project, by=by, now=now)
     with audit.journal(by=by, now=now):
         _check_roles(workflow, plan, project)
@@ -148,6 +148,9 @@ def _started(
 
 def _check_roles(workflow: Workflow, plan: Plan, project: Project | None) -> None:
     """Raise InvalidExecution unless the project has agents for a workflow's roles and something to work on."""
+    if not plan.roles:
+        check_not_given_up(project)
+        return
     if workflow.key == MAIN_JOB:
         raise InvalidExecution(f"{workflow} is what the platform does with every brief: start a project instead.")
     if project is None:
@@ -170,6 +173,18 @@ def check_project(project: Project) -> None:
         raise InvalidExecution(
             f"{project.name} is {ProjectStatus(status).label.lower()}: workflows with roles change what a project is "
             "building, so they are at work from the approval of its demo until it is delivered."
+        )
+
+
+def check_not_given_up(project: Project | None) -> None:
+    """Lock a project, so that it is not cancelled meanwhile, and raise InvalidExecution when it was given up."""
+    if project is None:
+        return
+    status = Project.objects.select_for_update(no_key=True).values_list("status", flat=True).get(pk=project.pk)
+    if status in GIVEN_UP_PROJECT:
+        raise InvalidExecution(
+            f"{project.name} is {ProjectStatus(status).label.lower()}: nothing is carried out in it any more. "
+            "Start the workflow without a project, or in another one."
         )
 
 

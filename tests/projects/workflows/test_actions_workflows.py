@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, transaction
 
+from projects.actions.redoing import retry_from
 from projects.actions.workflows import (
     InvalidExecution,
     Start,
@@ -20,7 +21,7 @@ from projects.actions.workflows import (
     start_executions,
 )
 from projects.errors import IllegalTransition
-from projects.models import AuditLog, Execution, ExecutionLog, ExecutionNode, Workflow
+from projects.models import AuditLog, Execution, ExecutionLog, ExecutionNode, Project, Workflow
 from projects.workflows.definition import Definition, InvalidWorkflow
 from projects.workflows.documents import Document
 from tests.factories import NOW, TESTER, ExecutionFactory, ProjectFactory
@@ -164,3 +165,21 @@ def test_log_of_an_execution_that_is_there_is_never_deleted() -> None:
     for change in (line.delete, lambda: ExecutionLog.objects.update(event="x")):
         with pytest.raises(DatabaseError, match="never changed or deleted"), transaction.atomic():
             change()
+
+
+def test_nothing_is_started_or_done_anew_in_a_project_that_was_given_up() -> None:
+    """Functions neither."""
+    project = ProjectFactory()
+    workflow = save()
+    execution = start_execution(workflow, Start(), project=project, by=TESTER, now=NOW)
+    cancel_execution(execution, reason="", by=TESTER, now=NOW)
+    Project.objects.filter(pk=project.pk).update(status="cancelled")
+    project.refresh_from_db()
+
+    for verb in (
+        lambda: start_execution(workflow, Start(), project=project, by=TESTER, now=NOW),
+        lambda: retry_from(execution, "only", by=TESTER, now=NOW),
+    ):
+        with pytest.raises(InvalidExecution, match=f"{project.name} is cancelled: nothing is carried out in it"):
+            verb()
+    assert Execution.objects.count() == 1
