@@ -149,8 +149,12 @@ def send_message(run: Run, to: str, body: str, *, key: str = "", now: datetime) 
 def add_tasks(run: Run, drafts: list[dict[str, Any]], *, now: datetime) -> str:
     """Add tasks below the run's own. Raises InvalidPlan with what to mend; nothing is added then."""
     by = actor_of(run)
+    planned = [PlannedTask.from_json(draft) for draft in drafts]
+    # What narrows the whole role in the squad holds for whoever does them anyway.
+    whole_role = run.agent.member.specialisation if run.agent.member else ""
+    narrowed_by = [key for key in run.specialisations if key != whole_role]
     with audit.journal(by=by, now=now):
-        made = growing.add_tasks(run.task, [PlannedTask.from_json(draft) for draft in drafts], by=by, now=now)
+        made = growing.add_tasks(run.task, planned, narrowed_by=narrowed_by, by=by, now=now)
         keys = [task.key for task in made]
         _send(run, MessageType.TASK_PROGRESS, {"added": keys}, to_role=Role.ORCHESTRATOR, now=now)
         for role in dict.fromkeys(task.role for task in made):

@@ -22,12 +22,15 @@ MAX_IN_PROJECT = 200
 _OF_GRAPH = steering.STEERED
 
 
-def add_tasks(parent: Task, drafts: Sequence[PlannedTask], *, by: Actor, now: datetime) -> list[Task]:
+def add_tasks(
+    parent: Task, drafts: Sequence[PlannedTask], *, narrowed_by: Sequence[str] = (), by: Actor, now: datetime
+) -> list[Task]:
     """Add tasks below one that is being worked on. What waits for it waits for them too; of an execution, the node is
     done when they are.
 
-    `depends_on` names tasks of the same call, or others of the project. Raises InvalidPlan with all that is wrong
-    (limits, keys, roles, cycles), IllegalTransition when nobody works on the task any more.
+    `depends_on` names tasks of the same call, or others of the project. `narrowed_by` are the specialisations that
+    whoever adds them has beside the task's: they hold for tasks of its own role too. Raises InvalidPlan with all that
+    is wrong (limits, keys, roles, cycles), IllegalTransition when nobody works on the task any more.
     """
     with audit.journal(by=by, now=now) as journal:
         project = Project.objects.select_for_update(no_key=True).get(pk=parent.project_id)
@@ -42,12 +45,13 @@ def add_tasks(parent: Task, drafts: Sequence[PlannedTask], *, by: Actor, now: da
             raise IllegalTransition(f"{project.name} takes no more work.")
         others = {task.key: task for task in project.tasks.filter(kind__in=_OF_GRAPH)}
         _check(project, parent, drafts, others)
+        narrowing = _narrowing(parent, drafts, narrowed_by)
         waiting = list(
             Task.objects.select_for_update(of=("self",))
             .filter(dependency_edges__depends_on=parent, status=TaskStatus.PENDING)
             .order_by("pk")
         )
-        made, edges = _made(parent, drafts, others, now)
+        made, edges = _made(parent, drafts, others, narrowing, now)
         edges += [TaskDependency(id=new_id(), task=later, depends_on=task) for later in waiting for task in made]
         create_build_tasks(project, made, edges, by=by, now=now)
         Task.objects.filter(pk__in=[later.pk for later in waiting]).update(unmet_count=F("unmet_count") + len(made))
@@ -111,14 +115,24 @@ def _check_cycles(parent: Task, drafts: Sequence[PlannedTask], others: dict[str,
         raise InvalidPlan([f"Tasks would wait for each other in a circle: {' → '.join(cycle[:12])}."])
 
 
+def _narrowing(parent: Task, drafts: Sequence[PlannedTask], narrowed_by: Sequence[str]) -> str:
+    """Return what narrows tasks of the parent's own role: who is narrowed does not get the whole role by way of another
+    task. Raises InvalidPlan where that is more than one task can say."""
+    found = list(dict.fromkeys(filter(None, [*narrowed_by, parent.specialisation])))
+    if len(found) > 1 and any(draft.role == parent.role for draft in drafts):
+        both = " and ".join(f"“{key}”" for key in found)
+        raise InvalidPlan([f"You are narrowed to {both}, and a task to one: add none for your own, {parent.role}."])
+    return found[0] if found else ""
+
+
 def _made(
-    parent: Task, drafts: Sequence[PlannedTask], others: dict[str, Task], now: datetime
+    parent: Task, drafts: Sequence[PlannedTask], others: dict[str, Task], narrowing: str, now: datetime
 ) -> tuple[list[Task], list[TaskDependency]]:
     made = []
     for draft in drafts:
         # What is completed already, or was left out, is not waited for.
         open_ones = [key for key in draft.depends_on if key not in others or _is_open(others[key])]
-        made.append((_task(parent, draft, open_ones, now), [key for key in open_ones if key not in others]))
+        made.append((_task(parent, draft, open_ones, narrowing, now), [key for key in open_ones if key not in others]))
     tasks, edges = new_build_tasks(parent.project, made)
     by_key = {task.key: task for task in tasks}
     edges += [
@@ -134,7 +148,7 @@ def _is_open(task: Task) -> bool:
     return task.status not in {TaskStatus.COMPLETED, TaskStatus.CANCELLED}
 
 
-def _task(parent: Task, draft: PlannedTask, waits_for: Sequence[str], now: datetime) -> Task:
+def _task(parent: Task, draft: PlannedTask, waits_for: Sequence[str], narrowing: str, now: datetime) -> Task:
     return Task(
         id=new_id(),
         project_id=parent.project_id,
@@ -143,8 +157,7 @@ def _task(parent: Task, draft: PlannedTask, waits_for: Sequence[str], now: datet
         kind=parent.kind,
         key=draft.key,
         role=draft.role,
-        # Who is narrowed does not get the whole role by way of another task.
-        specialisation=parent.specialisation if draft.role == parent.role else "",
+        specialisation=narrowing if draft.role == parent.role else "",
         title=draft.title[:255],
         description=draft.description,
         acceptance_criteria=list(draft.acceptance_criteria),

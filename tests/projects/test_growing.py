@@ -49,6 +49,19 @@ def test_what_a_narrowed_task_adds_for_its_own_role_is_narrowed_too() -> None:
     assert (same.specialisation, other.specialisation) == ("backend", "")
 
 
+def test_who_is_narrowed_by_itself_narrows_what_it_adds_for_its_own_role() -> None:
+    storage = begin(building()["storage"])
+    same, other = growing.add_tasks(
+        storage, [draft("tables"), draft("check", role="qa")], narrowed_by=["frontend"], **WHO
+    )
+    assert (same.specialisation, other.specialisation) == ("frontend", "")
+
+    Task.objects.filter(pk=storage.pk).update(specialisation="backend")
+    with pytest.raises(InvalidPlan, match="narrowed to “frontend” and “backend”"):
+        growing.add_tasks(storage, [draft("index")], narrowed_by=["frontend"], **WHO)
+    growing.add_tasks(storage, [draft("look", role="qa")], narrowed_by=["frontend"], **WHO)
+
+
 @pytest.mark.parametrize(
     ("drafts", "said"),
     [

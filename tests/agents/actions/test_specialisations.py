@@ -18,6 +18,7 @@ from projects.roles import Role
 from projects.states import TaskKind
 from tests.accounts.making import person
 from tests.factories import NOW, TESTER, AgentFactory, ProjectFactory, RunFactory, TaskFactory, WorkerFactory
+from tests.projects.lives import begin, building
 
 pytestmark = pytest.mark.django_db
 WRITES_DOCS = Narrowing(writable=frozenset({"docs/"}), terminal=Terminal.NO)
@@ -255,3 +256,15 @@ def test_what_is_refused_is_said_where_it_was_typed(given: dict[str, str], told:
 @pytest.mark.parametrize("name", ["specialisation_new", "agent_specialise", "squad_specialise"])
 def test_nobody_but_an_admin_changes_anything(name: str) -> None:
     assert as_role(AccountRole.OPERATOR).post(reverse(name), {}).status_code == 403
+
+
+def test_what_a_narrowed_agent_adds_for_its_own_role_is_narrowed_too() -> None:
+    """The task itself may be for the whole role."""
+    task = begin(building()["storage"])
+    run = RunFactory(project=task.project, task=task, agent__agent_type=task.role, specialisations=["backend"])
+    drafts = [{"key": key, "title": key, "role": role} for key, role in (("tables", "developer"), ("look", "qa"))]
+
+    verbs.add_tasks(run, drafts, now=NOW)
+
+    added = task.subtasks.values_list("key", "specialisation")
+    assert dict(added) == {"tables": "backend", "look": ""}
