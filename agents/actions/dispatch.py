@@ -90,11 +90,16 @@ def dispatch(*, now: datetime, send: Send | None = None, host: Host | None = Non
     return made
 
 
-def _dispatch(host: Host | None, *, now: datetime) -> list[Dispatched]:
+def be_alone() -> None:
+    """Wait for whoever dispatches now, and let nobody else until the transaction ends."""
     with connection.cursor() as cursor:
-        # Two dispatchers that count at once would both see the last free place. Waiting, rather than leaving it to
-        # the other, matters too: it may have looked before this caller's task became ready.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_ID])
+
+
+def _dispatch(host: Host | None, *, now: datetime) -> list[Dispatched]:
+    # Two dispatchers that count at once would both see the last free place. Waiting, rather than leaving it to the
+    # other, matters too: it may have looked before this caller's task became ready.
+    be_alone()
     workers = _workers_with_room()
     if not workers:
         return []

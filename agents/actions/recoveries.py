@@ -36,11 +36,13 @@ def decide(run: Run, reason: str, detail: str, *, now: datetime) -> bool:
 
     Idempotent: the decision about a run stays.
     """
-    known = Recovery.objects.filter(run=run).first()
-    if known is not None:
-        return known.decision == Recovery.Decision.RETRY
     fingerprint = fingerprint_of(reason, detail)
     with audit.journal(by=RECOVERER, now=now) as journal:
+        # The run before the lock of all decisions, as the sweep has it: the row below refers to it, and waits for it.
+        Run.objects.select_for_update().get(pk=run.pk)
+        known = Recovery.objects.filter(run=run).first()
+        if known is not None:
+            return known.decision == Recovery.Decision.RETRY
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_ID])
         decision = _decision(run, reason, fingerprint, now)

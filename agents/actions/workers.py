@@ -9,10 +9,11 @@ from django.conf import settings
 from django.db.models import Q
 
 from agents.actions import recovery
+from agents.actions.dispatch import be_alone
 from agents.errors import WorkerConflict, WorkerInUse
 from agents.machine import Reading
 from agents.models import Run, Worker
-from agents.states import LEASED_RUN, WORKER_TRANSITIONS, Trust, WorkerStatus
+from agents.states import ACTIVE_RUN, WORKER_TRANSITIONS, Trust, WorkerStatus
 from projects import audit
 from projects.actors import Actor
 from projects.ids import new_id
@@ -174,13 +175,17 @@ def drain_worker(worker: Worker, *, by: Actor, now: datetime) -> int:
     """Cordon a worker and have others go on with its runs, which save their files and end. Return how many they are."""
     cordon_worker(worker, by=by, now=now)
     with audit.journal(by=by, now=now) as journal:
+        # Whoever dispatches now may not have seen that it is cordoned: what it makes is there afterwards.
+        be_alone()
         worker.refresh_from_db()
         if worker.status in {WorkerStatus.ONLINE, WorkerStatus.BUSY}:
             step(worker, WorkerStatus.DRAINING, table=WORKER_TRANSITIONS)
-        held = Q(status__in=LEASED_RUN) | (Q(status="queued") & ~Q(lease_owner=""))
-        asked = Run.objects.filter(held, worker=worker, stop_requested="").update(stop_requested=DRAINING)
+        # Queued ones too: one may be taken before it is handed over.
+        unasked = Run.objects.filter(status__in=ACTIVE_RUN, worker=worker, stop_requested="")
+        asked = unasked.update(stop_requested=DRAINING)
         journal.add("worker.drained", obj=worker, details={"name": worker.name, "asked": asked})
-    return asked + recovery.hand_over_queued(worker.name, now=now)
+    recovery.hand_over_queued(worker.name, now=now)
+    return asked
 
 
 def uncordon_worker(worker: Worker, *, by: Actor, now: datetime) -> None:

@@ -1,9 +1,10 @@
 """One second try for each failure, never one of a second try, within caps, and switched off where somebody says so."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from pytest_django import Settings
 
 from agents.actions import recoveries, recovery
@@ -13,6 +14,7 @@ from agents.states import RunStatus
 from projects.models import AuditLog, Task
 from projects.states import TaskStatus
 from tests.factories import NOW, RunEventFactory, RunFactory, TaskFactory
+from tests.projects.test_concurrency import until_somebody_waits
 
 pytestmark = pytest.mark.django_db
 SAID = "The agent said nothing for 300 seconds."
@@ -131,3 +133,24 @@ def test_a_person_is_asked_where_no_second_try_is_left(settings: Settings) -> No
     assert (task.status, task.reason) == (TaskStatus.BLOCKED, "supervisor_silent")
     assert task.approvals.get().status == "pending"
     assert recoveries.decide(silent, "supervisor_silent", "", now=LONG_AGO) is False
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_sweep_and_the_supervisor_of_a_run_decide_at_the_same_time() -> None:
+    """Whoever comes second waits, and finds the decision: neither waits for what the other holds."""
+    run = failed(TaskFactory(status="in_progress"), 1)
+
+    def decide_too() -> bool:
+        try:
+            return decide(run, "stalled", SAID, now=NOW)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            Run.objects.select_for_update().get(pk=run.pk)  # as the sweep does
+            other = pool.submit(decide_too)
+            until_somebody_waits()
+            assert decide(run, "supervisor_silent", "Its supervisor said nothing.", now=NOW)
+        assert other.result(timeout=10)
+    assert Recovery.objects.get().reason == "supervisor_silent"

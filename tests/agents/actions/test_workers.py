@@ -1,12 +1,15 @@
 """Machines as workers: registered, beating, short of something, cordoned, drained, forgotten."""
 
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime, timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
-from agents.actions import workers
+from agents.actions import recovery, workers
 from agents.actions.dispatch import dispatch
+from agents.actions.runs import hold_run
 from agents.actions.workers import DRAINING, SILENT_AFTER, Registration
 from agents.errors import WorkerConflict, WorkerInUse
 from agents.machine import Reading
@@ -191,6 +194,45 @@ def test_a_drained_worker_hands_over_what_it_has() -> None:
     workers.uncordon_worker(worker, by=TESTER, now=SOON)
     worker.refresh_from_db()
     assert worker.status == WorkerStatus.ONLINE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_is_being_made_while_its_worker_is_drained_is_handed_over_too() -> None:
+    """Who dispatched had looked at the workers before this one was cordoned."""
+    worker = WorkerFactory()
+    TaskFactory(status="ready")
+
+    def drain() -> int:
+        try:
+            return workers.drain_worker(worker, by=TESTER, now=NOW)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            assert dispatch(now=NOW)
+            drained = pool.submit(drain)
+            with suppress(TimeoutError):  # it waits for us, as it should
+                drained.result(timeout=1)
+        assert drained.result(timeout=10) == 1
+    run = Run.objects.get()
+    assert (run.status, run.stop_requested) == ("cancelled", DRAINING)
+
+
+def test_a_queued_run_that_is_taken_while_its_worker_is_drained_ends_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = WorkerFactory()
+    run = RunFactory(worker=worker)
+    hand_over = recovery.hand_over_queued
+
+    def take_first(name: str, *, now: datetime) -> int:
+        hold_run(Run.objects.get(pk=run.pk), owner="me", prompt_version_id=None, now=now)
+        return hand_over(name, now=now)
+
+    monkeypatch.setattr(recovery, "hand_over_queued", take_first)
+    assert workers.drain_worker(worker, by=TESTER, now=NOW) == 1
+
+    run.refresh_from_db()
+    assert (run.lease_owner, run.stop_requested) == ("me", DRAINING)
 
 
 def test_only_a_worker_that_is_gone_is_forgotten() -> None:
