@@ -15,5 +15,7 @@ class Scope(models.TextChoices):
     AUDIT_READ = "audit:read", "Read the audit log"
     WORKERS_READ = "workers:read", "See the machines that execute runs"
     WORKERS_WRITE = "workers:write", "Take machines out of use and back"
+    WORKERS_JOIN = "workers:join", "Join as a machine that executes runs: give one key to one machine"
+    WORKERS_SENSITIVE = "workers:sensitive", "Together with workers:join: get runs of sensitive projects too"
     WEBHOOKS_READ = "webhooks:read", "See webhooks and what was sent"
     WEBHOOKS_WRITE = "webhooks:write", "Have events sent to addresses: whoever holds this hears of everything"

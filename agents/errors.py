@@ -33,3 +33,7 @@ class UnknownSpecialisation(DomainError):
 
 class InvalidSpecialisation(DomainError):
     """This specialisation cannot be made."""
+
+
+class ReportRefused(DomainError):
+    """What a remote worker reported does not fit."""

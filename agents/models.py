@@ -7,6 +7,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
+from accounts.models import ApiKey
 from agents.states import (
     ACTIVE_RUN,
     AGENT_TRANSITIONS,
@@ -25,9 +26,12 @@ from projects.models.audit import append_only
 from projects.roles import Role
 from projects.states import pairs, values
 
+# Of remote workers, each followed by its machine id. Nobody listens there: see agents.remote.
+REMOTE_QUEUE = "remote."
+
 
 class Worker(models.Model):
-    """A machine that executes runs: one Celery node with its own queue.
+    """A machine that executes runs: a Celery node with its own queue, or a remote worker, which joined with `key`.
 
     It takes new runs while it is online or busy (then it has no room), not cordoned, and has no `reason` against it.
     """
@@ -45,6 +49,9 @@ class Worker(models.Model):
     load = models.JSONField(default=dict, blank=True, help_text="Its last reading: see agents.machine.Reading.")
     reason = models.CharField(max_length=64, blank=True, help_text="Why it takes no new run: disk_short, clock_ahead…")
     cordoned_at = models.DateTimeField(null=True, blank=True, help_text="Since when people let it take nothing new.")
+    key = models.ForeignKey(
+        ApiKey, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", help_text="Of a remote worker."
+    )
     registered_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField()
 
@@ -60,6 +67,11 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it joined by the API: its runs are supervised by the server."""
+        return self.queue.startswith(REMOTE_QUEUE)
 
 
 class Specialisation(models.Model):

@@ -157,6 +157,7 @@ _REASONS = {
     "disk_short": "Its disk is nearly full: it takes no new run.",
     "memory_short": "It has little free memory: it takes no new run.",
     "clock_ahead": "Its clock is ahead of the others: set it right.",
+    "worker_stopping": "It is about to stop: it takes no new run.",
     "runtime_unavailable": "Nothing can run agents there.",
 }
 

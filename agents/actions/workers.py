@@ -8,11 +8,12 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q
 
+from accounts.queries import live_keys
 from agents.actions import recovery
 from agents.actions.dispatch import be_alone
 from agents.errors import WorkerConflict, WorkerInUse
 from agents.machine import Reading
-from agents.models import Run, Worker
+from agents.models import REMOTE_QUEUE, Run, Worker
 from agents.states import ACTIVE_RUN, WORKER_TRANSITIONS, Trust, WorkerStatus
 from projects import audit
 from projects.actors import Actor
@@ -23,11 +24,15 @@ SYSTEM = Actor.system("worker")
 SILENT_AFTER = timedelta(seconds=30)
 DRAINING = "worker_draining"
 CLOCK_AHEAD = "clock_ahead"
+WORKER_GONE = "worker_gone"
+STOPPING = "worker_stopping"
 
 
 @dataclass(frozen=True)
 class Registration:
-    """What a machine says of itself. `problem`: why it cannot take runs, as a reason code; empty where it can."""
+    """What a machine says of itself. `problem`: why it cannot take runs, as a reason code; empty where it can.
+    `key_id`: the API key of a remote worker; None for a node of Celery.
+    """
 
     name: str
     queue: str
@@ -38,6 +43,7 @@ class Registration:
     trust: Trust = Trust.NORMAL
     info: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
+    key_id: int | None = None
 
 
 def register_worker(given: Registration, *, now: datetime) -> Worker:
@@ -56,6 +62,7 @@ def register_worker(given: Registration, *, now: datetime) -> Worker:
         "info": given.info,
         "reason": given.problem,
         "heartbeat_at": now,
+        "key_id": given.key_id,
     }
     status = WorkerStatus.ERROR if given.problem else WorkerStatus.ONLINE
     with audit.journal(by=SYSTEM, now=now) as journal:
@@ -77,6 +84,8 @@ def _known(given: Registration, *, now: datetime) -> Worker | None:
         Q(name=given.name) | (Q(machine_id=given.machine_id) & ~Q(machine_id=""))
     )
     found = list(rows)
+    for row in found:
+        _check_key(row, given, now=now)
     same = next((row for row in found if given.machine_id and row.machine_id == given.machine_id), None)
     named = next((row for row in found if row.name == given.name), None)
     is_anothers = named and named is not same and named.machine_id not in {"", given.machine_id}
@@ -89,6 +98,17 @@ def _known(given: Registration, *, now: datetime) -> Worker | None:
             f"{same.name} has the same machine id as {given.name}. Set EKLAVYA_MACHINE_ID on one of them."
         )
     return same or named
+
+
+def _check_key(row: Worker, given: Registration, *, now: datetime) -> None:
+    """Let nobody become another worker by saying its name or id: a remote one is its key's as long as that is live."""
+    is_its_own = row.key_id == given.key_id and row.is_remote == (given.key_id is not None)
+    is_free = row.is_remote and not (row.key_id and live_keys(now).filter(pk=row.key_id).exists())
+    if not is_its_own and not is_free:
+        raise WorkerConflict(
+            f"{row.name} joined in another way or with another key. Revoke that key, forget the worker, "
+            "or choose another name."
+        )
 
 
 def _is_beating(worker: Worker, now: datetime) -> bool:
@@ -113,6 +133,8 @@ def beat(name: str, *, running: int = 0, reading: Reading | None = None, now: da
         to = WorkerStatus.BUSY if running >= worker.capacity else WorkerStatus.ONLINE
         if worker.status != to:
             Worker.objects.filter(pk=worker.pk, status=worker.status).update(status=to)
+    if worker.reason == STOPPING:
+        return
     if reading is not None and worker.status != WorkerStatus.ERROR and worker.reason != shortage_of(reading):
         _note_shortage(worker, shortage_of(reading), reading, now=now)
 
@@ -142,8 +164,9 @@ def sign_off(name: str, *, now: datetime) -> None:
 
 
 def listening_queues() -> list[str]:
-    """Return the queues of the machines that beat."""
-    return list(Worker.objects.exclude(status=WorkerStatus.OFFLINE).order_by("name").values_list("queue", flat=True))
+    """Return the queues of the machines that beat and that Celery reaches."""
+    listening = Worker.objects.exclude(status=WorkerStatus.OFFLINE).exclude(queue__startswith=REMOTE_QUEUE)
+    return list(listening.order_by("name").values_list("queue", flat=True))
 
 
 def notice_silent(*, now: datetime) -> int:
@@ -154,6 +177,8 @@ def notice_silent(*, now: datetime) -> int:
     silent = Worker.objects.filter(heartbeat_at__lt=now - SILENT_AFTER).exclude(status=WorkerStatus.OFFLINE)
     for worker in (found := list(silent)):
         _move(worker, WorkerStatus.OFFLINE, now=now)
+        if worker.is_remote:
+            ask_runs(worker, WORKER_GONE)
     in_error = Q(status=WorkerStatus.ERROR, reason=CLOCK_AHEAD)
     ahead = Q(heartbeat_at__gt=now + SILENT_AFTER)
     for worker in Worker.objects.filter((ahead & ~in_error) | (in_error & ~ahead)):
@@ -180,12 +205,15 @@ def drain_worker(worker: Worker, *, by: Actor, now: datetime) -> int:
         worker.refresh_from_db()
         if worker.status in {WorkerStatus.ONLINE, WorkerStatus.BUSY}:
             step(worker, WorkerStatus.DRAINING, table=WORKER_TRANSITIONS)
-        # Queued ones too: one may be taken before it is handed over.
-        unasked = Run.objects.filter(status__in=ACTIVE_RUN, worker=worker, stop_requested="")
-        asked = unasked.update(stop_requested=DRAINING)
+        asked = ask_runs(worker, DRAINING)
         journal.add("worker.drained", obj=worker, details={"name": worker.name, "asked": asked})
     recovery.hand_over_queued(worker.name, now=now)
     return asked
+
+
+def ask_runs(worker: Worker, reason: str) -> int:
+    """Ask a worker's runs to end, and return how many. Queued ones too: one may be taken before it is handed over."""
+    return Run.objects.filter(status__in=ACTIVE_RUN, worker=worker, stop_requested="").update(stop_requested=reason)
 
 
 def uncordon_worker(worker: Worker, *, by: Actor, now: datetime) -> None:

@@ -13,7 +13,9 @@ from rest_framework.response import Response
 
 from accounts.scopes import Scope
 from agents import pages
+from agents.actions import remote as remote_actions
 from agents.actions import workers as actions
+from agents.api import remote
 from agents.models import Worker
 from projects import permissions
 from projects.api.views import ProjectsApi
@@ -68,18 +70,30 @@ class WorkersApi(ProjectsApi):
 class Workers(WorkersApi):
     """All workers."""
 
-    scopes: ClassVar = {"GET": READ}
+    scopes: ClassVar = {"GET": READ, "POST": remote.JOIN}
 
     @extend_schema(operation_id="workers_list")
     def get(self, request: Request) -> Response:
         """List workers, newest first."""
         return self.page(pages.workers().order_by())
 
+    @extend_schema(request=remote.JoiningSerializer, responses={201: remote.JoinedSerializer})
+    def post(self, request: Request) -> Response:
+        """Join as a remote worker, or join again."""
+        return remote.joined(self, request)
+
 
 class OneWorker(WorkersApi):
     """One worker."""
 
-    scopes: ClassVar = {"GET": READ, "DELETE": WRITE}
+    @property
+    def scopes(self) -> dict[str, Scope]:  # type: ignore[override]
+        """A worker's own key signs it off; any other key needs the scope for taking machines out of use."""
+        return {"GET": READ, "DELETE": remote.JOIN if self._is_by_itself() else WRITE}
+
+    def _is_by_itself(self) -> bool:
+        key = self.key
+        return key is not None and Worker.objects.filter(pk=self.kwargs["worker_id"], key=key).exists()
 
     @extend_schema(operation_id="workers_get")
     def get(self, request: Request, worker_id: UUID) -> Response:
@@ -88,7 +102,10 @@ class OneWorker(WorkersApi):
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, worker_id: UUID) -> Response:
-        """Forget a worker that is gone for good."""
+        """Forget a worker that is gone for good; or, with its own key, sign it off: it stopped."""
+        if self._is_by_itself():
+            remote_actions.leave(self.worker(), now=timezone.now())
+            return Response(status=204)
         permissions.check_can_administer(self.user)
         actions.forget_worker(self.worker(), by=self.actor(), now=timezone.now())
         return Response(status=204)

@@ -8,8 +8,8 @@ from drf_spectacular.views import SpectacularAPIView
 
 from accounts.api.permissions import HasScope
 from accounts.scopes import Scope
+from agents.api import remote, workers
 from agents.api import views as agents
-from agents.api import workers
 from billing.api import views as billing
 from eklavya.api.errors import not_found
 from projects.api import executions, webhooks
@@ -60,6 +60,7 @@ urlpatterns = [
     path("v1/audit/", projects.Audit.as_view(), name="api_audit"),
     path("v1/workers/", workers.Workers.as_view(), name="api_workers"),
     path(_WORKER, workers.OneWorker.as_view(), name="api_worker"),
+    path(f"{_WORKER}heartbeat/", remote.Heartbeat.as_view(), name="api_worker_heartbeat"),
     path(f"{_WORKER}cordon/", workers.CordonWorker.as_view(), name="api_worker_cordon"),
     path(f"{_WORKER}drain/", workers.DrainWorker.as_view(), name="api_worker_drain"),
     path(f"{_WORKER}uncordon/", workers.UncordonWorker.as_view(), name="api_worker_uncordon"),

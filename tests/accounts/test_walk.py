@@ -23,6 +23,7 @@ from django.utils import timezone
 from accounts.models import ApiKey
 from accounts.roles import AccountRole
 from accounts.scopes import Scope
+from agents.remote.consumers import NO_SUCH_WORKER
 from agents.sandboxes import repository
 from agents.views.files import clone_url
 from eklavya import consumers
@@ -105,6 +106,12 @@ def api(scope: str, method: str = "get", by: str = V, **about: Any) -> Row:
     exceptions = {who: what for who, what in refused.items() if who not in {*people, scope}}
     ok = (200,) if method == "get" else DONE
     return Row((*people, scope), NO_KEY, method, ok, exceptions=exceptions, as_json=method != "get", **about)
+
+
+def own_worker() -> Row:
+    """A remote worker's address: there for the key that joined as this very worker alone."""
+    others = {who: REFUSED for who in SCOPES if who != "workers:join"}
+    return Row((*PEOPLE, "workers:join"), NO_KEY, "post", (404,), exceptions=others, as_json=True)
 
 
 ROWS: dict[str, Row] = {
@@ -265,6 +272,11 @@ ROWS: dict[str, Row] = {
     "api_worker_drain": api("workers:write", "post", A),
     "api_worker_uncordon": api("workers:write", "post", A),
     "api_worker delete": api("workers:write", "delete", A),
+    # the worker itself is whoever holds its key: for everybody else there is none
+    "api_workers post": Row(
+        ("workers:join",), REFUSED, "post", DONE, exceptions=dict.fromkeys(ANYBODY, NO_KEY), as_json=True
+    ),
+    "api_worker_heartbeat": own_worker(),
     "api_webhooks": api("webhooks:read", by=A),
     "api_webhooks post": api("webhooks:write", "post", A, data={"url": "https://127.0.0.1/"}),
     "api_webhook": api("webhooks:read", by=A),
@@ -538,7 +550,8 @@ def test_who_may_only_look_changes_nothing_anywhere(visitor: str, house: dict[st
 
 # -- sockets
 
-SOCKETS = {"ws/events/", "ws/projects/<uuid:project_id>/"}
+OF_WORKERS = "api/v1/ws/worker/<uuid:worker_id>"
+SOCKETS = {"ws/events/", "ws/projects/<uuid:project_id>/", OF_WORKERS}
 
 
 def test_every_socket_is_walked() -> None:
@@ -564,7 +577,7 @@ def doors() -> tuple[str, dict[str, list[tuple[bytes, bytes]]]]:
 @pytest.mark.parametrize("route", sorted(SOCKETS))
 async def test_sockets_are_for_people_and_for_keys_that_may_look(route: str) -> None:
     project_id, headers = await doors()
-    path = "/" + route.replace("<uuid:project_id>", project_id)
+    path = "/" + route.replace("<uuid:project_id>", project_id).replace("<uuid:worker_id>", project_id)
     found = {}
     for visitor in VISITORS:
         scope = {"type": "websocket", "path": path, "headers": headers[visitor], "subprotocols": []}
@@ -576,5 +589,5 @@ async def test_sockets_are_for_people_and_for_keys_that_may_look(route: str) -> 
         await socket.wait()
     await sync_to_async(connections.close_all)()
 
-    insiders = {*PEOPLE, "projects:read"}
-    assert found == {who: IN if who in insiders else consumers.NOT_SIGNED_IN for who in VISITORS}
+    inside = {"workers:join": NO_SUCH_WORKER} if route == OF_WORKERS else dict.fromkeys([*PEOPLE, "projects:read"], IN)
+    assert found == {who: inside.get(who, consumers.NOT_SIGNED_IN) for who in VISITORS}

@@ -1,0 +1,149 @@
+"""The remote worker's own addresses: it joins, beats and leaves. Each answers the key that the worker joined with."""
+
+import math
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.conf import settings
+from django.http import Http404
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.scopes import Scope
+from agents.actions import remote
+from agents.actions.workers import Registration
+from agents.machine import Reading
+from agents.models import Worker
+from projects import permissions
+from projects.api.views import ProjectsApi
+
+JOIN = Scope.WORKERS_JOIN
+HEARTBEAT_S = 5
+_MACHINE_ID = r"^[0-9a-f]{32}$"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+_MOST_RUNS = 1_000
+
+
+class JoiningSerializer(serializers.Serializer[Any]):
+    """What a machine says of itself when it joins."""
+
+    machine_id = serializers.RegexField(_MACHINE_ID)
+    machine_name = serializers.RegexField(_NAME, max_length=100)
+    runtime = serializers.ChoiceField(["docker", "local"])
+    capacity = serializers.IntegerField(min_value=1, max_value=500)
+    available_tools = serializers.ListField(child=serializers.RegexField(r"^[a-z_]+$", max_length=40), max_length=50)
+    cpus = serializers.IntegerField(min_value=1, max_value=100_000)
+    memory_mb = serializers.IntegerField(min_value=1, max_value=10**9)
+    platform = serializers.CharField(max_length=200)
+    weaknesses = serializers.ListField(child=serializers.CharField(max_length=1_000), max_length=20, required=False)
+
+
+class JoinedSerializer(serializers.Serializer[Any]):
+    """What it is told: who it is now, how often to beat, and where the agents' doors are."""
+
+    worker_id = serializers.UUIDField()
+    name = serializers.CharField()
+    trust = serializers.CharField()
+    heartbeat_seconds = serializers.IntegerField()
+    gateway_port = serializers.IntegerField()
+    egress_port = serializers.IntegerField()
+
+
+class ReadingSerializer(serializers.Serializer[Any]):
+    """How the machine is: percent of all cores, and megabytes (2^20 bytes)."""
+
+    cpu_percent = serializers.FloatField(min_value=0, max_value=100)
+    memory_free_mb = serializers.IntegerField(min_value=0, max_value=10**9)
+    memory_mb = serializers.IntegerField(min_value=1, max_value=10**9)
+    disk_free_mb = serializers.IntegerField(min_value=0, max_value=10**12)
+
+    def validate_cpu_percent(self, value: float) -> float:
+        """Refuse what JSON calls a number and PostgreSQL does not."""
+        if not math.isfinite(value):
+            raise serializers.ValidationError("This is no number.")
+        return value
+
+
+class HeartbeatSerializer(serializers.Serializer[Any]):
+    """A heartbeat. `running`: the runs that it has; `status` is "stopping" once it is asked to end."""
+
+    timestamp = serializers.DateTimeField()
+    status = serializers.ChoiceField(["online", "stopping"], default="online")
+    resources = ReadingSerializer()
+    running = serializers.ListField(child=serializers.UUIDField(), max_length=_MOST_RUNS, required=False)
+
+
+class HeardSerializer(serializers.Serializer[Any]):
+    """The answer to a heartbeat. `unwanted`: runs that it is to end, as they are not its own or not any more."""
+
+    status = serializers.CharField()
+    unwanted = serializers.ListField(child=serializers.UUIDField())
+
+
+def joined(view: ProjectsApi, request: Request) -> Response:
+    """Let a machine join. The key's owner must be an admin: its machine gets to see projects."""
+    permissions.check_can_administer(view.user)
+    if view.key is None:
+        raise PermissionDenied("A remote worker joins with an API key that has the scope workers:join.")
+    sent = view.read(JoiningSerializer)
+    facts = {name: sent[name] for name in ("cpus", "memory_mb", "platform")}
+    given = Registration(
+        name=sent["machine_name"],
+        queue="",
+        capacity=sent["capacity"],
+        runtime=sent["runtime"],
+        machine_id=sent["machine_id"],
+        tools=sorted(set(sent["available_tools"])),
+        info=facts | {"isolated": sent["runtime"] == "docker", "weaknesses": sent.get("weaknesses", [])},
+    )
+    worker = remote.join(given, key=view.key, now=timezone.now())
+    told = {
+        "worker_id": worker.pk,
+        "name": worker.name,
+        "trust": worker.trust,
+        "heartbeat_seconds": HEARTBEAT_S,
+        "gateway_port": settings.EKLAVYA_GATEWAY_PORT,
+        "egress_port": settings.EKLAVYA_EGRESS_PORT,
+    }
+    return Response(JoinedSerializer(told).data, status=201)
+
+
+class OfWorker(ProjectsApi):
+    """What the addresses share that a remote worker calls: nobody but the holder of its key is that worker."""
+
+    serializer_class = HeartbeatSerializer
+
+    def mine(self) -> Worker:
+        """Return the worker that the request's key joined as. Raises Http404."""
+        return worker_of_key(self, self.kwargs.get("worker_id"))
+
+
+def worker_of_key(view: ProjectsApi, worker_id: UUID | None = None) -> Worker:
+    """Return the worker, or the only one, that joined with the request's key. Raises Http404."""
+    rows = Worker.objects.filter(key=view.key) if view.key else Worker.objects.none()
+    found = (rows.filter(pk=worker_id) if worker_id else rows.order_by("-heartbeat_at")).first()
+    if found is None:
+        raise Http404("No worker joined with this key, or it is another one.")
+    return found
+
+
+class Heartbeat(OfWorker):
+    """A heartbeat."""
+
+    scopes: ClassVar = {"POST": JOIN}
+
+    @extend_schema(request=HeartbeatSerializer, responses={200: HeardSerializer})
+    def post(self, request: Request, worker_id: UUID) -> Response:
+        """Say that the machine is there and how it is, and learn what is not wanted any more."""
+        worker, now = self.mine(), timezone.now()
+        sent = self.read(HeartbeatSerializer)
+        reading = Reading(**sent["resources"])
+        unwanted = remote.beat(worker, reading, running=sent.get("running", []), said_at=sent["timestamp"], now=now)
+        if sent["status"] == "stopping":
+            remote.stop(worker, now=now)
+        worker.refresh_from_db(fields=["status"])
+        return Response(HeardSerializer({"status": worker.status, "unwanted": unwanted}).data)

@@ -1,0 +1,218 @@
+"""The life of a remote worker: it joins, beats, listens, and hands its runs over before it ends."""
+
+import asyncio
+import json
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from agents import machine
+from agents.runtimes.registry import Choice, choose
+from agents.worker.server import Refused, Server
+
+logger = logging.getLogger(__name__)
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
+"""Between two tries to reach a server that is away."""
+HAND_OVER_S = 60.0
+"""How long a stopping worker waits for the server to take its runs' files."""
+POLL_S = 0.2
+AWAY = (httpx.HTTPError, OSError, websockets.WebSocketException, TimeoutError)
+Frame = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line said. `gateway` and `egress`: host and port, where they are not the server's."""
+
+    url: str
+    key: str
+    name: str
+    var: Path
+    runtime: Literal["auto", "docker", "local"] = "auto"
+    image: str = "eklavya-sandbox:latest"
+    capacity: int = 2
+    gateway: str = ""
+    egress: str = ""
+
+    def __repr__(self) -> str:
+        return f"Settings({self.url}, {self.name})"
+
+
+class Program:
+    """One worker process. `run` returns after an orderly stop; a second signal ends it at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.server = Server(settings.url, settings.key)
+        self.worker_id = ""
+        self.joined: Frame = {}
+        self._stopping = asyncio.Event()
+        self._connection: ClientConnection | None = None
+        self._said: Frame = {}
+
+    async def run(self) -> None:
+        """Work until SIGTERM or SIGINT. Raises Refused when the server does not let this machine in."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        self.settings.var.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            chosen = await asyncio.to_thread(self._choose)
+            if await self._join(chosen):
+                await self._work()
+        finally:
+            await self.server.close()
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            raise SystemExit(1)
+        logger.info("stopping: runs are handed over")
+        self._stopping.set()
+
+    def _choose(self) -> Choice:
+        # Asked for by whoever starts this program, who is told that it is not isolated by the page of workers.
+        return choose(
+            self.settings.runtime,
+            state_dir=self.settings.var / "sandboxes",
+            image=self.settings.image,
+            namespace=f"eklavya-{machine.machine_id(self.settings.var, part=str(self.settings.var))[:8]}",
+        )
+
+    async def _join(self, chosen: Choice) -> bool:
+        facts = machine.facts()
+        about = {
+            "machine_id": machine.machine_id(self.settings.var, part=str(self.settings.var)),
+            "machine_name": self.settings.name,
+            "runtime": chosen.runtime.name,
+            "capacity": self.settings.capacity,
+            "available_tools": machine.tools(runtime=chosen.runtime.name, isolated=chosen.runtime.isolated),
+            "weaknesses": list(chosen.weaknesses),
+            **facts,
+        }
+        told = await self._patiently(lambda: self.server.join(about))
+        if told is None:
+            return False
+        self.joined, self.worker_id = told, told["worker_id"]
+        logger.info("joined as %s (%s), trust %s", told["name"], self.worker_id, told["trust"])
+        return True
+
+    async def _work(self) -> None:
+        tasks = {asyncio.create_task(self._beat()), asyncio.create_task(self._listen())}
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()  # neither ends by itself, but by being refused
+            await self._hand_over()
+        finally:
+            for task in {*tasks, stopping}:
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+
+    async def _hand_over(self) -> None:
+        """Have the server end the runs, which takes their files away, and sign off."""
+        try:
+            async with asyncio.timeout(HAND_OVER_S):
+                await self._beat_once()
+                while self.running():
+                    await asyncio.sleep(POLL_S)
+        except (*AWAY, Refused) as error:
+            logger.warning("not all runs were handed over: %r", error)
+        with suppress(*AWAY, Refused):
+            await self.server.leave(self.worker_id)
+            logger.info("signed off")
+
+    def running(self) -> list[str]:
+        """Return the ids of the runs that are here."""
+        return []
+
+    # -- heartbeats
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await self._beat_once()
+            except AWAY as error:
+                logger.warning("no heartbeat: %r", error)
+            except Refused as refused:
+                # Asked again: a clock is set right, a worker forgotten and let in again. What is lasting ends it.
+                logger.error("a heartbeat was refused: %s", refused)
+                if refused.status in {401, 403, 404}:
+                    raise
+            await asyncio.sleep(self.joined["heartbeat_seconds"])
+
+    async def _beat_once(self) -> None:
+        reading = machine.read(self.settings.var).as_json()
+        reading.pop("clock_behind_s")
+        status = "stopping" if self._stopping.is_set() else "online"
+        said = {"status": status, "resources": reading, "running": self.running()}
+        heard = await self.server.beat(self.worker_id, said)
+        for run_id in heard["unwanted"]:
+            await self.on_frame({"type": "task_cancel", "data": {"subtask_id": run_id, "reason": "unwanted"}})
+
+    # -- the WebSocket
+
+    async def _listen(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while True:
+            try:
+                async with self.server.socket(self.worker_id) as connection:
+                    self._connection = connection
+                    wait_s = FIRST_WAIT_S
+                    await self.on_connected()
+                    await self._read(connection)
+            except websockets.InvalidStatus as error:
+                logger.warning("the WebSocket was refused: %s", error)
+            except AWAY as error:
+                logger.info("the connection was lost: %r", error)
+            finally:
+                self._connection = None
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    async def _read(self, connection: ClientConnection) -> None:
+        async for text in connection:
+            try:
+                frame = json.loads(text)
+                kind, data = frame["type"], frame["data"]
+            except (ValueError, KeyError, TypeError):
+                logger.warning("a frame could not be read")
+                continue
+            if kind == "ping":
+                await self.send({"type": "pong", "data": {"worker_id": self.worker_id}})
+            else:
+                await self.on_frame({"type": kind, "data": data})
+
+    async def send(self, frame: Frame) -> None:
+        """Send a frame if there is a connection. Whatever has to arrive is sent again by whoever sent it."""
+        if self._connection is not None:
+            with suppress(websockets.WebSocketException, OSError):
+                await self._connection.send(json.dumps(frame))
+
+    async def on_connected(self) -> None:
+        """The WebSocket is open, for the first time or again."""
+
+    async def on_frame(self, frame: Frame) -> None:
+        """Take what the server sent."""
+
+    async def _patiently(self, ask: Callable[[], Awaitable[Frame]]) -> Frame | None:
+        """Ask until the server answers; None when told to stop meanwhile."""
+        wait_s = FIRST_WAIT_S
+        while not self._stopping.is_set():
+            try:
+                return await ask()
+            except AWAY as error:
+                logger.warning("the server does not answer: %r", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        return None
