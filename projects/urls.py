@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from projects.views import approvals, audit, executions, home, project, secrets, webhooks
+from projects.views import approvals, audit, executions, home, project, secrets, webhooks, without_answer
 
 _EXECUTION = "executions/<uuid:execution_id>/"
 urlpatterns = [
@@ -35,6 +35,7 @@ urlpatterns = [
     path("tasks/<uuid:task_id>/retry/", executions.task_retry, name="task_retry"),
     path("tasks/<uuid:task_id>/skip/", executions.task_skip, name="task_skip"),
     path("tasks/<uuid:task_id>/reassign/", executions.task_reassign, name="task_reassign"),
+    path("projects/<uuid:project_id>/without-answer/", without_answer.without_answer, name="without_answer"),
     path("projects/<uuid:project_id>/audit/", audit.project_audit, name="project_audit"),
     path("projects/<uuid:project_id>/secrets/", secrets.project_secrets, name="project_secrets"),
     path("projects/<uuid:project_id>/secrets/set/", secrets.project_secret_set, name="project_secret_set"),

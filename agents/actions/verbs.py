@@ -100,8 +100,20 @@ def _check_ending(run: Run, verb: str, args: dict[str, Any]) -> None:
             _check_result(run, args.get("result") or {})
         case "ask_client" if run.task.context.get("questions"):
             raise VerbRefused("The client was asked before and answered: decide the rest yourself and submit.")
+        case "ask_client":
+            _check_recommended(args["questions"])
         case "ask_mentor" if len(run.task.context.get("mentor", [])) >= 3:
             raise VerbRefused("The mentor answered three times already: use task_blocked to ask a person.")
+
+
+def _check_recommended(questions: list[dict[str, Any]]) -> None:
+    """Raise VerbRefused unless one input is all that is needed: a button, or the answer to one open question."""
+    for asked in questions:
+        options, recommended = asked.get("options", []), asked.get("recommended", "")
+        if options and recommended not in options:
+            raise VerbRefused(f"Recommend one of the options of “{asked['question'][:60]}”, word for word.")
+        if len(questions) > 1 and not recommended:
+            raise VerbRefused("Of several questions each recommends an answer; or ask only the one that matters most.")
 
 
 def _check_result(run: Run, returned: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from uuid import UUID
 from projects import audit
 from projects.actions.chat import notify, post_message
 from projects.actors import Actor
+from projects.defaults import RULES, SETTING, WAIT, without_answer
 from projects.errors import DomainError, InvalidDecision
 from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
@@ -24,16 +25,25 @@ from projects.transitions import step
 logger = logging.getLogger(__name__)
 
 DEADLINE = timedelta(days=7)
-_BY_DEFAULT = "Nobody answered in time: the recommended answers were taken."
+_BY_DEFAULT = {
+    ApprovalKind.QUESTION: "Nobody answered in time: the recommended answers were taken.",
+    ApprovalKind.PLAN: "Nobody decided in time: approved, as an admin chose for this project.",
+    ApprovalKind.DEMO: "Nobody decided in time: approved, as an admin chose for this project.",
+    ApprovalKind.BLOCKED_TASK: "Nobody decided in time: tried again, as an admin chose for this project.",
+}
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a person said: the option's value, a comment, and for questions the answers in their order."""
+    """What a person said: the option's value, a comment, and for questions the answers in their order.
+
+    `by_default` is for what nobody said: the deadline passed.
+    """
 
     option: str
     comment: str = ""
     answers: Sequence[str] = field(default_factory=tuple)
+    by_default: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,11 +102,9 @@ def ask(
 ) -> Approval:
     """Ask people for one decision; it shows in the inbox and as a notification. The first option is recommended.
 
-    Questions that each recommend an answer have a default: those answers, when nobody gave others by the deadline. What
-    spends money, lets something out or gives something up has none, and waits.
+    What is taken when nobody decides by the deadline is said by `projects.defaults`: mostly nothing, and it waits.
     """
     options = OPTIONS[kind]
-    has_default = kind == ApprovalKind.QUESTION and bool(_recommended(questions or []))
     with audit.journal(by=by, now=now) as journal:
         approval = Approval.objects.create(
             id=new_id(),
@@ -109,7 +117,7 @@ def ask(
             options=[{"value": option.value, "label": option.label} for option in options],
             questions=storable_json(questions or []),
             recommended=options[0].value,
-            default_option=options[0].value if has_default else "",
+            default_option=_default(project, kind, subject_id, questions or []),
             deadline_at=now + DEADLINE,
             created_at=now,
         )
@@ -155,7 +163,8 @@ def decide(approval_id: UUID, decision: Decision, *, by: Actor, now: datetime) -
             "approval.decided",
             project_id=approval.project_id,
             obj=approval,
-            details={"kind": approval.kind, "option": option.value, "comment": decision.comment},
+            details={"kind": approval.kind, "option": option.value, "comment": decision.comment}
+            | ({"by_default": True} if decision.by_default else {}),
         )
         post_message(approval.project, _summary(approval, option), by=by, now=now, approval=approval)
         _handlers[ApprovalKind(approval.kind)](approval, decision, by, now)
@@ -181,7 +190,9 @@ def take_defaults(*, by: Actor, now: datetime) -> int:
     overdue = Approval.objects.filter(status=ApprovalStatus.PENDING, deadline_at__lte=now).exclude(default_option="")
     taken = 0
     for approval in list(overdue.order_by("deadline_at")):
-        said = Decision(approval.default_option, comment=_BY_DEFAULT, answers=_recommended(approval.questions))
+        comment = _BY_DEFAULT[ApprovalKind(approval.kind)]
+        answers = _recommended(approval.questions)
+        said = Decision(approval.default_option, comment=comment, answers=answers, by_default=True)
         try:
             decide(approval.pk, said, by=by, now=now)
         except DomainError as error:  # a person was quicker, or its project stands still: then people are reminded
@@ -189,6 +200,42 @@ def take_defaults(*, by: Actor, now: datetime) -> int:
         else:
             taken += 1
     return taken
+
+
+def choose_without_answer(project: Project, chosen: dict[ApprovalKind, str], *, by: Actor, now: datetime) -> None:
+    """Choose for a project what happens with decisions that nobody takes in time, those that wait already among them.
+
+    Raises InvalidDecision for what a kind does not allow. Whose choice it is, is checked by the caller.
+    """
+    for kind, option in chosen.items():
+        if option not in RULES[kind].choices:
+            raise InvalidDecision(f"“{option}” cannot happen by itself to {kind.label.lower()}.")
+    with audit.journal(by=by, now=now) as journal:
+        locked = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+        before = {kind.value: without_answer(locked, kind) for kind in chosen}
+        locked.config[SETTING] = before | {kind.value: option for kind, option in chosen.items()}
+        project.config = locked.config
+        locked.save(update_fields=["config"])
+        waiting = Approval.objects.select_for_update().filter(project=locked, status=ApprovalStatus.PENDING)
+        for approval in waiting.order_by("pk"):
+            kind = ApprovalKind(approval.kind)
+            approval.default_option = _default(locked, kind, approval.subject_id, approval.questions)
+            approval.save(update_fields=["default_option"])
+        details = {"from": before, "to": locked.config[SETTING]}
+        journal.add("project.without_answer", project_id=locked.pk, obj=locked, details=details)
+
+
+def _default(project: Project, kind: ApprovalKind, subject_id: UUID, questions: Sequence[dict[str, Any]]) -> str:
+    """Return the option that is taken at the deadline; none where a person has to say something."""
+    option = without_answer(project, kind)
+    if kind == ApprovalKind.QUESTION and not _recommended(questions):
+        return WAIT
+    if kind == ApprovalKind.BLOCKED_TASK and option != WAIT:
+        # Never a second try of a second try.
+        taken = Approval.objects.filter(kind=kind, subject_id=subject_id, status=ApprovalStatus.APPROVED)
+        if taken.filter(default_option=option, decided_by__isnull=True).exists():
+            return WAIT
+    return option
 
 
 def _recommended(questions: Sequence[dict[str, Any]]) -> tuple[str, ...]:

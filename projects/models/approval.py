@@ -61,6 +61,10 @@ class Approval(models.Model):
                 | (~Q(status__in=values(OPEN_APPROVAL)) & Q(decided_at__isnull=False)),
                 name="approval_decided_has_time",
             ),
+            models.CheckConstraint(
+                condition=~Q(kind=ApprovalKind.BUDGET) | Q(default_option=""),
+                name="approval_money_has_no_default",
+            ),
         ]
         triggers = [pgtrigger.FSM(name="approval_fsm", field="status", transitions=pairs(APPROVAL_TRANSITIONS))]
 

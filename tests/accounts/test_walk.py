@@ -169,6 +169,8 @@ ROWS: dict[str, Row] = {
     "project_board": page(),
     "project_plan": page(),
     "project_audit": page(),
+    "without_answer": act(A, data={"plan": "approve"}),
+    "without_answer again": page(),
     # workflows, and what is done to tasks and nodes
     "project_executions": page(),
     "execution": page(),

@@ -173,6 +173,11 @@ def take_defaults() -> Act:
     return partial(approvals.take_defaults, **WHO)
 
 
+@scenario(approvals.choose_without_answer, "project.without_answer")
+def choose_without_answer() -> Act:
+    return partial(approvals.choose_without_answer, ProjectFactory(), {ApprovalKind.PLAN: "approve"}, **WHO)
+
+
 @scenario(approvals.escalate_overdue, "approval.escalated", "notification.sent")
 def escalate_overdue() -> Act:
     ApprovalFactory(deadline_at=NOW)

@@ -162,6 +162,21 @@ def test_send_message_to_a_stranger_is_refused() -> None:
         verbs.send_message(run, "of-another-project", "hello", now=NOW)
 
 
+@pytest.mark.parametrize(
+    ("questions", "problem"),
+    [
+        ([{"question": "Which?"}, {"question": "When?"}], "recommends"),
+        ([{"question": "Which?", "options": ["a", "b"], "recommended": "c"}], "word for word"),
+        ([{"question": "Which?", "options": ["a", "b"]}], "word for word"),
+    ],
+)
+def test_one_input_answers_what_the_client_is_asked(questions: list[dict[str, Any]], problem: str) -> None:
+    run = run_of(TaskKind.REQUIREMENTS)
+    with pytest.raises(VerbRefused, match=problem):
+        verbs.end_run(run, "ask_client", {"questions": questions}, now=NOW)
+    verbs.end_run(run, "ask_client", {"questions": [{"question": "Which?"}]}, now=NOW)
+
+
 def test_a_message_is_sent_once_per_key() -> None:
     run = run_of(TaskKind.BUILD)
     first = messages.post(run.project_id, MessageType.CHECKPOINT, {}, sender=None, key="k", now=NOW)
