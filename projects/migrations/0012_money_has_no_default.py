@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('projects', '0010_forgotten_executions'),
+        ('projects', '0011_tries_since_done_anew'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
