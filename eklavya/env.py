@@ -113,6 +113,9 @@ class Env(BaseSettings):
     EKLAVYA_NO_DIFF_MINUTES: Annotated[int, Field(ge=0, le=10_000)] = 20
     """An agent that builds, whose role writes files and that changes none for so long is stopped. 0: never."""
 
+    EKLAVYA_CHECKPOINT_MINUTES: Annotated[int, Field(ge=0, le=10_000)] = 5
+    """So often the work of an agent is saved while it goes on, where anything changed. 0: only at the end."""
+
     EKLAVYA_RECOVER: Annotated[list[str], NoDecode] = ["stalled", "looping", "no_diff", "supervisor_silent"]
     """Failures after which a task is tried once more without asking, separated by commas; "none": always ask."""
 

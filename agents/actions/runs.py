@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from agents.actions import agents, messages
+from agents.actions import agents, checkpoints, messages
 from agents.errors import LeaseLost
 from agents.models import Agent, Run, Verification
 from agents.states import ACTIVE_RUN, RUN_TRANSITIONS, RunStatus
@@ -201,7 +201,9 @@ def fail(run: Run, ending: Ending, *, now: datetime) -> None:
     with audit.journal(by=SUPERVISOR, now=now):
         _end(run, ending.status, reason=ending.reason, detail=ending.detail, now=now)
         if run.task.status in {TaskStatus.ALLOCATED, TaskStatus.IN_PROGRESS, TaskStatus.REVIEW}:
-            told = ending.context | (resume_from(run) if ending.resumes else _from_the_beginning(run))
+            interrupted = ending.status == RunStatus.LOST or not ending.counts
+            resume = resume_from(run, interrupted=interrupted) if ending.resumes else _from_the_beginning(run)
+            told = ending.context | resume
             setback = Setback(ending.reason, ending.detail, told, ending.counts, ending.delay)
             if ending.asks_person:
                 tasks.block_task(run.task, setback, ask_person=True, by=SUPERVISOR, now=now)
@@ -210,10 +212,9 @@ def fail(run: Run, ending: Ending, *, now: datetime) -> None:
         agents.end_badly(run, ending.reason, by=SUPERVISOR, now=now)
 
 
-def resume_from(run: Run) -> dict[str, Any]:
-    """Return what the next run needs to go on from where the agent last saved its work with instructions, if it did."""
-    saved = run.checkpoints.exclude(resume_instructions="").order_by("-seq").first()
-    return {"checkpoint": saved.file_snapshot, "resume": saved.resume_instructions} if saved else {}
+def resume_from(run: Run, *, interrupted: bool = False) -> dict[str, Any]:
+    """Return what the next run needs to go on from this one's work, if it may; see `checkpoints.resume_of`."""
+    return checkpoints.resume_of(run, interrupted=interrupted)
 
 
 def _from_the_beginning(run: Run) -> dict[str, Any]:

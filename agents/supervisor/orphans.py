@@ -12,7 +12,9 @@ from django.conf import settings
 from agents.models import Run
 from agents.runtimes.contract import Runtime
 from agents.runtimes.errors import RuntimeProblem
+from agents.sandboxes import run_directory
 from agents.states import ACTIVE_RUN
+from agents.supervisor import teardown
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,7 @@ _OF_RUN = re.compile(r"(?:run-|check-)?([0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f
 
 
 def clear(runtime: Runtime, *, now: datetime) -> None:
-    """Kill the sandboxes and remove the old directories of runs that have ended."""
+    """Kill the sandboxes of runs that have ended, and remove their old directories once their work is confirmed."""
     # Looked at before the rows: what is seen here was held by then.
     sandboxes = {name: owner for name in runtime.list_sandboxes() if (owner := _owner(name))}
     directories = {path: owner for path in _directories(now) if (owner := _owner(path.name))}
@@ -35,9 +37,12 @@ def clear(runtime: Runtime, *, now: datetime) -> None:
             runtime.kill(name)
         except RuntimeProblem:  # the next sweep tries again
             logger.exception("sandbox %s could not be removed", name)
-    for path in [path for path, owner in directories.items() if owner not in active]:
+    for path, owner in [(path, owner) for path, owner in directories.items() if owner not in active]:
         try:
-            runtime.remove_directory(path)
+            if path == run_directory(owner):
+                teardown.finish(owner, runtime, now=now)
+            else:  # what was checked out to be looked at
+                runtime.remove_directory(path)
         except RuntimeProblem:
             logger.exception("%s could not be removed", path)
 

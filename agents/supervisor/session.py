@@ -63,6 +63,14 @@ class SessionEnd:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """What saves the work as it is, called from a thread, and how often; 0: never."""
+
+    save: Callable[[], None]
+    every_s: float
+
+
 @dataclass
 class _Session:
     run: Run
@@ -111,6 +119,7 @@ async def drive(
     clock: Callable[[], datetime],
     kill: Callable[[], None],
     progress: Progress | None = None,
+    keep: Keeping | None = None,
 ) -> SessionEnd:
     """Hold the conversation until the agent ends its run, a limit is reached or somebody asks to stop.
 
@@ -124,7 +133,9 @@ async def drive(
     stderr: list[str] = []
     options.hooks = session.inbox.hooks()
     options.stderr = lambda line: stderr.append(line[:500]) if len(stderr) < 50 else None
-    flusher = asyncio.create_task(_flush_often(session))
+    beside = [asyncio.create_task(_flush_often(session))]
+    if keep is not None and keep.every_s:
+        beside.append(asyncio.create_task(_keep_often(session, keep)))
     try:
         end = await _converse(session, options, kill)
     except AWAY:
@@ -135,7 +146,7 @@ async def drive(
     finally:
         # Not cancelled: its thread would go on, and what it stores would be stored once more.
         session.is_over.set()
-        await flusher
+        await asyncio.gather(*beside)
         await asyncio.wait({session.opening})
     if failure := session.opening.exception():
         raise failure
@@ -254,6 +265,18 @@ async def _flush_often(session: _Session) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(session.is_over.wait(), FLUSH_S)
         await _flush(session)
+
+
+async def _keep_often(session: _Session, keep: Keeping) -> None:
+    """Save the work now and then: a machine that dies takes no more than the last minutes of it."""
+    while not session.is_over.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(session.is_over.wait(), keep.every_s)
+        if not session.is_over.is_set():
+            try:
+                await in_thread(keep.save)
+            except Exception:  # the conversation goes on without
+                logger.exception("run %s could not be saved meanwhile", session.run.pk)
 
 
 async def _flush(session: _Session) -> None:

@@ -24,12 +24,12 @@ from agents.prompts import prompt_version_for
 from agents.roles import limits_of_run, policy_of
 from agents.runtimes.contract import Runtime
 from agents.states import RunStatus
-from agents.supervisor import workplace
+from agents.supervisor import teardown, workplace
 from agents.supervisor.connections import give_back, patiently
 from agents.supervisor.evaluate import evaluate
 from agents.supervisor.keeper import LEASE_LOST, WORKER_STOPPING, LeaseKeeper, Stop
 from agents.supervisor.progress import Progress, digest_of_files
-from agents.supervisor.session import Limits, SessionEnd, drive
+from agents.supervisor.session import Keeping, Limits, SessionEnd, drive
 from agents.supervisor.workplace import Workplace
 from agents.workspace.errors import WorkspaceError
 from projects.states import TaskKind, TaskStatus
@@ -92,7 +92,8 @@ def supervise_held(held: Held, *, keeper: LeaseKeeper, runtime: Runtime, clock: 
             # Somebody else already wrote how it ended; only what runs here is ours to clear away.
             logger.warning("the lease of run %s was lost", run.pk)
         finally:
-            workplace.remove(run, runtime)
+            if not teardown.finish(run.pk, runtime, now=clock()):
+                logger.warning("run %s ended, and the sweep removes its directories later", run.pk)
 
 
 def _work_or_fail(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -> None:
@@ -125,6 +126,7 @@ def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -
             clock=clock,
             kill=kill,
             progress=_progress(place),
+            keep=Keeping(partial(_keep_now, run.pk, stop, clock=clock), settings.EKLAVYA_CHECKPOINT_MINUTES * MINUTE_S),
         )
     )
     # Whatever the conversation's end was, from here on nothing of the agent runs.
@@ -172,11 +174,22 @@ def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock) ->
 
 
 def _keep_work(run: Run, *, clock: Clock, resumes: bool = False) -> None:
-    """Save what an unfinished run made, before its clone is removed. Nobody waits for it, so it may fail."""
+    """Save what an unfinished run made. Nobody waits for it, so it may fail: its clone stays until it is saved."""
     try:
-        checkpoints.keep(run, by=runs.SUPERVISOR, now=clock(), resumes=resumes)
+        teardown.confirm(run.pk, now=clock(), resumes=resumes)
     except (WorkspaceError, OSError) as error:
         logger.warning("the work of run %s could not be saved: %s", run.pk, error)
+
+
+def _keep_now(run_id: UUID, stop: Stop, *, clock: Clock) -> None:
+    """Keep the work of a run in the middle of it. Nothing depends on it, so it may fail."""
+    run = Run.objects.select_related("task").filter(pk=run_id, status=RunStatus.RUNNING).first()
+    if run is None or _is_lost(stop):
+        return
+    try:
+        checkpoints.keep_meanwhile(run, by=runs.SUPERVISOR, now=clock())
+    except (WorkspaceError, OSError) as error:
+        logger.warning("no checkpoint of run %s could be made: %s", run_id, error)
 
 
 def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> None:

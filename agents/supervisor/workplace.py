@@ -5,6 +5,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from uuid import UUID
 
 from claude_agent_sdk import ClaudeAgentOptions
 from django.conf import settings
@@ -57,7 +58,12 @@ class Workplace:
 
 def sandbox_name(run: Run) -> str:
     """Return the name of a run's sandbox."""
-    return f"run-{run.pk.hex}"
+    return sandbox_of(run.pk)
+
+
+def sandbox_of(run_id: UUID) -> str:
+    """The same, for whoever has no more than the id."""
+    return f"run-{run_id.hex}"
 
 
 def author_of(run: Run) -> Author:
@@ -135,12 +141,6 @@ def _check_out(run: Run, clone: Path) -> str:
         except (BadName, UnknownCheckpoint, UnknownRun) as error:  # then from the beginning
             logger.warning("run %s cannot go on from %s: %s", run.pk, ref, error)
     return repo.clone_for_run(str(run.pk), clone, author=author)
-
-
-def remove(run: Run, runtime: Runtime) -> None:
-    """Kill the run's sandbox and remove its directories. Its commits must be safe in the repository."""
-    runtime.kill(sandbox_name(run))
-    runtime.remove_directory(run_directory(run.pk))
 
 
 def options_for(place: Workplace) -> ClaudeAgentOptions:

@@ -150,7 +150,8 @@ def test_a_supervisor_without_lease_writes_nothing_more(keeper: LeaseKeeper) -> 
     assert (run.status, run.reason) == (RunStatus.LOST, "lease_expired")
     assert (RunEvent.objects.filter(run=run).count(), AuditLog.objects.filter(object_id=str(run.pk)).count()) == known
     assert is_ready_again(task, attempts=0)
-    assert not Checkpoint.objects.exists()
+    assert draft_of(run) == b"half done\n"  # kept, and nothing that anybody goes on from
+    assert task.context.get("checkpoint") is None
     assert_nothing_is_left(run)
 
 
@@ -239,7 +240,8 @@ def test_a_platform_that_breaks_says_so(keeper: LeaseKeeper) -> None:
     assert (run.status, run.reason) == (RunStatus.FAILED, "platform_error")
     assert "platform" in run.detail
     assert is_ready_again(task, attempts=1)
-    assert_nothing_is_left(run)
+    assert (run_directory(run.pk) / "workspace" / "docs" / "draft.md").exists()  # as long as nobody holds it
+    assert processes_of(run) == []
 
 
 def poor_task(**limits: str) -> Task:

@@ -16,7 +16,7 @@ from agents.context import first_message
 from agents.models import Run
 from agents.sandboxes import runtime
 from agents.states import MessageType
-from agents.supervisor import workplace
+from agents.supervisor import teardown, workplace
 from agents.supervisor.keeper import LEASE_LOST, LeaseKeeper, Stop
 from agents.supervisor.session import Limits, SessionEnd, drive, in_thread
 from agents.supervisor.workplace import sandbox_name
@@ -54,7 +54,7 @@ def begun(order: str) -> tuple[Run, Callable[..., SessionEnd]]:
             return asyncio.run(talking)
         finally:
             assert processes_of(run) == []
-            workplace.remove(run, runtime())
+            teardown.finish(run.pk, runtime(), now=timezone.now())
 
     return run, talk
 

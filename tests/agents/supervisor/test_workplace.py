@@ -14,7 +14,7 @@ from agents.egress import EgressClass
 from agents.models import Run
 from agents.roles import ROLES, tools_of
 from agents.sandboxes import repository, run_directory, runtime
-from agents.supervisor import workplace
+from agents.supervisor import teardown, workplace
 from agents.supervisor.workplace import Workplace
 from learning.actions import load_prompts
 from projects.roles import Role
@@ -122,7 +122,7 @@ def test_a_run_whose_checkpoint_is_gone_starts_from_main() -> None:
 def test_remove_leaves_nothing() -> None:
     place = prepared(run_of(Role.DEVELOPER))
 
-    workplace.remove(place.run, runtime())
+    assert teardown.finish(place.run.pk, runtime(), now=NOW)
 
     assert not run_directory(place.run.pk).exists()
     assert runtime().list_sandboxes() == ()
