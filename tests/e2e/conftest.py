@@ -132,7 +132,7 @@ class Rehearsed:
         return outcome
 
 
-def installation_in(directory: Path, runtime: str) -> Installation:
+def installation_in(directory: Path, runtime: str, **variables: str) -> Installation:
     """Return an installation below `directory`, on ports that are free now."""
     web, gateway, rehearsal, egress = free_ports(4)
     own = {
@@ -150,13 +150,14 @@ def installation_in(directory: Path, runtime: str) -> Installation:
         for name, value in os.environ.items()
         if not name.startswith(("EKLAVYA_", "DATABASE_URL", "REDIS_URL", "ANTHROPIC_"))
     }
-    return Installation(directory / "var", inherited | own | {"EKLAVYA_IMAGE": "eklavya-sandbox:latest"})
+    own["EKLAVYA_IMAGE"] = "eklavya-sandbox:latest"
+    return Installation(directory / "var", inherited | own | variables)
 
 
 @pytest.fixture
-def install(fresh_var: Path) -> Callable[[str], Installation]:
-    """Make an installation that uses the given runtime."""
-    return lambda runtime: installation_in(fresh_var.parent, runtime)
+def install(fresh_var: Path) -> Callable[..., Installation]:
+    """Make an installation that uses the given runtime, and the given variables besides."""
+    return lambda runtime, **variables: installation_in(fresh_var.parent, runtime, **variables)
 
 
 @pytest.fixture(scope="module")

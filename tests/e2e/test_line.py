@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import Installation, Rehearsed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.cli, pytest.mark.timeout(900)]
-Install = Callable[[str], Installation]
+Install = Callable[..., Installation]
 BRIEF = "Our bakery takes orders for cakes: customer, phone, cake, size, pick-up date, paid or not."
 
 
@@ -72,7 +72,7 @@ def test_the_whole_line_in_docker(install: Install) -> None:
 
 
 def test_a_killed_worker_costs_time_and_nothing_else(install: Install) -> None:
-    installation = install("local")
+    installation = install("local", EKLAVYA_LEASE_SECONDS="10")
     killed: list[int] = []
 
     def kill_the_worker_once(news: dict[str, Any]) -> None:

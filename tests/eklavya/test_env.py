@@ -51,6 +51,7 @@ def test_database_url_over_tcp_keeps_options_and_escapes() -> None:
         ({"EKLAVYA_SECRET_KEY": "short"}, "EKLAVYA_SECRET_KEY is shorter than 32 characters"),
         ({"EKLAVYA_PUBLIC_URL": "example.org"}, "EKLAVYA_PUBLIC_URL must look like https://"),
         ({"EKLAVYA_BUDGET_LIMIT": "0"}, "EKLAVYA_BUDGET_LIMIT "),
+        ({"EKLAVYA_LEASE_SECONDS": "9"}, "EKLAVYA_LEASE_SECONDS "),
     ],
 )
 def test_wrong_value_ends_with_one_line(values: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
