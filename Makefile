@@ -27,10 +27,11 @@ run: ## Start Eklavya: installs what is missing, prints the address
 rehearse: ## Run the whole job once with the rehearsal model, and show each step
 	@$(BOOT) manage.py rehearse $(ARGS)
 
+# Three processes for two cores: a third of the tests' time is waiting for something.
 # Hundreds of processes start in a run: none compiles anew what another has compiled, whatever the shell says.
 test: export PYTHONDONTWRITEBYTECODE =
 test: ## Run the tests, on servers of their own
-	@$(DEV) -m pytest $(PYTEST_OPTIONS) --numprocesses=2 $(ARGS)
+	@$(DEV) -m pytest $(PYTEST_OPTIONS) --numprocesses=3 $(ARGS)
 
 test-system: ## Install what all tests need (Debian, as root): Docker, the sandbox image, Chromium
 	apt-get update -q

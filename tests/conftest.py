@@ -1,5 +1,6 @@
 """What all tests share: the servers, the database's rules, and what a machine must have for some of them."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from itertools import chain, groupby
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -14,7 +16,10 @@ from django.conf import settings
 from django.db import connection
 from django.test import TransactionTestCase
 from docker.errors import DockerException
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django import DjangoDbBlocker
+from servestatic.middleware import ServeStaticMiddleware
 
 from agents.runtimes.docker_waiting import knock
 from agents.runtimes.errors import RuntimeProblem
@@ -44,6 +49,9 @@ LONG = (
     "demos/test_demos_proxy.py",
 )
 SERVERS = pytest.StashKey[TestServers]()
+# On a busy machine, Hypothesis takes an example of 200 ms for a failure, and slow making of examples for another.
+hypothesis_settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("no clock")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -117,6 +125,24 @@ def _empty_quickly() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _static_files_are_found_once() -> Iterator[None]:
+    """Each test's client makes the middleware anew, which looks at all static files: half of such a test's work."""
+    find = ServeStaticMiddleware.add_files_from_finders
+    found: dict[tuple[object, ...], tuple[dict[str, Any], list[Any]]] = {}
+
+    def find_once(self: ServeStaticMiddleware) -> None:
+        key = (self.static_prefix, self.static_root, self.autorefresh, self.max_age)
+        if key not in found:
+            find(self)
+            found[key] = (self.files, self.directories)
+        self.files, self.directories = dict(found[key][0]), list(found[key][1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ServeStaticMiddleware, "add_files_from_finders", find_once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def browser_type_launch_args() -> dict[str, object]:
     """Chromium as installed. Without its talk to the outside; and root may not use its sandbox."""
@@ -144,6 +170,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         rank = {Path(__file__).parent / name: at for at, name in enumerate(LONG)}
         assert all(path.exists() for path in rank), "tests/conftest.py: LONG names a module that is gone"
         items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def pytest_collection_finish() -> None:
+    """What was loaded so far stays: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _is_last(item: pytest.Item) -> bool:
