@@ -15,6 +15,8 @@ __all__ = ["end", "find", "has_ended", "list_abouts", "remove"]
 
 _ENDED = ("exited", "dead", "stopped")
 """States of a container whose process is gone; Podman's is stopped until it has cleaned up."""
+_LOOKS = 10
+"""Podman 4.3 refuses the whole list when one of the containers, anybody's, goes while it makes it."""
 
 
 def find(client: DockerClient, naming: Naming, name: str) -> Container | None:
@@ -51,6 +53,16 @@ def remove(client: DockerClient, naming: Naming, name: str) -> bool:
 
 def list_abouts(client: DockerClient, naming: Naming) -> Iterator[tuple[str, About]]:
     """The name of each sandbox that has a container, and what is known of it."""
-    # ignore_removed: one that ends between the daemon's list and our look at it is no error.
-    for container in client.containers.list(all=True, filters={"label": naming.mark}, ignore_removed=True):
+    for container in _list(client, naming):
         yield naming.name_of(container), naming.about(container)
+
+
+def _list(client: DockerClient, naming: Naming) -> list[Container]:
+    for look in range(_LOOKS):
+        try:
+            # ignore_removed: one that ends between the daemon's list and our look at it is no error.
+            return client.containers.list(all=True, filters={"label": naming.mark}, ignore_removed=True)
+        except APIError as error:
+            if look == _LOOKS - 1 or "no such container" not in str(error):
+                raise
+    raise AssertionError("the last look returns or raises")

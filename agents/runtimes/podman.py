@@ -33,8 +33,6 @@ class PodmanDialect:
     removes_ended: bool = False
     """Before 4.6 a client that waits for the removal is told 0 (containers/podman#18889)."""
     keeps_apart: bool = False
-    throttles: bool = False
-    """Not tried with it."""
     takes_any_path: bool = False
     """It writes what it was told into a line of CSV, and reads that again."""
 
