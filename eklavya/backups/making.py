@@ -1,8 +1,13 @@
 """Making a backup, beside everything that works.
 
 The database and the repositories are one state only together: a row says that a commit is in main. So the references
-of all repositories are read before and after the database's snapshot is taken; when none moved, they are those of the
-snapshot's moment. Their objects never change, so that they can be copied afterwards, in peace.
+of all repositories are read before and after the database's snapshot is taken; a repository of which none moved is as
+it was at the snapshot's moment. Their objects never change, so that they can be copied afterwards, in peace.
+
+Where work goes on all the time some always moved. Of such a repository all references are taken that were there before
+or after: whatever a row names was written before the row, and is in it. What it may have besides is what a row would
+have named a moment later, as after a crash in that moment: `agents.actions.recovery` settles a merge that main has and
+its run does not know of, and what no row knows of is there for the next run to find.
 """
 
 import time
@@ -20,7 +25,8 @@ from eklavya.backups.manifest import BackupProblem, Manifest
 
 Report = Callable[[str], None]
 AllRefs = dict[str, dict[str, str]]
-_PATIENCE_S = 120.0
+# For a moment at which nothing moves.
+_PATIENCE_S = 10.0
 
 
 def make(directory: Path, *, url: str, now: datetime, keys: bytes | None, report: Report) -> Manifest:
@@ -30,7 +36,7 @@ def make(directory: Path, *, url: str, now: datetime, keys: bytes | None, report
     directory has no manifest and is no backup.
     """
     _prepare(directory)
-    with _moment(url, report) as (at, refs):
+    with _moment(url, report) as (at, refs, moved):
         report("database …")
         database.dump(url, at, directory / manifest.DATABASE)
         report(f"database: {_size(directory / manifest.DATABASE)}")
@@ -43,7 +49,7 @@ def make(directory: Path, *, url: str, now: datetime, keys: bytes | None, report
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     digests = {str(path.relative_to(directory)): manifest.digest(path) for path in files}
     made_at = now.astimezone(UTC).isoformat(timespec="seconds")
-    whole = Manifest(manifest.FORMAT, made_at, migrations, refs, digests)
+    whole = Manifest(manifest.FORMAT, made_at, migrations, refs, digests, moved)
     whole.write(directory)
     return whole
 
@@ -60,22 +66,22 @@ def _prepare(directory: Path) -> None:
 
 
 @contextmanager
-def _moment(url: str, report: Report) -> Iterator[tuple[Snapshot, AllRefs]]:
-    """Hold a snapshot of the database at a moment at which no reference of a repository moved."""
+def _moment(url: str, report: Report) -> Iterator[tuple[Snapshot, AllRefs, list[str]]]:
+    """Hold a snapshot of the database, at best at a moment at which no reference of a repository moved.
+
+    Yields it with the references, and the projects whose references moved all the same.
+    """
     give_up = time.monotonic() + _PATIENCE_S
     with database.snapshot(url) as first:
         before = _refs(first.projects())
     while True:
         with database.snapshot(url) as at:
             after = _refs(at.projects())
-            if after == before:
-                report(f"{len(after)} repositories stand still")
-                yield at, after
+            moved = [project_id for project_id, found in after.items() if found != before.get(project_id)]
+            if not moved or time.monotonic() > give_up:
+                report(f"{len(after) - len(moved)} repositories stand still, {len(moved)} are being worked in")
+                yield at, {project_id: before.get(project_id, {}) | found for project_id, found in after.items()}, moved
                 return
-        if time.monotonic() > give_up:
-            raise BackupProblem(
-                "The repositories never stand still: pause some projects, or try again at a quieter hour."
-            )
         before = after
 
 

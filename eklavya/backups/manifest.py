@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
+_READ = (1, FORMAT)
 NAME = "manifest.json"
 DATABASE = "database.dump"
 KEYS = "keys.json"
@@ -29,6 +30,8 @@ class Manifest:
     """Project id -> reference -> commit."""
     files: dict[str, str]
     """Path in the backup -> SHA-256."""
+    moved: list[str] = field(default_factory=list)
+    """Projects whose references moved while the database was looked at: they may be a moment further than it."""
 
     def write(self, directory: Path) -> None:
         """Write it: from here on the backup counts as whole."""
@@ -58,7 +61,7 @@ def read(directory: Path) -> Manifest:
     """Return the manifest of a whole backup, each file of which is as it was written. Raises BackupProblem."""
     try:
         content = json.loads((directory / NAME).read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
+        if content["format"] not in _READ:
             raise BackupProblem(
                 f"{directory} has format {content['format']}: restore it with the Eklavya that made it."
             )

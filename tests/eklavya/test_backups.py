@@ -22,11 +22,11 @@ from pytest_django import Settings
 
 from agents.actions.transcript import Line, record_lines
 from agents.models import Run, RunEvent
-from agents.sandboxes import repository, run_directory
+from agents.sandboxes import repository, repository_at, run_directory
 from agents.workspace.values import PLATFORM
 from billing import actions as billing
 from billing.prices import Usage
-from eklavya.backups import checking, making, manifest
+from eklavya.backups import checking, making, manifest, restoring
 from eklavya.backups.manifest import BackupProblem
 from eklavya.env import BASE_DIR
 from eklavya.management.commands._backups import database_url
@@ -256,12 +256,66 @@ def test_references_and_rows_are_of_one_moment(run: Run, tmp_path: Path, monkeyp
     assert "Moved" in script.read_text()
 
 
-def test_repositories_that_never_stand_still_end_the_backup(
+def test_repository_that_is_worked_in_all_the_time_is_in_the_backup_with_all_that_rows_name(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = iter(range(1000))
-    monkeypatch.setattr(making, "_PATIENCE_S", 0.2)
-    monkeypatch.setattr(making, "_refs", lambda ids: {"a": {"refs/heads/main": str(next(count))}})
-    with pytest.raises(BackupProblem, match="never stand still"):
-        making.make(tmp_path / "backup", url=database_url(), now=NOW, keys=None, report=lambda text: None)
-    assert not (tmp_path / "backup" / manifest.NAME).exists()
+    """A checkpoint comes and another goes each time the references are read: they are never the same twice."""
+    repo, seen, numbers = repository(run.project_id), making.repository, iter(range(2, 1000))
+    clone = run_directory(run.pk) / "workspace"
+    name = str(run.pk)
+
+    def moving(project_id: Any) -> Any:
+        number = next(numbers)
+        repo.checkpoint(name, clone, seq=number)
+        repo.drop_refs([f"refs/eklavya/checkpoints/{name}/{number - 1}"])
+        return seen(project_id)
+
+    monkeypatch.setattr(making, "_PATIENCE_S", 0.0)
+    monkeypatch.setattr(making, "repository", moving)
+    made = making.make(tmp_path / "backup", url=database_url(), now=NOW, keys=None, report=lambda text: None)
+
+    assert made.moved == [str(run.project_id)]
+    found = made.repositories[str(run.project_id)]
+    kept = {ref.rpartition("/")[2] for ref in found if ref.startswith("refs/eklavya/checkpoints/")}
+    assert kept == {"2", "3"}, "read before and after the snapshot"
+    read = manifest.read(tmp_path / "backup")
+    restored = repository_at(tmp_path / "back.git")
+    restored.restore(
+        tmp_path / "backup" / manifest.bundle_name(str(run.project_id)), read.repositories[str(run.project_id)]
+    )
+    assert restored.is_merged(run.merge_commit)
+
+
+@pytest.fixture
+def mounted(tmp_path: Path) -> Iterator[Path]:
+    """A directory of repositories that cannot be renamed, with one repository in it."""
+    present = tmp_path / "mounted" / "repositories"
+    present.mkdir(parents=True)
+    if subprocess.run(["mount", "--bind", present, present], check=False, capture_output=True).returncode:
+        pytest.skip("only root can mount")
+    (present / "old.git").mkdir()
+    yield present
+    subprocess.run(["umount", present], check=True)
+
+
+def test_mounted_repositories_are_replaced_one_by_one_or_not_at_all(mounted: Path, tmp_path: Path) -> None:
+    place = restoring.place_of(mounted)
+    link = tmp_path / "link"
+    link.symlink_to(mounted)
+    assert restoring.place_of(link) == place
+    (place.staged / "new.git").mkdir(parents=True)
+    (place.staged / "old.git").mkdir()
+    (place.staged / "second").mkdir()
+    in_the_way = mounted / "second" / "file"
+    in_the_way.parent.mkdir()
+    in_the_way.write_text("")
+
+    with pytest.raises(BackupProblem, match="by hand, or restore once more"):
+        restoring.swap(place, now=NOW, report=lambda text: None)
+    assert {path.name for path in mounted.iterdir()} == {"old.git", "second", place.staged.name}
+    assert {path.name for path in place.staged.iterdir()} == {"new.git", "old.git", "second"}
+
+    in_the_way.unlink()
+    restoring.swap(place, now=NOW, report=lambda text: None)
+    assert {path.name for path in mounted.iterdir()} == {"new.git", "old.git", "second", place.aside(NOW).name}
+    assert [path.name for path in place.aside(NOW).iterdir()] == ["old.git"]
