@@ -84,7 +84,11 @@ class Answer:
         """All that the sandbox may see, byte for byte; a header that repeats the key is none of them."""
         headers = [(name.lower(), value) for name, value in self._response.raw_headers]
         dropped = _NOT_RETURNED | _named_by_connection(headers)
-        return [one for one in headers if one[0].decode("latin-1") not in dropped and self._key not in one[1]]
+        return [
+            (name, value)
+            for name, value in headers
+            if name.decode("latin-1") not in dropped and not (self._key and self._key in value)
+        ]
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes in. Raises Cut."""

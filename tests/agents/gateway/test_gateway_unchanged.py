@@ -127,6 +127,12 @@ def test_answer_reaches_the_run_as_the_api_sent_it(
     assert sorted(pair for pair in response.headers.raw if pair[0] not in framing) == sorted(RETURNED)
 
 
+def test_answer_keeps_its_headers_in_a_house_without_a_key(client: httpx.Client, settings: Settings) -> None:
+    settings.EKLAVYA_MODEL_KEY = ""
+
+    assert post(client).headers["content-type"] == "text/event-stream"
+
+
 def test_beta_of_another_price_is_taken_out_and_no_other(client: httpx.Client, model: ScriptedModel) -> None:
     betas = "a-1, CONTEXT-1M-2025-08-07 ,b-2"
     client.post("/messages", json=ask(), headers={"anthropic-beta": betas})
