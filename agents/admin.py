@@ -9,6 +9,7 @@ from agents.models import (
     Message,
     MessageCounter,
     Recovery,
+    RecoverySettings,
     Run,
     RunEvent,
     Specialisation,
@@ -120,6 +121,13 @@ class RecoveryAdmin(ShownAdmin):
     date_hierarchy = "created_at"
     text_fields = ("project__name", "task__key", "fingerprint")
     uuid_fields = ("project_id", "task_id", "run_id")
+
+
+@admin.register(RecoverySettings)
+class RecoverySettingsAdmin(ShownAdmin):
+    """Changed in the portal, under Settings, Recovery."""
+
+    list_display = ("__str__", "switched_off", "per_task", "per_hour")
 
 
 @admin.register(Verification)

@@ -37,3 +37,7 @@ class InvalidSpecialisation(DomainError):
 
 class ReportRefused(DomainError):
     """What a remote worker reported does not fit."""
+
+
+class UnknownSwitch(DomainError):
+    """This cannot be switched."""

@@ -387,6 +387,25 @@ class Recovery(models.Model):
         return f"{self.reason}: {self.decision}"
 
 
+class RecoverySettings(models.Model):
+    """The one row of what admins changed about recoveries while the house runs; without it, all is as shipped.
+
+    The environment is the ceiling: what it switches off stays off, and its caps are the most.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    switched_off = models.JSONField(default=list, blank=True, help_text="Reasons after which a person is asked.")
+    per_task = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Empty: as in the environment.")
+    per_hour = models.PositiveIntegerField(null=True, blank=True, help_text="Empty: as in the environment.")
+
+    class Meta:
+        verbose_name_plural = "recovery settings"
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="recovery_settings_one_row")]
+
+    def __str__(self) -> str:
+        return "Recovery settings"
+
+
 class Verification(models.Model):
     """What the platform itself observed of one commit: tests run and application started, in a clean sandbox."""
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from agents.views import files, house, roles, runs, workers
+from agents.views import files, house, recovery, roles, runs, workers
 
 urlpatterns = [
     path("projects/<uuid:project_id>/runs/", runs.project_runs, name="project_runs"),
@@ -21,6 +21,9 @@ urlpatterns = [
     path("workers/<uuid:worker_id>/drain/", workers.drain, name="worker_drain"),
     path("workers/<uuid:worker_id>/uncordon/", workers.uncordon, name="worker_uncordon"),
     path("workers/<uuid:worker_id>/forget/", workers.forget, name="worker_forget"),
+    path("settings/recovery/", recovery.recovery, name="recovery"),
+    path("settings/recovery/switch/", recovery.switch, name="recovery_switch"),
+    path("settings/recovery/caps/", recovery.caps, name="recovery_caps"),
     path("settings/roles/", roles.roles, name="roles"),
     path("settings/roles/new/", roles.new_specialisation, name="specialisation_new"),
     path("settings/roles/agents/", roles.specialise, name="agent_specialise"),

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from agents.actions import agents, checkpoints, messages
+from agents.actions import agents, checkpoints, messages, recoveries
 from agents.errors import LeaseLost
 from agents.models import Agent, Run, Verification
 from agents.states import ACTIVE_RUN, RUN_TRANSITIONS, RunStatus
@@ -205,7 +205,7 @@ def fail(run: Run, ending: Ending, *, now: datetime) -> None:
             resume = resume_from(run, interrupted=interrupted) if ending.resumes else _from_the_beginning(run)
             told = ending.context | resume
             setback = Setback(ending.reason, ending.detail, told, ending.counts, ending.delay)
-            if ending.asks_person:
+            if ending.asks_person or recoveries.is_off(ending.reason):
                 tasks.block_task(run.task, setback, ask_person=True, by=SUPERVISOR, now=now)
             else:
                 tasks.set_back(run.task, setback, by=SUPERVISOR, now=now)

@@ -14,6 +14,7 @@ from agents.models import (
     Message,
     MessageCounter,
     Recovery,
+    RecoverySettings,
     Run,
     RunEvent,
     Specialisation,
@@ -206,6 +207,14 @@ class RecoveryFactory(DjangoModelFactory[Recovery]):
     fingerprint = factory.Sequence("{:064x}".format)
     decision = Recovery.Decision.RETRY
     created_at = NOW
+
+
+class RecoverySettingsFactory(DjangoModelFactory[RecoverySettings]):
+    class Meta:
+        model = RecoverySettings
+        django_get_or_create = ("id",)
+
+    id = 1
 
 
 class VerificationFactory(DjangoModelFactory[Verification]):
