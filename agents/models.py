@@ -26,8 +26,13 @@ from projects.models.audit import append_only
 from projects.roles import Role
 from projects.states import pairs, values
 
-# Of remote workers, each followed by its machine id. Nobody listens there: see agents.remote.
+# Of remote workers: followed by the machine id, a dot, and the queue of the machine that supervises its runs.
 REMOTE_QUEUE = "remote."
+
+
+def supervising_queue(queue: str) -> str:
+    """Return where the supervisor of a worker's runs listens: for a remote worker's on the machine where it joined."""
+    return queue.split(".", 2)[2] if queue.startswith(REMOTE_QUEUE) else queue
 
 
 class Worker(models.Model):

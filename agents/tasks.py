@@ -18,6 +18,8 @@ from agents.actions.dispatch import Dispatched, Host
 from agents.actions.dispatch import dispatch as dispatch_ready
 from agents.actions.workers import Registration
 from agents.clock import house_now
+from agents.models import supervising_queue
+from agents.remote.runtime import runtime_of
 from agents.runtimes.errors import RuntimeProblem
 from agents.sandboxes import choice, runtime
 from agents.states import Trust
@@ -117,14 +119,14 @@ def dispatch() -> None:
 
 def _send(made: list[Dispatched]) -> None:
     for run in made:
-        supervise_run.apply_async(kwargs={"run_id": str(run.run_id)}, queue=run.queue)
+        supervise_run.apply_async(kwargs={"run_id": str(run.run_id)}, queue=supervising_queue(run.queue))
 
 
 # No time limit of Celery's: a run has its own, and killing the thread's process would lose all the others.
 @shared_task(ignore_result=True)
 def supervise_run(*, run_id: str) -> None:
     """Do one run from claim to end."""
-    supervise(UUID(run_id), keeper=keeper(), runtime=runtime(), clock=house_now)
+    supervise(UUID(run_id), keeper=keeper(), runtime=runtime_of(UUID(run_id)), clock=house_now)
 
 
 @shared_task(ignore_result=True)

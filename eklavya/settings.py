@@ -128,7 +128,8 @@ if EKLAVYA_WORKER == "light":
 else:
     # A run holds its thread for as long as it lasts; the rest are for everything else.
     CELERY_WORKER_POOL = "threads"
-    CELERY_WORKER_CONCURRENCY = EKLAVYA_WORKER_CAPACITY + 8
+    # Those of remote workers too, which are supervised here.
+    CELERY_WORKER_CONCURRENCY = max(EKLAVYA_WORKER_CAPACITY, env.EKLAVYA_MAX_CONCURRENT_RUNS) + 8
 CELERY_BEAT_SCHEDULER = "eklavya.beat.SoleScheduler"  # of several beats one sends
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5  # seconds
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

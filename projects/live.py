@@ -27,7 +27,12 @@ def project_group(project_id: UUID | str) -> str:
 def broadcast(message: dict[str, Any], *, project_id: UUID | str | None) -> None:
     """Send a live event to everybody who watches all projects, or this one. Returns at once."""
     groups = [ALL_GROUP, *([project_group(project_id)] if project_id else [])]
-    asyncio.run_coroutine_threadsafe(_send(groups, {"type": "live.event", "event": message}), _loop())
+    send(groups, {"type": "live.event", "event": message})
+
+
+def send(groups: list[str], message: dict[str, Any]) -> None:
+    """Send a message to groups of the channel layer, perhaps. Returns at once."""
+    asyncio.run_coroutine_threadsafe(_send(groups, message), _loop())
 
 
 async def _send(groups: list[str], message: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from django.db.models.functions import Coalesce
 from agents import allocation
 from agents.actions import agents, runs
 from agents.actions.runs import Held
-from agents.models import REMOTE_QUEUE, Agent, Run, Worker
+from agents.models import Agent, Run, Worker
 from agents.prompts import prompt_version_for
 from agents.roles import limits_of_run, specialisations_of
 from agents.states import ACTIVE_RUN, AgentStatus, WorkerStatus
@@ -127,9 +127,7 @@ def _dispatch(host: Host | None, *, now: datetime) -> list[Dispatched]:
 def _workers_with_room() -> list[Worker]:
     busy = Count("runs", filter=Q(runs__status__in=ACTIVE_RUN))
     takes_runs = {"status__in": [WorkerStatus.ONLINE, WorkerStatus.BUSY], "cordoned_at": None, "reason": ""}
-    online = (
-        Worker.objects.filter(**takes_runs).exclude(queue__startswith=REMOTE_QUEUE).annotate(room=F("capacity") - busy)
-    )
+    online = Worker.objects.filter(**takes_runs).annotate(room=F("capacity") - busy)
     return list(online.filter(room__gt=0).order_by("name"))
 
 

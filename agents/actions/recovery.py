@@ -77,11 +77,16 @@ def _end_lost(run: Run, *, now: datetime) -> None:
 def _lose(run: Run, reason: str, detail: str, *, now: datetime) -> None:
     """End a run as lost. That costs its task no attempt, unless it keeps happening: then the task may be why."""
     run.task.refresh_from_db()
-    counts = run.task.runs.filter(status=RunStatus.LOST).count() >= MAX_LOST
+    counts = is_often_lost(run)
     delay = None if counts else timedelta(0)
     context = {"failure": {"reason": reason, "detail": detail}} if counts else {}
     ending = Ending(RunStatus.LOST, reason, detail, context, counts=counts, delay=delay, resumes=True)
     runs.fail(run, ending, now=now)
+
+
+def is_often_lost(run: Run) -> bool:
+    """Whether so many runs of its task were lost that the task may be why."""
+    return run.task.runs.filter(status=RunStatus.LOST).count() >= MAX_LOST
 
 
 def _is_merged(run: Run) -> bool:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.cache import cache
 
 from accounts.models import ApiKey
@@ -30,7 +31,8 @@ def join(given: Registration, *, key: ApiKey, now: datetime) -> Worker:
     Its trust is its key's, and not what it says. Raises WorkerConflict.
     """
     trust = Trust.SENSITIVE if Scope.WORKERS_SENSITIVE in key.scopes else Trust.NORMAL
-    queue = f"{REMOTE_QUEUE}{given.machine_id}"
+    # Runs are supervised on the machine of the web server that let it in, where their files are.
+    queue = f"{REMOTE_QUEUE}{given.machine_id}.{settings.EKLAVYA_WORKER_QUEUE}"
     with audit.journal(by=SYSTEM, now=now):
         worker = workers.register_worker(replace(given, queue=queue, trust=trust, key_id=key.pk), now=now)
         workers.ask_runs(worker, workers.WORKER_GONE)
@@ -71,7 +73,7 @@ def leave(worker: Worker, *, now: datetime) -> None:
 
 def run_of(worker: Worker, run_id: UUID, *, now: datetime) -> Run:
     """Return a run that the worker has. Raises ReportRefused for another's, and for one that has ended."""
-    run = Run.objects.filter(pk=run_id).first()
+    run = Run.objects.select_related("worker").filter(pk=run_id).first()
     if run is None or run.worker_id != worker.pk:
         raise refuse(worker, "not_its_run", "This worker has no such run.", now=now, run=run_id)
     if not run.is_active:

@@ -5,19 +5,23 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.conf import settings
-from django.http import Http404
+from django.http import Http404, HttpResponse
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.scopes import Scope
 from agents.actions import remote
 from agents.actions.workers import Registration
+from agents.errors import ReportRefused
 from agents.machine import Reading
-from agents.models import Worker
+from agents.models import Run, Worker
+from agents.remote import files
 from projects import permissions
 from projects.api.views import ProjectsApi
 
@@ -26,6 +30,7 @@ HEARTBEAT_S = 5
 _MACHINE_ID = r"^[0-9a-f]{32}$"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _MOST_RUNS = 1_000
+_REQUEST = r"^[0-9a-f]{32}$"
 
 
 class JoiningSerializer(serializers.Serializer[Any]):
@@ -147,3 +152,86 @@ class Heartbeat(OfWorker):
             remote.stop(worker, now=now)
         worker.refresh_from_db(fields=["status"])
         return Response(HeardSerializer({"status": worker.status, "unwanted": unwanted}).data)
+
+
+class Bytes(BaseParser):
+    """A body as it is."""
+
+    media_type = "application/octet-stream"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        return stream.read()
+
+
+class PieceSerializer(serializers.Serializer[Any]):
+    """Which piece of a run's files this is."""
+
+    request = serializers.RegexField(_REQUEST)
+    offset = serializers.IntegerField(min_value=0)
+
+
+class ResultSerializer(serializers.Serializer[Any]):
+    """That all files of a run were sent; with 0 bytes that there are none."""
+
+    request = serializers.RegexField(_REQUEST)
+    bytes = serializers.IntegerField(min_value=0)
+    sha256 = serializers.RegexField(r"^[0-9a-f]{64}$", required=False, default="")
+
+
+class OfRun(OfWorker):
+    """What the addresses of one run share that a worker has. The protocol calls it a subtask."""
+
+    def run(self) -> Run:
+        """Return the run, if the request's worker has it. Raises Http404, ReportRefused."""
+        return remote.run_of(self.mine(), self.kwargs["run_id"], now=timezone.now())
+
+    def refused(self, run: Run, reason: str, why: Exception) -> ReportRefused:
+        """Record that files were not taken, and return the error that says so."""
+        assert run.worker is not None
+        return remote.refuse(run.worker, reason, str(why), now=timezone.now(), run=run.pk)
+
+
+class RunFiles(OfRun):
+    """The files of a run: there as it begins, and back as it ends."""
+
+    scopes: ClassVar = {"GET": JOIN, "PUT": JOIN}
+    parser_classes = (Bytes,)
+
+    @extend_schema(operation_id="run_files_get", responses={(200, "application/gzip"): OpenApiTypes.BINARY})
+    def get(self, request: Request, run_id: UUID) -> HttpResponse:
+        """Get the directories of a run as an archive."""
+        archive = files.packed(self.run().pk)
+        try:
+            return HttpResponse(archive.read_bytes(), content_type="application/gzip")
+        finally:
+            archive.unlink()
+
+    @extend_schema(parameters=[PieceSerializer], request=OpenApiTypes.BINARY, responses={200: None})
+    def put(self, request: Request, run_id: UUID) -> Response:
+        """Send a piece of what the server asked for."""
+        run = self.run()
+        asked = PieceSerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        sent = asked.validated_data
+        piece: Any = request.data
+        try:
+            have = files.take_piece(run.pk, sent["request"], sent["offset"], piece)
+        except files.NotTaken as why:
+            raise self.refused(run, "files_not_taken", why) from why
+        return Response({"bytes": have})
+
+
+class RunResult(OfRun):
+    """The end of a run on its worker."""
+
+    scopes: ClassVar = {"POST": JOIN}
+
+    @extend_schema(request=ResultSerializer, responses={200: None})
+    def post(self, request: Request, run_id: UUID) -> Response:
+        """Say that all files that the server asked for were sent, or that there are none."""
+        run, sent = self.run(), self.read(ResultSerializer)
+        try:
+            files.complete(run.pk, sent["request"], total=sent["bytes"], sha256=sent["sha256"])
+        except files.NotTaken as why:
+            raise self.refused(run, "result_not_taken", why) from why
+        return Response({})

@@ -205,6 +205,10 @@ class Runtime(Protocol):
     def isolated(self) -> bool:
         """Whether the kernel holds the boundary; False is shown as "not isolated" wherever its work is."""
 
+    @property
+    def complete_first(self) -> bool:
+        """Whether workspace and home must hold all files when the launcher's script is started."""
+
     def check(self) -> RuntimeStatus:
         """Look whether sandboxes can be started here and now. Changes nothing, and never raises."""
 

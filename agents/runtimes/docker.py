@@ -62,6 +62,7 @@ class DockerRuntime:
 
     name: RuntimeName = "docker"
     isolated = True
+    complete_first = True  # mounts are made of what is in the workspace
 
     def __init__(
         self,

@@ -54,6 +54,7 @@ class LocalRuntime:
 
     name: RuntimeName = "local"
     isolated = False
+    complete_first = False
 
     def __init__(self, *, state_dir: Path, cli: Path | None = None) -> None:
         """Keep records under `state_dir` (made when needed); `cli` defaults to claude-agent-sdk's own."""

@@ -13,14 +13,16 @@ from uuid import UUID
 
 from django.conf import settings
 
-from agents.actions import checkpoints, money, outages, outcomes, recoveries, runs
+from agents.actions import checkpoints, money, outages, outcomes, recoveries, recovery, runs
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
 from agents.actions.runs import Ending, Held
-from agents.actions.workers import DRAINING
+from agents.actions.workers import DRAINING, WORKER_GONE
 from agents.context import first_message
 from agents.errors import LeaseLost
 from agents.models import Run
 from agents.prompts import prompt_version_for
+from agents.remote.files import WorkerAway
+from agents.remote.runtime import RemoteRuntime
 from agents.roles import limits_of_run, policy_of
 from agents.runtimes.contract import Runtime
 from agents.states import RunStatus
@@ -43,9 +45,9 @@ REASSIGNED = "reassigned"
 CANCELLED = "cancelled"
 
 # Ends that are not the agent's doing: the task is tried again without using up an attempt.
-_NOT_COUNTED = frozenset({WORKER_STOPPING, DRAINING, PAUSED, REASSIGNED, CANCELLED, OVER_BUDGET})
+_NOT_COUNTED = frozenset({WORKER_STOPPING, DRAINING, PAUSED, REASSIGNED, CANCELLED, OVER_BUDGET, WORKER_GONE})
 # Ends from which the next run goes on with the files as they were: the work was interrupted, wherever that run is.
-_HANDED_OVER = frozenset({WORKER_STOPPING, DRAINING, PAUSED})
+_HANDED_OVER = frozenset({WORKER_STOPPING, DRAINING, PAUSED, WORKER_GONE})
 _STATUS = {
     OVER_BUDGET: RunStatus.OVER_BUDGET,
     RUN_BUDGET: RunStatus.OVER_BUDGET,
@@ -54,6 +56,7 @@ _STATUS = {
     REASSIGNED: RunStatus.CANCELLED,
     WORKER_STOPPING: RunStatus.CANCELLED,
     DRAINING: RunStatus.CANCELLED,
+    WORKER_GONE: RunStatus.LOST,
 }
 # Why a run ends that was asked to stop, for people: the CLI only knows that it was interrupted or refused.
 _SENTENCES = {
@@ -62,6 +65,7 @@ _SENTENCES = {
     PAUSED: "The project was paused while the agent worked.",
     WORKER_STOPPING: "The worker was stopped while the agent worked. The task goes on as soon as one is there.",
     DRAINING: "The worker was taken out of use while the agent worked. Another one goes on with it.",
+    WORKER_GONE: "The remote worker went away while the agent worked, and with it what was not saved. Another goes on.",
     "turn_limit": "The agent used all its requests to the model without finishing.",
 }
 
@@ -103,6 +107,9 @@ def _work_or_fail(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: 
         raise
     except _Unwanted:
         _fail(run, CANCELLED, "", stop, clock=clock)
+    except WorkerAway as error:
+        logger.warning("run %s: %s", run.pk, error)
+        patiently(lambda: _fail(run, WORKER_GONE, "", stop, clock=clock), is_futile=lambda: _is_lost(stop))
     except Exception as error:
         logger.exception("run %s failed on the platform's side", run.pk)
         detail = f"Something failed on the platform's side: {error}"
@@ -203,7 +210,7 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
     if reason in {OVER_BUDGET, RUN_BUDGET}:
         detail = money.explain(run)
     detail = _SENTENCES.get(reason) or detail or reason
-    counts = reason not in _NOT_COUNTED
+    counts = reason not in _NOT_COUNTED or (reason == WORKER_GONE and recovery.is_often_lost(run))
     delay = None if counts else timedelta(0)
     if outages.is_outage(run, reason):
         reason, detail = outages.MODEL_OUTAGE, outages.sentence(run, detail)
@@ -249,7 +256,10 @@ def _check(stop: Stop) -> None:
 def _progress(place: Workplace) -> Progress:
     """Return what watches a run for circles, and, where its role writes files, for standing still."""
     # Requirements, plans and advice are handed in by a verb, not as files.
-    is_writing = place.run.task.kind in {TaskKind.DEMO, TaskKind.BUILD} and bool(policy_of(place.run).writable)
+    # What a remote worker writes is not here before the end.
+    is_here = not isinstance(place.runtime, RemoteRuntime)
+    is_building = place.run.task.kind in {TaskKind.DEMO, TaskKind.BUILD}
+    is_writing = is_here and is_building and bool(policy_of(place.run).writable)
     return Progress(
         calls=settings.EKLAVYA_LOOP_CALLS,
         no_diff=timedelta(minutes=settings.EKLAVYA_NO_DIFF_MINUTES),

@@ -7,6 +7,7 @@ is gone on with, and half a clone is never taken for work. What cannot be confir
 
 import logging
 import os
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -15,6 +16,7 @@ from django.db import Error as DatabaseError
 
 from agents.actions import checkpoints, runs
 from agents.models import Run
+from agents.remote.files import WorkerAway
 from agents.runtimes.contract import Runtime
 from agents.runtimes.errors import RuntimeProblem
 from agents.sandboxes import run_directory
@@ -33,7 +35,8 @@ def finish(run_id: UUID, runtime: Runtime, *, now: datetime) -> bool:
     May be called again at any time, by anybody on this machine, whatever broke off before. Nobody may be at work on the
     run any more.
     """
-    runtime.kill(sandbox_of(run_id))
+    with suppress(WorkerAway):  # what is here is all there is
+        runtime.kill(sandbox_of(run_id))
     root = run_directory(run_id)
     try:
         if root.exists() and not is_confirmed(run_id):

@@ -84,7 +84,7 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
     clone = root / "workspace"
     clone.mkdir(mode=0o755)
     with ThreadPoolExecutor(1) as beside:
-        filling = beside.submit(_check_out, run, clone) if runtime.isolated else None
+        filling = beside.submit(_check_out, run, clone) if runtime.complete_first else None
         host = runtime.host_address(network_name(run.project_id))
     base = filling.result() if filling else ""
     gateway = f"http://{host}:{settings.EKLAVYA_GATEWAY_PORT}"

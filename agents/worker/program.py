@@ -3,20 +3,25 @@
 import asyncio
 import json
 import logging
+import re
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import httpx
 import websockets
 from websockets.asyncio.client import ClientConnection
 
 from agents import machine
+from agents.runtimes.contract import Runtime
+from agents.runtimes.errors import RuntimeProblem
 from agents.runtimes.registry import Choice, choose
-from agents.worker.server import Refused, Server
+from agents.worker.execution import Execution, Host
+from agents.worker.forwarding import Door
+from agents.worker.places import DOORS
+from agents.worker.server import AWAY, Refused, Server
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +30,9 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 HAND_OVER_S = 60.0
 """How long a stopping worker waits for the server to take its runs' files."""
 POLL_S = 0.2
-AWAY = (httpx.HTTPError, OSError, websockets.WebSocketException, TimeoutError)
+ANY_ADDRESS, LOOPBACK = "0.0.0.0", "127.0.0.1"
 Frame = dict[str, Any]
+_RUN_ID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,11 @@ class Program:
         self.joined: Frame = {}
         self._stopping = asyncio.Event()
         self._connection: ClientConnection | None = None
+        self._host: Host | None = None
+        self._doors: list[Door] = []
+        self._runs: dict[str, Execution] = {}
+        self._ending: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._said: Frame = {}
 
     async def run(self) -> None:
@@ -68,9 +79,10 @@ class Program:
         try:
             chosen = await asyncio.to_thread(self._choose)
             if await self._join(chosen):
+                await self._open_doors(isolated=chosen.runtime.isolated)
                 await self._work()
         finally:
-            await self.server.close()
+            await self._close()
 
     def _on_signal(self) -> None:
         if self._stopping.is_set():
@@ -78,14 +90,44 @@ class Program:
         logger.info("stopping: runs are handed over")
         self._stopping.set()
 
-    def _choose(self) -> Choice:
+    def _choose(self, host_ports: tuple[int, ...] = ()) -> Choice:
         # Asked for by whoever starts this program, who is told that it is not isolated by the page of workers.
         return choose(
             self.settings.runtime,
             state_dir=self.settings.var / "sandboxes",
             image=self.settings.image,
             namespace=f"eklavya-{machine.machine_id(self.settings.var, part=str(self.settings.var))[:8]}",
+            host_ports=host_ports,
         )
+
+    async def _open_doors(self, *, isolated: bool) -> None:
+        """Lead the agents' doors on this machine to the server's, and clear away what an earlier life left."""
+        address = ANY_ADDRESS if isolated else LOOPBACK
+        here = {}
+        for name, given in (("gateway_port", self.settings.gateway), ("egress_port", self.settings.egress)):
+            host, _, port = given.rpartition(":")
+            door = Door(host or self.server.host, int(port or self.joined[name]), self.server.is_encrypted)
+            here[self.joined[name]] = await door.open(address)
+            self._doors.append(door)
+        # Once more: sandboxes reach no port of their host but those that are named.
+        runtime = (await asyncio.to_thread(self._choose, tuple(here.values()))).runtime
+
+        def doors(project: str) -> dict[str, str]:
+            at = runtime.host_address(project)
+            return {f"{DOORS}:{theirs}": f"{at}:{ours}" for theirs, ours in here.items()} | {DOORS: at}
+
+        self._host = Host(self.settings.var, runtime, self.server, doors, self.send)
+        await asyncio.to_thread(_clear, runtime, self.settings.var)
+
+    async def _close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._host is not None:
+            await asyncio.to_thread(_clear, self._host.runtime, self.settings.var)
+        for door in self._doors:
+            await door.close()
+        await self.server.close()
 
     async def _join(self, chosen: Choice) -> bool:
         facts = machine.facts()
@@ -133,7 +175,7 @@ class Program:
 
     def running(self) -> list[str]:
         """Return the ids of the runs that are here."""
-        return []
+        return list(self._runs)
 
     # -- heartbeats
 
@@ -168,7 +210,7 @@ class Program:
                 async with self.server.socket(self.worker_id) as connection:
                     self._connection = connection
                     wait_s = FIRST_WAIT_S
-                    await self.on_connected()
+                    await self._resume()
                     await self._read(connection)
             except websockets.InvalidStatus as error:
                 logger.warning("the WebSocket was refused: %s", error)
@@ -198,11 +240,83 @@ class Program:
             with suppress(websockets.WebSocketException, OSError):
                 await self._connection.send(json.dumps(frame))
 
-    async def on_connected(self) -> None:
-        """The WebSocket is open, for the first time or again."""
+    # -- runs
+
+    async def _resume(self) -> None:
+        """The WebSocket is open, for the first time or again: what was on its way may be lost."""
+        for execution in self._runs.values():
+            execution.output.rewind()
 
     async def on_frame(self, frame: Frame) -> None:
         """Take what the server sent."""
+        data = frame["data"]
+        run_id = str(data.get("subtask_id", ""))
+        execution = self._runs.get(run_id)
+        match frame["type"]:
+            case "task_assignment":
+                await self._assigned(run_id, data)
+            case "task_cancel":
+                self._cancelled(run_id, str(data.get("request", "")))
+            case "input" if execution is not None:
+                await execution.take_input(data)
+            case "ack" if execution is not None:
+                execution.output.acknowledged(data.get("offset"), is_end=data.get("end") is True)
+            case "input":
+                await self._reject(run_id, "unknown_run")
+            case "error":
+                logger.warning("the server refused a frame: %s", data.get("message"))
+
+    async def _assigned(self, run_id: str, data: Frame) -> None:
+        assert self._host is not None
+        if run_id in self._ending:
+            return
+        if run_id not in self._runs:
+            if self._stopping.is_set():
+                await self._reject(run_id, "shutdown_in_progress")
+                return
+            if not _RUN_ID.fullmatch(run_id):
+                return
+            logger.info("run %s begins: %s", run_id, data.get("description"))
+            self._runs[run_id] = Execution(run_id, data, self._host)
+            self._start(self._runs[run_id].work())
+        await self.send({"type": "accepted", "data": {"subtask_id": run_id, "worker_id": self.worker_id}})
+
+    async def _reject(self, run_id: str, reason: str) -> None:
+        data = {"subtask_id": run_id, "worker_id": self.worker_id, "reason": reason}
+        await self.send({"type": "task_rejected", "data": data})
+
+    def _cancelled(self, run_id: str, request: str) -> None:
+        if run_id in self._ending or not _RUN_ID.fullmatch(run_id):
+            return
+        if run_id in self._runs or request:
+            self._ending.add(run_id)
+            self._start(self._end(run_id, request))
+
+    async def _end(self, run_id: str, request: str) -> None:
+        """End a run and give its files back; of one that is not here, say so. The server asks until it is done."""
+        assert self._host is not None
+        execution = self._runs.get(run_id)
+        try:
+            if execution is not None:
+                await execution.end(request)
+            else:
+                await self.server.has_nothing(run_id, request)
+        except Refused as refused:
+            logger.warning("run %s: %s", run_id, refused)
+            if execution is not None:
+                await execution.end("")
+        except (RuntimeProblem, OSError, *AWAY) as error:
+            logger.exception("run %s could not be ended: %r", run_id, error)
+            return
+        finally:
+            self._ending.discard(run_id)
+        if self._runs.pop(run_id, None) is not None:
+            logger.info("run %s ended here", run_id)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _patiently(self, ask: Callable[[], Awaitable[Frame]]) -> Frame | None:
         """Ask until the server answers; None when told to stop meanwhile."""
@@ -216,3 +330,11 @@ class Program:
                 await asyncio.wait_for(self._stopping.wait(), wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
         return None
+
+
+def _clear(runtime: Runtime, var: Path) -> None:
+    """End and remove what is left of runs: of an earlier life that was killed, or of this one."""
+    for name in runtime.list_sandboxes():
+        runtime.kill(name)
+    for directory in (var / "runs").glob("*"):
+        runtime.remove_directory(directory)

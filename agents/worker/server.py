@@ -1,8 +1,12 @@
 """The server, as a remote worker sees it: REST calls and one WebSocket, all with its key."""
 
+import asyncio
+import hashlib
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,9 +14,17 @@ import httpx
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+logger = logging.getLogger(__name__)
+
 TIMEOUT_S = 30.0
+TRIES, AGAIN_S = 30, 2.0
 MOST_BYTES = 4 * 2**20
 """Of one frame. The largest is an assignment, with the agent's prompt."""
+
+
+AWAY = (httpx.HTTPError, OSError, websockets.WebSocketException, TimeoutError)
+"""The server does not answer: ask again."""
+PIECE_BYTES = 4 * 2**20
 
 
 class Refused(Exception):
@@ -56,6 +68,43 @@ class Server:
     async def leave(self, worker_id: str) -> None:
         """Sign off."""
         await self._ask("DELETE", f"/workers/{worker_id}/")
+
+    async def download(self, run_id: str, archive: Path) -> None:
+        """Get the files of a run."""
+        async with self._http.stream("GET", f"/subtasks/{run_id}/files/") as answer:
+            if answer.is_error:
+                await answer.aread()
+                raise Refused(answer.status_code, _sentence(answer))
+            with archive.open("wb") as file:
+                async for block in answer.aiter_bytes():
+                    file.write(block)
+
+    async def give_back(self, run_id: str, request: str, archive: Path) -> None:
+        """Send the files of a run, in pieces: what came already is not sent again."""
+        digest, offset = hashlib.sha256(), 0
+        with archive.open("rb") as file:
+            while piece := file.read(PIECE_BYTES):
+                digest.update(piece)
+                asked = {"request": request, "offset": offset}
+                path, headers = f"/subtasks/{run_id}/files/", {"Content-Type": "application/octet-stream"}
+                await self._patiently("PUT", path, params=asked, content=piece, headers=headers)
+                offset += len(piece)
+        told = {"request": request, "bytes": offset, "sha256": digest.hexdigest()}
+        await self._patiently("POST", f"/subtasks/{run_id}/result/", json=told)
+
+    async def has_nothing(self, run_id: str, request: str) -> None:
+        """Tell that nothing of a run is here."""
+        await self._patiently("POST", f"/subtasks/{run_id}/result/", json={"request": request, "bytes": 0})
+
+    async def _patiently(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        """Ask for a minute: what is sent twice is taken once."""
+        for _ in range(TRIES):
+            try:
+                return await self._ask(method, path, **options)
+            except AWAY as error:
+                logger.warning("the server does not answer: %r", error)
+                await asyncio.sleep(AGAIN_S)
+        return await self._ask(method, path, **options)
 
     @asynccontextmanager
     async def socket(self, worker_id: str) -> AsyncIterator[ClientConnection]:

@@ -108,10 +108,10 @@ def api(scope: str, method: str = "get", by: str = V, **about: Any) -> Row:
     return Row((*people, scope), NO_KEY, method, ok, exceptions=exceptions, as_json=method != "get", **about)
 
 
-def own_worker() -> Row:
+def own_worker(method: str = "post") -> Row:
     """A remote worker's address: there for the key that joined as this very worker alone."""
     others = {who: REFUSED for who in SCOPES if who != "workers:join"}
-    return Row((*PEOPLE, "workers:join"), NO_KEY, "post", (404,), exceptions=others, as_json=True)
+    return Row((*PEOPLE, "workers:join"), NO_KEY, method, (404,), exceptions=others, as_json=method != "get")
 
 
 ROWS: dict[str, Row] = {
@@ -282,6 +282,8 @@ ROWS: dict[str, Row] = {
         ("workers:join",), REFUSED, "post", DONE, exceptions=dict.fromkeys(ANYBODY, NO_KEY), as_json=True
     ),
     "api_worker_heartbeat": own_worker(),
+    "api_run_files": own_worker("get"),
+    "api_run_result": own_worker(),
     "api_webhooks": api("webhooks:read", by=A),
     "api_webhooks post": api("webhooks:write", "post", A, data={"url": "https://127.0.0.1/"}),
     "api_webhook": api("webhooks:read", by=A),

@@ -1,0 +1,162 @@
+"""The files of a remote run: given to its worker when it begins, and fetched back when it ends.
+
+In the run's directory here, `incoming` holds what is asked of the worker and what came: whoever asks (the supervisor)
+and whoever takes it in (the web server) share nothing else.
+
+    begun               a relay was started, so the worker may have files
+    <request>.wanted    the supervisor asked for the files; without it nothing is taken in
+    <request>.part      what came so far
+    <request>.tar       all of it, as announced
+    <request>.none      the worker has nothing of this run
+    fetched, lost       how it ended
+"""
+
+import hashlib
+import shutil
+import time
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from django.db import close_old_connections
+
+from agents.models import Run, Worker
+from agents.remote.names import TO_WORKER, worker_group
+from agents.runtimes.errors import RuntimeProblem
+from agents.sandboxes import run_directory
+from agents.states import ACTIVE_RUN, WorkerStatus
+from agents.worker.archives import BadArchive, Most, pack, unpack
+from projects.live import send
+
+PARTS = ("workspace", "home", "empty")
+"""Directories that the worker gets. Only the first comes back."""
+MOST_ARCHIVE_BYTES = 64 * 2**20
+PATIENCE_S = 300.0
+AGAIN_S = 1.0
+POLL_S = 0.05
+
+
+class WorkerAway(RuntimeProblem):
+    """A run's worker is gone, and with it what the run made since it began."""
+
+
+class NotTaken(Exception):
+    """What a worker sends does not fit; its text says why."""
+
+
+def incoming(run_id: UUID) -> Path:
+    """Return where a run's files arrive."""
+    return run_directory(run_id) / "incoming"
+
+
+def mark_begun(run_id: UUID) -> None:
+    """Note that the worker may have something of the run from now on."""
+    incoming(run_id).mkdir(mode=0o700, exist_ok=True)
+    (incoming(run_id) / "begun").touch()
+
+
+def packed(run_id: UUID) -> Path:
+    """Return a new archive of the files of a run that is about to begin; whoever gets it removes it."""
+    archive = incoming(run_id) / f"{uuid4().hex}.out"
+    pack(run_directory(run_id), PARTS, archive)
+    return archive
+
+
+# -- the supervisor's side
+
+
+def fetch_last(run: Run) -> None:
+    """Have the worker end the run's sandbox and give its files back. Again and again the same.
+
+    Raises WorkerAway when they do not come: the worker is offline, has nothing, or the run is not ours any more.
+    """
+    place = incoming(run.pk)
+    if not (place / "begun").exists() or (place / "fetched").exists():
+        return
+    if (place / "lost").exists():
+        raise WorkerAway("The worker is gone with what the run made.")
+    request = uuid4().hex
+    (place / f"{request}.wanted").touch()
+    try:
+        _wait(run, request, place)
+        _take_in(place, request)
+    except (WorkerAway, BadArchive, OSError) as error:
+        (place / "lost").touch()
+        raise WorkerAway(f"The run's files did not come back: {error}") from error
+    (place / "fetched").touch()
+
+
+def _wait(run: Run, request: str, place: Path) -> None:
+    give_up, ask_at = time.monotonic() + PATIENCE_S, 0.0
+    while not (place / f"{request}.tar").exists():
+        if (place / f"{request}.none").exists():
+            raise WorkerAway("the worker has nothing of it")
+        if time.monotonic() >= ask_at:
+            _check_there(run)
+            ask_at = time.monotonic() + AGAIN_S
+            data = {"subtask_id": str(run.pk), "request": request, "reason": "over"}
+            frame = {"type": "task_cancel", "data": data}
+            send([worker_group(str(run.worker_id))], {"type": TO_WORKER, "frame": frame})
+        if time.monotonic() > give_up:
+            raise WorkerAway("the worker does not send them")
+        time.sleep(POLL_S)
+
+
+def _check_there(run: Run) -> None:
+    there = Worker.objects.filter(runs=run).exclude(status=WorkerStatus.OFFLINE)
+    ours = Run.objects.filter(pk=run.pk, status__in=ACTIVE_RUN)
+    is_there, is_ours = there.exists(), ours.exists()
+    close_old_connections()
+    if not is_there or not is_ours:
+        raise WorkerAway("the worker is offline" if is_ours else "the run was ended meanwhile")
+
+
+def _take_in(place: Path, request: str) -> None:
+    """Put the workspace that came in place of the one that was given."""
+    new, root = place / "new", place.parent
+    unpack(place / f"{request}.tar", new, names=["workspace"], most=Most())
+    if not (new / "workspace").is_dir():
+        raise BadArchive("there is no workspace in it")
+    (root / "workspace").rename(place / "old")
+    (new / "workspace").rename(root / "workspace")
+    shutil.rmtree(place / "old", ignore_errors=True)
+
+
+# -- the web server's side
+
+
+def take_piece(run_id: UUID, request: str, offset: int, piece: bytes) -> int:
+    """Add a piece to what came, and return how much that is. Raises NotTaken."""
+    part = _wanted(run_id, request)
+    have = part.stat().st_size if part.exists() else 0
+    if offset == have:
+        if have + len(piece) > MOST_ARCHIVE_BYTES:
+            part.unlink(missing_ok=True)
+            raise NotTaken(f"The files of a run have at most {MOST_ARCHIVE_BYTES:,} bytes as an archive.")
+        with part.open("ab") as file:
+            file.write(piece)
+        have += len(piece)
+    return have  # of a piece that came twice, or too early, nothing is taken
+
+
+def complete(run_id: UUID, request: str, *, total: int, sha256: str) -> None:
+    """Note that all came; with a total of 0 that there is nothing. Raises NotTaken."""
+    part = _wanted(run_id, request)
+    if total:
+        if not part.exists() or part.stat().st_size != total:
+            raise NotTaken("Not all of the files came; send what is missing.")
+        with part.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                part.unlink()
+                raise NotTaken("The files were damaged on their way; send them again.")
+        part.rename(part.with_suffix(".tar"))
+    else:
+        part.with_suffix(".none").touch()
+    part.with_suffix(".wanted").unlink(missing_ok=True)
+
+
+def _wanted(run_id: UUID, request: str) -> Path:
+    """Return where the pieces go. `request` is of hexadecimal digits alone. Raises NotTaken."""
+    place = incoming(run_id)
+    if not (place / f"{request}.wanted").exists():
+        raise NotTaken("These files are not asked for, or came already.")
+    return place / f"{request}.part"
