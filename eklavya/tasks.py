@@ -9,6 +9,7 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from agents.actions import money
+from agents.clock import house_now
 from agents.models import Run
 from agents.states import RunStatus
 from billing import actions as billing
@@ -24,7 +25,7 @@ BOOKKEEPER = Actor.system("bookkeeper")
 def after_run(*, run_id: str) -> None:
     """Bring up to date what is summed over runs. Idempotent; the sweep does it for runs whose message was lost."""
     run = Run.objects.select_related("project").get(pk=run_id)
-    now = timezone.now()
+    now = house_now()
     billing.record_spending(run.project, by=BOOKKEEPER, now=now)
     if run.prompt_version_id and run.started_at and run.finished_at:
         learning.record_outcome(_facts(run), by=BOOKKEEPER, now=now)
@@ -34,7 +35,7 @@ def after_run(*, run_id: str) -> None:
 @shared_task(ignore_result=True)
 def expire() -> None:
     """Settle what nobody settled, record the requests that are closed and escalate what nobody decided."""
-    now = timezone.now()
+    now = house_now()
     billing.expire_reservations(now)
     billing.audit_requests(now)
     approvals.take_defaults(by=BOOKKEEPER, now=now)

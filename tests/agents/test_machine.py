@@ -53,3 +53,11 @@ def test_a_clock_that_is_wrong_is_set_right_by_the_databases(wrong: timedelta, m
 
     assert abs(house.compare() + wrong) < clock.NOISE
     assert abs(house() - real()) < clock.NOISE
+
+
+def test_a_clock_that_is_moved_between_two_looks_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = timezone.now
+    house = clock.HouseClock()
+    for wrong in (timedelta(days=2), timedelta(hours=-3), timedelta(0)):
+        monkeypatch.setattr(clock.timezone, "now", lambda wrong=wrong: real() + wrong)
+        assert abs(house() - real()) < clock.NOISE

@@ -12,7 +12,7 @@ from pytest_django import Settings
 
 from agents import sandboxes
 from agents.actions import workers
-from agents.clock import house_now
+from agents.clock import HouseClock
 from agents.machine import Reading
 from agents.models import Run, Worker
 from billing.models import Reservation
@@ -60,7 +60,7 @@ def test_an_idle_day_asks_no_model_and_adds_no_row(
     request.addfinalizer(hosting.stop)
     clock = [BEGIN]
     monkeypatch.setattr(timezone, "now", lambda: clock[0])
-    monkeypatch.setattr(house_now, "offset", timedelta(0))
+    monkeypatch.setattr(HouseClock, "__call__", lambda self: clock[0])
     worker = fill()
 
     def live(hours: float) -> None:
