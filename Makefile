@@ -72,6 +72,9 @@ migrate: ## Bring the database of a running Eklavya up to date
 shell: ## Open Django's shell on a running Eklavya
 	@$(BOOT) manage.py shell $(ARGS)
 
+chaos: ## Break a house at work 200 times, and look whether all arrives (an hour and more)
+	@$(DEV) -m tests.chaos $(ARGS)
+
 bench: ## Run the benchmarks
 	@$(DEV) -m bench $(ARGS)
 
@@ -79,4 +82,4 @@ clean: ## Remove caches and what builds left; keeps .venv and the data in var
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov test-results
 	find . -path ./.venv -prune -o -path ./var -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
-.PHONY: help run rehearse test test-system lint format lock image frontend migrate shell bench clean
+.PHONY: help run rehearse test test-system lint format lock image frontend migrate shell chaos bench clean
