@@ -1,6 +1,8 @@
 """Agents, runs and what they left behind in Django's admin: shown only. Supervisors and sweeps move them on."""
 
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from agents.models import (
     Agent,
@@ -128,6 +130,11 @@ class RecoverySettingsAdmin(ShownAdmin):
     """Changed in the portal, under Settings, Recovery."""
 
     list_display = ("__str__", "switched_off", "per_task", "per_hour")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[RecoverySettings], search_term: str
+    ) -> tuple[QuerySet[RecoverySettings], bool]:
+        return queryset, False  # there is one
 
 
 @admin.register(Verification)

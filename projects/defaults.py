@@ -16,7 +16,7 @@ SETTING = "without_answer"
 
 
 LABELS = {
-    WAIT: "It waits, and people are reminded",
+    WAIT: "It waits",
     "answer": "The recommended answers are taken",
     "approve": "It is approved",
     "retry": "The task is tried again, once",
