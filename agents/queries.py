@@ -7,12 +7,14 @@ from uuid import UUID
 from django.db.models import Case, Exists, OuterRef, QuerySet, When
 
 from agents.errors import UnknownToken
-from agents.models import Run
-from agents.states import ACTIVE_RUN
+from agents.models import Agent, Run
+from agents.states import ACTIVE_RUN, AgentStatus
 from agents.tokens import hash_token
 from billing.models import Budget
-from projects.models import Project
+from projects.models import Project, Task, TaskDependency
+from projects.queries import stage_after
 from projects.secrets import model_mode, rehearsing
+from projects.states import TaskStatus
 
 
 def run_by_token(token: str) -> Run:
@@ -77,3 +79,31 @@ def _of_scope(runs: QuerySet[Run]) -> Case:
         When(scope=Budget.Scope.AGENT, then=Exists(runs.filter(agent=key))),
         default=Exists(runs.filter(pk=key)),
     )
+
+
+def expected_after(task: Task, *, limit: int) -> list[tuple[Task, Agent]]:
+    """Return the tasks that become ready when this one's work is taken, each with the agent likeliest to get it.
+
+    The task's agent has handed its work in. Some of what follows may not be in the database yet, or may wait for a
+    person's approval as well.
+    """
+    expected = (stage_after(task) or _dependents_of(task))[:limit]
+    if not expected:
+        return []
+    squad = Agent.objects.filter(project=task.project_id, member__isnull=False).exclude(status=AgentStatus.TERMINATED)
+    agents = list(squad.select_related("member").order_by("name"))
+    found = []
+    for one in expected:
+        fitting = [agent for agent in agents if agent.agent_type == one.role]
+        if fitting:
+            found.append((one, min(fitting, key=lambda agent: agent.specialisation != one.specialisation)))
+    return found
+
+
+def _dependents_of(task: Task) -> list[Task]:
+    """Return the tasks that wait for this one, and for nothing else but work that was handed in as well."""
+    handed_in = Run.objects.filter(task=OuterRef("depends_on"), status__in=ACTIVE_RUN).exclude(outcome={})
+    others = TaskDependency.objects.filter(task=OuterRef("pk")).exclude(depends_on__status=TaskStatus.COMPLETED)
+    waiting = Task.objects.filter(dependency_edges__depends_on=task, status=TaskStatus.PENDING)
+    waiting = waiting.exclude(Exists(others.exclude(Exists(handed_in))))
+    return list(waiting.select_related("project").order_by("-priority", "pk"))

@@ -26,7 +26,8 @@ from agents.states import Trust
 from agents.supervisor import orphans
 from agents.supervisor.early import EarlyStart
 from agents.supervisor.keeper import WORKER_STOPPING, LeaseKeeper
-from agents.supervisor.supervise import supervise
+from agents.supervisor.standby import Standbys
+from agents.supervisor.supervise import ignore, supervise
 from projects.actors import Actor
 from projects.models import Project, Task
 
@@ -47,6 +48,13 @@ def keeper() -> LeaseKeeper:
     )
     made.start()
     return made
+
+
+@cache
+def standbys() -> Standbys:
+    """Return this process's programs that wait for runs."""
+    size, keep_s = settings.EKLAVYA_STANDBYS, settings.EKLAVYA_STANDBY_SECONDS
+    return Standbys(keeper=keeper(), runtime=runtime, clock=house_now, size=size, keep_s=keep_s)
 
 
 def _beat(held_by: LeaseKeeper, now: datetime) -> None:
@@ -98,6 +106,7 @@ def retire_worker() -> None:
     # In this order: what is taken back must not be given to this worker again.
     workers.sign_off(settings.EKLAVYA_WORKER_NAME, now=house_now())
     waiting = recovery.hand_over_queued(settings.EKLAVYA_WORKER_NAME, now=house_now())
+    standbys().close()
     logger.info("worker stops, %s runs handed back and %s that waited", stopped, waiting)
 
 
@@ -112,8 +121,8 @@ def dispatch() -> None:
     if not _announced.is_set():
         dispatch_ready(now=house_now(), send=_send)
         return
-    with EarlyStart(keeper=keeper(), runtime=runtime, clock=house_now) as early:
-        host = Host(settings.EKLAVYA_WORKER_NAME, keeper().owner, early.begin)
+    with EarlyStart(standbys()) as early:
+        host = Host(settings.EKLAVYA_WORKER_NAME, keeper().owner, early.begin, early.reserve)
         dispatch_ready(now=house_now(), send=_send, host=host)
 
 
@@ -126,7 +135,10 @@ def _send(made: list[Dispatched]) -> None:
 @shared_task(ignore_result=True)
 def supervise_run(*, run_id: str) -> None:
     """Do one run from claim to end."""
-    supervise(UUID(run_id), keeper=keeper(), runtime=runtime_of(UUID(run_id)), clock=house_now)
+    of = runtime_of(UUID(run_id))
+    # What follows a run on a machine elsewhere probably goes there too.
+    expect = standbys().expect if of is runtime() else ignore
+    supervise(UUID(run_id), keeper=keeper(), runtime=of, clock=house_now, expect=expect)
 
 
 @shared_task(ignore_result=True)
@@ -197,6 +209,6 @@ def sweep() -> None:
 @shared_task(ignore_result=True)
 def tidy() -> None:
     """Clear up after dead processes on this machine: what they left, only a worker of the same machine sees."""
-    orphans.clear(runtime(), now=house_now())
+    orphans.clear(runtime(), now=house_now(), expected=standbys().ids)
     # Last: what belongs to no run any more is out of them by now.
     housekeeping.remove_idle_networks(runtime())

@@ -138,11 +138,11 @@ class _BareServer:
             return Response(status_code=503)
 
         manager = _mcp_manager()
+        # All but the model's path is MCP: a mount at /mcp would not serve the CLI, which asks for it without a slash.
         app = Starlette(
-            routes=[Route("/v1/messages", messages, methods=["POST"]), Mount("/mcp", manager.handle_request)],
+            routes=[Route("/v1/messages", messages, methods=["POST"]), Mount("", manager.handle_request)],
             lifespan=lambda _: manager.run(),
         )
-        app.router.redirect_slashes = False
         self._server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="error", access_log=False))
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()

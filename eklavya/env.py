@@ -94,6 +94,12 @@ class Env(BaseSettings):
     EKLAVYA_WORKER_CAPACITY: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Most agents at work at a time on this machine. Unset: as many as in the whole house."""
 
+    EKLAVYA_STANDBYS: Annotated[int, Field(ge=0, le=64)] = 2
+    """Most agents' programs that this machine keeps ready for tasks which are about to become ready; 0: none."""
+
+    EKLAVYA_STANDBY_SECONDS: Annotated[float, Field(ge=1, le=3600)] = 120
+    """For how long one of them waits."""
+
     EKLAVYA_WORKER_NAME: Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     """Name of this machine among the workers. Unset: its host name and the portal's port."""
 

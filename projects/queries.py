@@ -8,7 +8,9 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
 from projects.models import Approval, Notification, Project, Task
-from projects.states import OPEN_APPROVAL, OPEN_EXECUTION, ProjectStatus, TaskKind, TaskStatus
+from projects.plans import PlannedTask
+from projects.roles import Role
+from projects.states import OPEN_APPROVAL, OPEN_EXECUTION, PlanStatus, ProjectStatus, TaskKind, TaskStatus
 
 SKIPPED = "skipped"
 """Why a task was cancelled that a person left out: what waits for it goes on without it."""
@@ -116,3 +118,18 @@ def unfinished_builds(project: Project) -> QuerySet[Task]:
     """Return the tasks of its plan that are to be done yet. One that a person left out is not."""
     is_left_out = Q(status=TaskStatus.CANCELLED, reason=SKIPPED)
     return project.tasks.filter(kind=TaskKind.BUILD).exclude(Q(status=TaskStatus.COMPLETED) | is_left_out)
+
+
+def stage_after(task: Task) -> list[Task]:
+    """Return what will be made when this task of the main line is completed and approved: tasks that are not saved.
+
+    Of them only project, role and specialisation are known.
+    """
+    if task.kind == TaskKind.REQUIREMENTS:
+        return [Task(project=task.project, role=Role.ARCHITECT)]
+    if task.kind == TaskKind.PLAN:
+        return [Task(project=task.project, role=Role.DEVELOPER)]
+    plan = task.project.plans.filter(status=PlanStatus.ACTIVE).first() if task.kind == TaskKind.DEMO else None
+    nodes = [PlannedTask.from_json(data) for data in plan.content] if plan else []
+    first = [node for node in nodes if not node.depends_on]
+    return [Task(project=task.project, role=node.role, specialisation=node.specialisation) for node in first]

@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 
 from agents import allocation
 from agents.actions import agents, runs
-from agents.actions.runs import Held
+from agents.actions.runs import Held, Reserved
 from agents.models import Agent, Run, Worker
 from agents.prompts import prompt_version_for
 from agents.roles import limits_of_run, specialisations_of
@@ -44,12 +44,14 @@ class Dispatched:
 class Host:
     """The worker that the dispatching process is itself, as whom it holds leases, and what begins a run that it holds.
 
-    `begin` is called right after the commit and must not wait: others hear of what was committed after it.
+    `begin` is called right after the commit and must not wait: others hear of what was committed after it. `reserve`
+    says with what id and token a run is to be made, where a program already waits for one like it.
     """
 
     worker: str
     owner: str
     begin: Callable[[Held], None]
+    reserve: Callable[[Run], Reserved | None] = lambda _: None
 
 
 Send = Callable[[list[Dispatched]], None]
@@ -64,8 +66,9 @@ class _Room:
     free_of_worker: dict[UUID, int]
     free_of_project: dict[UUID, int]
     agents: dict[tuple[UUID, str], list[Agent]] = field(default_factory=lambda: defaultdict(list))
-    # Who dispatches, until it took a run itself: it can only see to one at once.
+    # Who dispatches, and whether it still can see to a run for which no program waits: to one at once.
     host: Host | None = None
+    is_host_free: bool = True
 
     def take_worker(self, task: Task) -> allocation.Decision | None:
         """Return the worker that suits the task best, with one place less."""
@@ -79,7 +82,7 @@ def dispatch(*, now: datetime, send: Send | None = None, host: Host | None = Non
     """Make runs for ready tasks, as many as workers, agents, projects and the account have room for.
 
     `send` puts them into their workers' queues: right after the commit, before the news of it is published. A lost
-    message is found by `recovery.requeue`. One run for `host` is not sent but begun here.
+    message is found by `recovery.requeue`. One run for `host`, and each for which a program waits there, is begun here.
     """
     with audit.journal(by=SCHEDULER, now=now, is_whole=True):
         made = _dispatch(host, now=now)
@@ -162,15 +165,26 @@ def _hand_out(task: Task, room: _Room, *, now: datetime) -> Dispatched | None:
     agent = agent or min(free_agents, key=lambda a: (_misfit(a, task), a.status != AgentStatus.READY, a.name))
     free_agents.remove(agent)
     run = _new_run(task, agent, decision, now=now)
+    reserved = None
     host = room.host if room.host is not None and room.host.worker == decision.worker.name else None
     if host is not None:
-        room.host = None
         run.prompt_version_id = prompt_version_for(task.role, pinned=run.prompt_version_id)
-        held = Held(run, runs.lease(run, owner=host.owner, now=now))
+        reserved = host.reserve(run)
+    is_begun = host is not None and (reserved is not None or room.is_host_free)
+    if host is not None and is_begun:
+        room.is_host_free &= reserved is not None
+        held = _hold(run, reserved, owner=host.owner, now=now)
         # Before the news of it is published, and not before it is there: its program shows its token within a second.
         transaction.on_commit(partial(host.begin, held))
-    _record(run, now=now)
-    return Dispatched(run.pk, decision.worker.queue, is_begun=host is not None)
+    _record(run, is_awaited=reserved is not None, now=now)
+    return Dispatched(run.pk, decision.worker.queue, is_begun=is_begun)
+
+
+def _hold(run: Run, reserved: Reserved | None, *, owner: str, now: datetime) -> Held:
+    if reserved is None:
+        return Held(run, runs.lease(run, owner=owner, now=now))
+    run.pk = reserved.run_id
+    return Held(run, runs.lease(run, owner=owner, token=reserved.token, now=now))
 
 
 def _misfit(agent: Agent, task: Task) -> int:
@@ -198,7 +212,7 @@ def _new_run(task: Task, agent: Agent, decision: allocation.Decision, *, now: da
     return run
 
 
-def _record(run: Run, *, now: datetime) -> None:
+def _record(run: Run, *, is_awaited: bool, now: datetime) -> None:
     task, agent = run.task, run.agent
     tasks.allocate_task(task, agent_id=agent.pk, by=SCHEDULER, now=now)
     agents.begin_work(agent, task, by=SCHEDULER, now=now)
@@ -208,6 +222,8 @@ def _record(run: Run, *, now: datetime) -> None:
     assert run.worker is not None
     details = {"task": task.key, "attempt": run.attempt, "worker": run.worker.name, "model": run.model}
     details |= {"allocation": run.allocation}
+    if is_awaited:
+        details["standby"] = True
     if run.specialisations:
         details["specialisations"] = run.specialisations
     with audit.journal(by=SCHEDULER, now=now) as journal:

@@ -46,9 +46,17 @@ class Held:
     token: str = field(repr=False)
 
 
-def lease(run: Run, *, owner: str, now: datetime) -> str:
-    """Give a run that is being made its first lease, and return its fresh token. Saves nothing."""
-    token = new_token()
+@dataclass(frozen=True)
+class Reserved:
+    """What a run must be made with to take a program that waits for one: its id and its token."""
+
+    run_id: UUID
+    token: str = field(repr=False)
+
+
+def lease(run: Run, *, owner: str, now: datetime, token: str = "") -> str:
+    """Give a run that is being made its first lease, and return its token: a fresh one unless given. Saves nothing."""
+    token = token or new_token()
     run.lease_owner, run.lease_until, run.token_hash = owner, _lease(now), hash_token(token)
     run.rehearsal = model_mode(run.project_id) == "rehearsal"
     return token

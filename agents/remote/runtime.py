@@ -139,6 +139,10 @@ class RemoteRuntime:
         self._relays.kill(name)
         files.fetch_last(self._run)
 
+    def adopt(self, spec: SandboxSpec) -> None:
+        """See the contract. The files went to the worker when the program was started: none may come later."""
+        raise RuntimeProblem("a remote worker has its files before its program starts")
+
     def run(
         self, spec: SandboxSpec, command: str, *, timeout_s: float, max_output_bytes: int = 64_000
     ) -> CommandResult:

@@ -81,6 +81,12 @@ def limits_of(policy: RolePolicy) -> Limits:
     )
 
 
+def mounts_need_no_files(policy: RolePolicy) -> bool:
+    """Return whether `mounts_of` is the same for an empty checkout as for any commit: no files, and no `.git`."""
+    are_directories = all(root == EVERYTHING or root.endswith("/") for root in policy.writable)
+    return are_directories and bool(policy.git) and (Git.WRITE in policy.git) == (EVERYTHING in policy.writable)
+
+
 def mounts_of(policy: RolePolicy, clone: Path, *, inside: str, empty: Path) -> tuple[bool, tuple[Mount, ...]]:
     """Return whether the checkout is read-only, and what is mounted over it.
 

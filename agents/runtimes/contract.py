@@ -207,7 +207,7 @@ class Runtime(Protocol):
 
     @property
     def complete_first(self) -> bool:
-        """Whether workspace and home must hold all files when the launcher's script is started."""
+        """Whether workspace and home must hold all files when the launcher's script is started; else mounts alone."""
 
     def check(self) -> RuntimeStatus:
         """Look whether sandboxes can be started here and now. Changes nothing, and never raises."""
@@ -262,6 +262,12 @@ class Runtime(Protocol):
         reach the CLI: put it into `spec.env`.
 
         Errors: SandboxBusy; InvalidSpec when a directory is missing or cannot be given to the sandbox's user.
+        """
+
+    def adopt(self, spec: SandboxSpec) -> None:
+        """Give the sandbox what its caller has put into workspace and home since `launcher`. Idempotent.
+
+        Errors: InvalidSpec when something there cannot be given to the sandbox's user.
         """
 
     def run(

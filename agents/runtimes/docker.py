@@ -62,7 +62,7 @@ class DockerRuntime:
 
     name: RuntimeName = "docker"
     isolated = True
-    complete_first = True  # mounts are made of what is in the workspace
+    complete_first = False
 
     def __init__(
         self,
@@ -161,6 +161,11 @@ class DockerRuntime:
         script = launch.write_script(spec.control)
         write_env_file(spec)
         return script
+
+    def adopt(self, spec: SandboxSpec) -> None:
+        """See the contract."""
+        with self._daemon.client() as client:
+            self._give(client, spec)
 
     def run(
         self, spec: SandboxSpec, command: str, *, timeout_s: float, max_output_bytes: int = 64_000
@@ -325,6 +330,12 @@ class DockerRuntime:
             known |= dict(containers.list_abouts(client, self._naming))
         return known
 
+    def _give(self, client: DockerClient, spec: SandboxSpec) -> None:
+        uid, gid = sandbox_user()
+        shift = self._daemon.user_shift(client)
+        for directory in (spec.workspace, spec.home):
+            give(directory, uid=uid + shift, gid=gid + shift)
+
     def _prepare(self, client: DockerClient, spec: SandboxSpec) -> options.Container:
         """Free the name of what ended, give the directories away, and make the network."""
         require_directories(spec)
@@ -336,17 +347,14 @@ class DockerRuntime:
             if self.is_alive(spec.name):
                 raise SandboxBusy(f"the sandbox {spec.name} is alive")
             self.kill(spec.name)
-        uid, gid = user = sandbox_user()
-        shift = self._daemon.user_shift(client)
-        for directory in (spec.workspace, spec.home):
-            give(directory, uid=uid + shift, gid=gid + shift)
+        self._give(client, spec)
         if not volumes.holds(spec.workspace):
             self._watch.add(spec.name, (spec.workspace, spec.home), limit_mb=spec.limits.disk_mb)
         return options.Container(
             spec=spec,
             name=self._naming.resource(spec.name),
             network=str(self._network(client, spec.project).name),
-            user=user,
+            user=sandbox_user(),
             cli=find_cli(self._cli),
             labels=self._naming.container_labels(spec),
             ulimits=dialect.ulimits,

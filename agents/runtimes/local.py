@@ -105,6 +105,9 @@ class LocalRuntime:
         launch = self._prepare(spec, [program or self.cli_path(spec)])
         return replace(launch, inherit=list(SDK_VARIABLES)).write_script(spec.control)
 
+    def adopt(self, spec: SandboxSpec) -> None:
+        """See the contract. It is this user's already."""
+
     def run(
         self, spec: SandboxSpec, command: str, *, timeout_s: float, max_output_bytes: int = 64_000
     ) -> CommandResult:

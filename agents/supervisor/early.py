@@ -1,35 +1,44 @@
 """Supervising a run from its commit on: its CLI boots while the dispatching thread still tells others of it."""
 
 import threading
-from collections.abc import Callable
 from types import TracebackType
+from uuid import UUID
 
 from django.db import connections
 
-from agents.actions.runs import Held
-from agents.runtimes.contract import Runtime
-from agents.supervisor.keeper import LeaseKeeper
-from agents.supervisor.supervise import Clock, supervise_held
+from agents.actions.runs import Held, Reserved
+from agents.models import Run
+from agents.supervisor.standby import Standbys
+from agents.supervisor.supervise import supervise_held
 
 
 class EarlyStart:
-    """A `with` around a dispatch. On its way out it waits for the run that was begun in it, if any, to end."""
+    """A `with` around a dispatch. On its way out it waits for the runs that were begun in it to end."""
 
-    def __init__(self, *, keeper: LeaseKeeper, runtime: Callable[[], Runtime], clock: Clock) -> None:
-        self._keeper = keeper
-        self._runtime = runtime
-        self._clock = clock
-        self._thread: threading.Thread | None = None
+    def __init__(self, standbys: Standbys) -> None:
+        self._standbys = standbys
+        self._reserved: dict[UUID, Reserved] = {}
+        self._threads: list[threading.Thread] = []
+
+    def reserve(self, run: Run) -> Reserved | None:
+        """Return with what id and token a run is to be made, where a program waits for it."""
+        if reserved := self._standbys.reserve(run):
+            self._reserved[reserved.run_id] = reserved
+        return reserved
 
     def begin(self, held: Held) -> None:
-        """Begin to supervise a run that was just committed. At most once."""
-        assert self._thread is None, "one thread waits for one run"
-        self._thread = threading.Thread(target=self._supervise, args=(held,), name=f"run-{held.run.pk}")
-        self._thread.start()
+        """Begin to supervise a run that was just committed."""
+        self._reserved.pop(held.run.pk, None)
+        thread = self._standbys.take(held)
+        if thread is None:
+            thread = threading.Thread(target=self._supervise, args=(held,), name=f"run-{held.run.pk}")
+            thread.start()
+        self._threads.append(thread)
 
     def _supervise(self, held: Held) -> None:
         try:
-            supervise_held(held, keeper=self._keeper, runtime=self._runtime(), clock=self._clock)
+            of = self._standbys
+            supervise_held(held, keeper=of.keeper, runtime=of.runtime(), clock=of.clock, expect=of.expect)
         finally:
             connections.close_all()
 
@@ -39,6 +48,9 @@ class EarlyStart:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread is not None:
-            connections.close_all()  # for as long as the run lasts
-            self._thread.join()
+        for reserved in self._reserved.values():  # by a transaction that was rolled back
+            self._standbys.release(reserved)
+        if self._threads:
+            connections.close_all()  # for as long as the runs last
+        for thread in self._threads:
+            thread.join()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from claude_agent_sdk import HookContext, HookInput, HookJSONOutput, HookMatcher
+from claude_agent_sdk import HookCallback, HookInput, HookJSONOutput, HookMatcher
 from claude_agent_sdk.types import HookEvent
 
 from agents.actions import verbs
@@ -28,6 +28,11 @@ _EVENTS: tuple[HookEvent, ...] = ("PostToolUse", "PostToolUseFailure")
 _HOOK_TIMEOUT_S = 20.0
 
 
+def hooks(between_calls: HookCallback) -> dict[HookEvent, list[HookMatcher]]:
+    """Return what the CLI is to ask after each tool call."""
+    return {event: [HookMatcher(hooks=[between_calls], timeout=_HOOK_TIMEOUT_S)] for event in _EVENTS}
+
+
 @dataclass(frozen=True)
 class Inbox:
     """The inbox of one run. `note(kind, payload)` adds a line to its transcript."""
@@ -36,10 +41,6 @@ class Inbox:
     stop: Stop
     note: Callable[[RunEvent.Kind, dict[str, Any]], None]
     clock: Callable[[], datetime]
-
-    def hooks(self) -> dict[HookEvent, list[HookMatcher]]:
-        """Return what the CLI is to ask after each tool call."""
-        return {event: [HookMatcher(hooks=[self._between_calls], timeout=_HOOK_TIMEOUT_S)] for event in _EVENTS}
 
     async def take(self) -> str:
         """Return what is new, as the agent is told it; empty where nothing is."""
@@ -50,7 +51,8 @@ class Inbox:
         self.note(RunEvent.Kind.MESSAGE, {"from": "inbox", "messages": found})
         return messages_message(found)
 
-    async def _between_calls(self, asked: HookInput, call_id: str | None, context: HookContext) -> HookJSONOutput:
+    async def between_calls(self, asked: HookInput) -> HookJSONOutput:
+        """Return what is put beside a tool's result."""
         # Who has just handed in its work, or works for the agent, is not the one to be told.
         if not self.stop.has_mail.is_set() or asked.get("agent_id") or asked.get("tool_name") in _ENDING:
             return {}

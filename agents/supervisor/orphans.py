@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -24,13 +24,17 @@ KEPT_FOR = timedelta(minutes=5)
 _OF_RUN = re.compile(r"(?:run-|check-)?([0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12})(?:-.*)?")
 
 
-def clear(runtime: Runtime, *, now: datetime) -> None:
-    """Kill the sandboxes of runs that have ended, and remove their old directories once their work is confirmed."""
+def clear(runtime: Runtime, *, now: datetime, expected: Callable[[], Collection[UUID]] = tuple) -> None:
+    """Kill the sandboxes of runs that have ended, and remove their old directories once their work is confirmed.
+
+    `expected` names runs that are still to be made. Asked after the sandboxes are looked at and before the rows are.
+    """
     # Looked at before the rows: what is seen here was held by then.
     sandboxes = {name: owner for name in runtime.list_sandboxes() if (owner := _owner(name))}
     directories = {path: owner for path in _directories(now) if (owner := _owner(path.name))}
     owners = {*sandboxes.values(), *directories.values()}
-    active = set(Run.objects.filter(pk__in=owners, status__in=ACTIVE_RUN).values_list("pk", flat=True))
+    waiting = set(expected())
+    active = waiting | set(Run.objects.filter(pk__in=owners, status__in=ACTIVE_RUN).values_list("pk", flat=True))
     for name in [name for name, owner in sandboxes.items() if owner not in active]:
         logger.warning("sandbox %s belongs to no run any more", name)
         try:

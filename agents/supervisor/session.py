@@ -6,7 +6,6 @@ when the conversation is over, however it ended.
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,13 +13,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from claude_agent_sdk import (
-    AssistantMessage,
-    ClaudeAgentOptions,
-    ClaudeSDKClient,
-    Message,
-    ResultMessage,
-)
+from claude_agent_sdk import AssistantMessage, ClaudeSDKClient, Message, ResultMessage
 from django.db import close_old_connections
 
 from agents.actions import transcript
@@ -31,18 +24,15 @@ from agents.models import Run, RunEvent
 from agents.supervisor.connections import AWAY, in_thread
 from agents.supervisor.inbox import Inbox
 from agents.supervisor.keeper import LEASE_LOST, Stop
+from agents.supervisor.program import Program, hang_up
 from agents.supervisor.progress import Progress, Stuck
 from agents.supervisor.transcripts import lines_of
 
 logger = logging.getLogger(__name__)
 
-# The SDK would start the CLI, in a sandbox of its own, only to ask its version, before every run. We pin both.
-os.environ["CLAUDE_AGENT_SDK_SKIP_VERSION_CHECK"] = "1"
-
 FLUSH_S = 0.3
-# How long the CLI may take to hang up by itself, and the SDK to notice that it is gone.
+# How long the CLI may take to hang up by itself.
 GRACE_S = 2.0
-_NOTICE_S = 10.0
 MAX_REMINDERS = 2
 
 
@@ -111,7 +101,7 @@ def _closing_connections(call: Callable[[], str]) -> str:
 
 async def drive(
     run: Run,
-    options: ClaudeAgentOptions,
+    program: Program,
     *,
     opening: Callable[[], str],
     limits: Limits,
@@ -130,19 +120,17 @@ async def drive(
     """
     opened = asyncio.create_task(asyncio.to_thread(_closing_connections, opening))
     session = _Session(run, limits, stop, clock, opened, progress or Progress())
-    stderr: list[str] = []
-    options.hooks = session.inbox.hooks()
-    options.stderr = lambda line: stderr.append(line[:500]) if len(stderr) < 50 else None
+    program.inbox = session.inbox
     beside = [asyncio.create_task(_flush_often(session))]
     if keep is not None and keep.every_s:
         beside.append(asyncio.create_task(_keep_often(session, keep)))
     try:
-        end = await _converse(session, options, kill)
+        end = await _converse(session, program, kill)
     except AWAY:
         raise
     except Exception as error:  # not all that the SDK raises is its own: a line it cannot read, a CLI that was killed
         logger.info("the conversation of run %s broke off: %r", run.pk, error)
-        end = SessionEnd("cli_failed", "\n".join([f"The agent's program broke off: {error}", *stderr[-10:]]))
+        end = SessionEnd("cli_failed", "\n".join([f"The agent's program broke off: {error}", *program.stderr[-10:]]))
     finally:
         # Not cancelled: its thread would go on, and what it stores would be stored once more.
         session.is_over.set()
@@ -158,13 +146,13 @@ async def drive(
     return end
 
 
-async def _converse(session: _Session, options: ClaudeAgentOptions, kill: Callable[[], None]) -> SessionEnd:
+async def _converse(session: _Session, program: Program, kill: Callable[[], None]) -> SessionEnd:
     """Talk until the conversation ends by itself, somebody asks to stop, or the time is up."""
-    client = ClaudeSDKClient(options)
     with session.stop.listening() as asked:
         if asked.is_set():
+            await hang_up(program, kill, grace_s=0)
             return SessionEnd(session.stop.reason, "The run was asked to stop before it began.")
-        talking = asyncio.create_task(_talk(session, client))
+        talking = asyncio.create_task(_talk(session, program))
         stopping = asyncio.create_task(asked.wait())
         try:
             await asyncio.wait({talking, stopping}, timeout=session.limits.wall_s, return_when=asyncio.FIRST_COMPLETED)
@@ -179,29 +167,16 @@ async def _converse(session: _Session, options: ClaudeAgentOptions, kill: Callab
             for task in (talking, stopping):
                 task.cancel()
             await asyncio.wait({talking, stopping}, timeout=GRACE_S)
-            await _hang_up(client, kill, grace_s=GRACE_S if is_finished else 0)
+            await hang_up(program, kill, grace_s=GRACE_S if is_finished else 0)
 
 
-async def _hang_up(client: ClaudeSDKClient, kill: Callable[[], None], *, grace_s: float) -> None:
-    """Let the CLI go, then kill it. Only then does the SDK let go of it too: it would wait for a CLI that hangs."""
-    leaving = asyncio.create_task(client.disconnect())
-    if grace_s:
-        await asyncio.wait({leaving}, timeout=grace_s)
-    await asyncio.to_thread(kill)
-    await asyncio.wait({leaving}, timeout=_NOTICE_S)
-    if not leaving.done():
-        leaving.cancel()
-    elif error := leaving.exception():
-        logger.info("the CLI did not disconnect: %r", error)
-
-
-async def _talk(session: _Session, client: ClaudeSDKClient) -> SessionEnd:
+async def _talk(session: _Session, program: Program) -> SessionEnd:
     """Start the CLI, say the first message, and listen until there is nothing more to say."""
-    limits = session.limits
+    limits, client = session.limits, program.client
     try:
         async with asyncio.timeout(limits.stall_s):
             # Shielded: its thread would go on, and would still be at work in directories that are being removed.
-            prompt, _ = await asyncio.gather(asyncio.shield(session.opening), client.connect())
+            prompt, _ = await asyncio.gather(asyncio.shield(session.opening), program.connect())
             await client.query(prompt)
         messages = client.receive_messages()
         while True:

@@ -6,7 +6,7 @@ The caller is a Celery task, but the message that started it was only a hint: wh
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -30,6 +30,7 @@ from agents.supervisor import teardown, workplace
 from agents.supervisor.connections import give_back, patiently
 from agents.supervisor.evaluate import evaluate
 from agents.supervisor.keeper import LEASE_LOST, WORKER_STOPPING, LeaseKeeper, Stop
+from agents.supervisor.program import Program
 from agents.supervisor.progress import Progress, digest_of_files
 from agents.supervisor.session import Keeping, Limits, SessionEnd, drive
 from agents.supervisor.workplace import Workplace
@@ -70,12 +71,35 @@ _SENTENCES = {
 }
 
 
+@dataclass(frozen=True)
+class Booted:
+    """A program that is up in the place of its run, and the event loop in which it is spoken to."""
+
+    place: Workplace
+    program: Program
+    loop: asyncio.Runner
+
+
+def ignore(run: Run) -> None:
+    """Expect nothing of a run."""
+
+
 class _Unwanted(Exception):
     """The run's task was cancelled."""
 
 
-def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clock) -> None:
-    """Do a run, and leave a truthful end of it. Returns at once when the run is somebody else's."""
+def supervise(
+    run_id: UUID,
+    *,
+    keeper: LeaseKeeper,
+    runtime: Runtime,
+    clock: Clock,
+    expect: Callable[[Run], None] = ignore,
+) -> None:
+    """Do a run, and leave a truthful end of it. Returns at once when the run is somebody else's.
+
+    `expect` is told of a run whose agent handed its work in, before that is verified.
+    """
     try:
         run = _reload(run_id)
         version_id = prompt_version_for(run.task.role, pinned=run.prompt_version_id)
@@ -83,15 +107,26 @@ def supervise(run_id: UUID, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clo
     except LeaseLost:
         logger.info("run %s is not for us", run_id)
         return
-    supervise_held(Held(run, token), keeper=keeper, runtime=runtime, clock=clock)
+    supervise_held(Held(run, token), keeper=keeper, runtime=runtime, clock=clock, expect=expect)
 
 
-def supervise_held(held: Held, *, keeper: LeaseKeeper, runtime: Runtime, clock: Clock) -> None:
-    """Do a run that the keeper's owner holds, and leave a truthful end of it."""
-    run, token = held.run, held.token
+def supervise_held(
+    held: Held,
+    *,
+    keeper: LeaseKeeper,
+    runtime: Runtime,
+    clock: Clock,
+    booted: Booted | None = None,
+    expect: Callable[[Run], None] = ignore,
+) -> None:
+    """Do a run that the keeper's owner holds, and leave a truthful end of it.
+
+    With `booted` its program is up already.
+    """
+    run = held.run
     with keeper.hold(run.pk) as stop:
         try:
-            _work_or_fail(run, token, stop, runtime=runtime, clock=clock)
+            _work_or_fail(held, stop, booted, runtime=runtime, clock=clock, expect=expect)
         except LeaseLost:
             # Somebody else already wrote how it ended; only what runs here is ours to clear away.
             logger.warning("the lease of run %s was lost", run.pk)
@@ -100,9 +135,17 @@ def supervise_held(held: Held, *, keeper: LeaseKeeper, runtime: Runtime, clock: 
                 logger.warning("run %s ended, and the sweep removes its directories later", run.pk)
 
 
-def _work_or_fail(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -> None:
+def _work_or_fail(
+    held: Held, stop: Stop, booted: Booted | None, *, runtime: Runtime, clock: Clock, expect: Callable[[Run], None]
+) -> None:
+    run = held.run
     try:
-        _work(run, token, stop, runtime=runtime, clock=clock)
+        if booted is None:
+            with asyncio.Runner() as loop:
+                booted = _prepared(held, stop, loop, runtime=runtime)
+                _work(run, stop, booted, clock=clock, expect=expect)
+        else:
+            _work(run, stop, replace(booted, place=replace(booted.place, run=run)), clock=clock, expect=expect)
     except LeaseLost:
         raise
     except _Unwanted:
@@ -116,17 +159,22 @@ def _work_or_fail(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: 
         patiently(lambda: _fail(run, "platform_error", detail, stop, clock=clock), is_futile=lambda: _is_lost(stop))
 
 
-def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -> None:
-    place = workplace.prepare(run, token, runtime)
-    options = workplace.options_for(place)
+def _prepared(held: Held, stop: Stop, loop: asyncio.Runner, *, runtime: Runtime) -> Booted:
+    place = workplace.prepare(held.run, held.token, runtime)
+    program = Program(workplace.options_for(place))
     _check(stop)
+    return Booted(place, program, loop)
+
+
+def _work(run: Run, stop: Stop, booted: Booted, *, clock: Clock, expect: Callable[[Run], None]) -> None:
+    place = booted.place
     limits = _limits(run)
     give_back()
-    kill = partial(runtime.kill, place.spec.name)
-    end = asyncio.run(
+    kill = partial(place.runtime.kill, place.spec.name)
+    end = booted.loop.run(
         drive(
             run,
-            options,
+            booted.program,
             opening=partial(_open, place, stop, clock=clock),
             limits=limits,
             stop=stop,
@@ -139,7 +187,7 @@ def _work(run: Run, token: str, stop: Stop, *, runtime: Runtime, clock: Clock) -
     # Whatever the conversation's end was, from here on nothing of the agent runs.
     kill()
     _check_lease(stop)
-    patiently(lambda: _conclude(place, end, stop, clock=clock), is_futile=lambda: _is_lost(stop))
+    patiently(lambda: _conclude(place, end, stop, clock=clock, expect=expect), is_futile=lambda: _is_lost(stop))
 
 
 def _open(place: Workplace, stop: Stop, *, clock: Clock) -> str:
@@ -162,7 +210,7 @@ def _claimed(held: Run, *, clock: Clock) -> Run:
     return run
 
 
-def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock) -> None:
+def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock, expect: Callable[[Run], None]) -> None:
     run = _reload(place.run.pk)
     if not run.is_active:
         return
@@ -170,6 +218,7 @@ def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock) ->
         case "finished" if run.task.status == TaskStatus.CANCELLED:
             raise _Unwanted
         case "finished" if run.outcome["verb"] in outcomes.DELIVERING:
+            expect(run)
             evaluate(replace(place, run=run), clock=clock, check=lambda: _check(stop))
         case "finished":
             _keep_work(run, clock=clock)

@@ -2,9 +2,11 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from claude_agent_sdk import ClaudeAgentOptions
@@ -13,8 +15,9 @@ from django.conf import settings
 from agents.egress import proxy_environment
 from agents.models import Run
 from agents.prompts import prompt_for
-from agents.roles import BROWSER_SERVER, limits_of, mounts_of, policy_of, tools_of
+from agents.roles import BROWSER_SERVER, limits_of, mounts_need_no_files, mounts_of, policy_of, tools_of
 from agents.runtimes.contract import Mount, Runtime, SandboxSpec
+from agents.runtimes.errors import InvalidSpec
 from agents.sandboxes import make_private, network_name, repository, run_directory
 from agents.workspace.errors import BadName, UnknownCheckpoint, UnknownRun
 from agents.workspace.values import Author
@@ -49,6 +52,8 @@ class Workplace:
     runtime: Runtime
     spec: SandboxSpec
     base_commit: str = ""
+    # What its CLI is told of later.
+    servers: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def clone(self) -> Path:
@@ -71,10 +76,16 @@ def author_of(run: Run) -> Author:
     return Author(run.agent.name, f"{run.agent.name}@agents.eklavya.invalid")
 
 
-def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
+def may_wait(run: Run, runtime: Runtime) -> bool:
+    """Return whether the CLI of such a run may be up before it is known which commit its clone is of."""
+    return not runtime.complete_first and (not runtime.isolated or mounts_need_no_files(policy_of(run)))
+
+
+def prepare(run: Run, token: str, runtime: Runtime, *, waits: bool = False) -> Workplace:
     """Make the run's directories. The directory must not exist: a run is prepared once.
 
     Where mounts are made of what is in the clone, it is filled already; else `fill` does that while the CLI starts.
+    One that `waits` has its CLI told of our server (`Workplace.servers`) when the run is there.
     """
     root = run_directory(run.pk)
     make_private(root.parent)
@@ -84,7 +95,7 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
     clone = root / "workspace"
     clone.mkdir(mode=0o755)
     with ThreadPoolExecutor(1) as beside:
-        filling = beside.submit(_check_out, run, clone) if runtime.complete_first else None
+        filling = None if may_wait(run, runtime) else beside.submit(_check_out, run, clone)
         host = runtime.host_address(network_name(run.project_id))
     base = filling.result() if filling else ""
     gateway = f"http://{host}:{settings.EKLAVYA_GATEWAY_PORT}"
@@ -100,8 +111,13 @@ def prepare(run: Run, token: str, runtime: Runtime) -> Workplace:
         labels={"run": str(run.pk)},
     )
     spec = _confine(spec, run, runtime)
-    _write_mcp_config(root / "home" / _MCP_FILE, gateway, token, browser=_browser(spec, run, runtime))
-    return Workplace(run, runtime, spec, base)
+    servers = _mcp_servers(gateway, token, browser=_browser(spec, run, runtime))
+    # In a file: arguments of a process can be read by every user of the machine.
+    if not waits:
+        path = root / "home" / _MCP_FILE
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
+    return Workplace(run, runtime, spec, base, servers if waits else {})
 
 
 def _browser(spec: SandboxSpec, run: Run, runtime: Runtime) -> str:
@@ -127,7 +143,20 @@ def fill(place: Workplace) -> Workplace:
 
     With a checkpoint that names this run's task the clone starts from its snapshot instead of main.
     """
-    return place if place.base_commit else replace(place, base_commit=_check_out(place.run, place.clone))
+    if place.base_commit:
+        return place
+    mounted = _identities(place.spec)
+    filled = replace(place, base_commit=_check_out(place.run, place.clone))
+    if _identities(place.spec) != mounted:
+        raise InvalidSpec("a directory that the role may write is something else in the commit: it was replaced")
+    place.runtime.adopt(place.spec)
+    return filled
+
+
+def _identities(spec: SandboxSpec) -> list[tuple[int, int] | None]:
+    """Return what the sandbox has at its mounts: what has the same name later may be something else."""
+    found = [mount.host.lstat() if mount.host.exists() else None for mount in spec.mounts]
+    return [status and (status.st_dev, status.st_ino) for status in found]
 
 
 def _check_out(run: Run, clone: Path) -> str:
@@ -159,7 +188,7 @@ def options_for(place: Workplace) -> ClaudeAgentOptions:
         # The CLI asks for what leads out of the checkout; /tmp is the sandbox's own.
         add_dirs=["/tmp"] if place.runtime.isolated else [],
         permission_mode="dontAsk",
-        mcp_servers=f"{place.runtime.home_path(place.spec)}/{_MCP_FILE}",
+        mcp_servers={} if place.servers else f"{place.runtime.home_path(place.spec)}/{_MCP_FILE}",
         strict_mcp_config=True,
         max_buffer_size=MAX_LINE_BYTES,
         setting_sources=[],
@@ -187,11 +216,9 @@ def _environment(gateway: str, token: str) -> dict[str, str]:
     }
 
 
-def _write_mcp_config(path: Path, gateway: str, token: str, *, browser: str) -> None:
-    """Hand the token over in a file: arguments of a process can be read by every user of the machine."""
+def _mcp_servers(gateway: str, token: str, *, browser: str) -> dict[str, object]:
     headers = {"Authorization": f"Bearer {token}"}
     servers: dict[str, object] = {MCP_SERVER: {"type": "http", "url": f"{gateway}/mcp", "headers": headers}}
     if browser:
         servers[BROWSER_SERVER] = {"type": "stdio", "command": "python3", "args": ["-I", browser]}
-    path.touch(mode=0o600)
-    path.write_text(json.dumps({"mcpServers": servers}), encoding="utf-8")
+    return servers

@@ -90,8 +90,10 @@ def _checkpoint(git: Git, ref: str) -> tuple[str, str]:
     return base, snapshot
 
 
-def _check_empty(destination: Path) -> None:
-    if destination.exists() and any(destination.iterdir()):
+def _check_empty(destination: Path, *, but_for_directories: bool = False) -> None:
+    """Raise DestinationNotEmpty. Empty directories do not count where something may be mounted on them already."""
+    found = destination.rglob("*") if destination.exists() else ()
+    if any(not but_for_directories or path.is_symlink() or not path.is_dir() for path in found):
         raise DestinationNotEmpty(destination)
 
 
@@ -101,7 +103,7 @@ def _make_clone(git: Git, destination: Path, *, commits: dict[str, str], author:
     No remote is configured, and no template is used. Not `git clone`: between two directories it copies or links
     the whole object store, other runs' work included.
     """
-    _check_empty(destination)
+    _check_empty(destination, but_for_directories=True)
     clone = replace(git, git_dir=destination / ".git", work_tree=destination)
     *_, (branch_ref, commit) = commits.items()
     _initialise(clone.git_dir, branch_ref, author)

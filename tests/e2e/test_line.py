@@ -51,8 +51,11 @@ def test_the_whole_line_in_the_local_runtime(install: Install) -> None:
     installation = install("local")
     at_work: set[str] = set()
     together: set[frozenset[str]] = set()
+    awaited: list[str] = []
 
     def watch(news: dict[str, Any]) -> None:
+        if news.get("action") == "run.queued" and news["details"].get("standby"):
+            awaited.append(news["details"]["task"])
         if news.get("action") == "task.started":
             at_work.add(news["details"]["key"])
         elif news.get("action") == "task.completed":
@@ -63,12 +66,20 @@ def test_the_whole_line_in_the_local_runtime(install: Install) -> None:
 
     check_delivered(done)
     assert max(len(keys) for keys in together) >= 2, "no two tasks were worked on at once"
+    assert "acceptance" in awaited, "no program waited for the last task, which waits for one other"
     check_nothing_left(installation)
 
 
 @pytest.mark.docker
 def test_the_whole_line_in_docker(install: Install) -> None:
-    check_delivered(install("docker").rehearse(BRIEF))
+    awaited: list[str] = []
+
+    def watch(news: dict[str, Any]) -> None:
+        if news.get("action") == "run.queued" and news["details"].get("standby"):
+            awaited.append(news["details"]["task"])
+
+    check_delivered(install("docker").rehearse(BRIEF, watch=watch))
+    assert "demo-1" in awaited, "no program waited for the demo, whose developer needs no mount over the checkout"
 
 
 def test_a_killed_worker_costs_time_and_nothing_else(install: Install) -> None:

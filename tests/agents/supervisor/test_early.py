@@ -12,6 +12,7 @@ from agents.states import RunStatus
 from agents.supervisor import orphans
 from agents.supervisor.early import EarlyStart
 from agents.supervisor.keeper import LeaseKeeper
+from agents.supervisor.standby import Standbys
 from agents.supervisor.workplace import sandbox_name
 from projects.roles import Role
 from projects.states import TaskKind, TaskStatus
@@ -21,7 +22,7 @@ pytestmark = [pytest.mark.cli, pytest.mark.django_db(transaction=True)]
 
 
 def early_start(keeper: LeaseKeeper) -> EarlyStart:
-    return EarlyStart(keeper=keeper, runtime=runtime, clock=timezone.now)
+    return EarlyStart(Standbys(keeper=keeper, runtime=runtime, clock=timezone.now, size=0, keep_s=1))
 
 
 def begin_and_look(early: EarlyStart, keeper: LeaseKeeper, held: Held) -> None:

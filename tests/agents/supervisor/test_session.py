@@ -18,6 +18,7 @@ from agents.sandboxes import runtime
 from agents.states import MessageType
 from agents.supervisor import teardown, workplace
 from agents.supervisor.keeper import LEASE_LOST, LeaseKeeper, Stop
+from agents.supervisor.program import Program
 from agents.supervisor.session import Limits, SessionEnd, drive, in_thread
 from agents.supervisor.workplace import sandbox_name
 from agents.workspace.errors import WorkspaceError
@@ -48,8 +49,8 @@ def begun(order: str) -> tuple[Run, Callable[..., SessionEnd]]:
         kill = partial(runtime().kill, sandbox_name(run))
         of = Limits(**{"wall_s": 60, "stall_s": 30, "turns": 60} | limits)
         asked = stop or Stop()
-        options = workplace.options_for(place)
-        talking = drive(run, options, opening=first or opening, limits=of, stop=asked, clock=timezone.now, kill=kill)
+        program = Program(workplace.options_for(place))
+        talking = drive(run, program, opening=first or opening, limits=of, stop=asked, clock=timezone.now, kill=kill)
         try:
             return asyncio.run(talking)
         finally:

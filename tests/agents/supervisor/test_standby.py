@@ -1,0 +1,151 @@
+"""Programs that boot before their runs are made: taken, not taken, rolled back, dead."""
+
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+from django.utils import timezone
+
+from agents.actions.dispatch import Host, dispatch
+from agents.actions.runs import Held, Reserved
+from agents.errors import UnknownToken
+from agents.models import Run, Worker
+from agents.queries import run_by_token
+from agents.sandboxes import repository, run_directory, runtime
+from agents.states import RunStatus
+from agents.supervisor import orphans
+from agents.supervisor.early import EarlyStart
+from agents.supervisor.keeper import LeaseKeeper
+from agents.supervisor.standby import Standbys
+from agents.supervisor.workplace import sandbox_name
+from projects.ids import new_id
+from projects.models import Task
+from projects.roles import Role
+from projects.states import TaskKind
+from tests.agents.supervisor.line import assert_nothing_is_left, processes_of, seed, task_of, wait_until
+
+pytestmark = [pytest.mark.cli, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture
+def standbys(keeper: LeaseKeeper) -> Iterator[Standbys]:
+    made = Standbys(keeper=keeper, runtime=runtime, clock=timezone.now, size=2, keep_s=60)
+    yield made
+    made.close()
+    assert not made.ids()
+
+
+def chain() -> tuple[Task, Task]:
+    """Two tasks of one role, of which the second waits for the first."""
+    first = task_of(TaskKind.BUILD, Role.PM, key="guide")
+    second = task_of(TaskKind.BUILD, Role.PM, key="more", project=first.project, depends_on=[first], status="pending")
+    seed(first.project)
+    return first, second
+
+
+def dispatch_here(standbys: Standbys, before: Callable[[Held], None] = lambda _: None) -> Run:
+    """Have the next run made and done by this process."""
+    with EarlyStart(standbys) as early:
+
+        def begin(held: Held) -> None:
+            before(held)
+            early.begin(held)
+
+        worker = Worker.objects.get().name
+        (made,) = dispatch(now=timezone.now(), host=Host(worker, standbys.keeper.owner, begin, early.reserve))
+    return Run.objects.select_related("task", "agent").get(pk=made.run_id)
+
+
+def waiting(standbys: Standbys) -> Run:
+    """Return the run to be whose program is up."""
+    (run_id,) = standbys.ids()
+    run = Run(pk=run_id)
+    wait_until(lambda: processes_of(run))
+    return run
+
+
+def assert_gone(run: Run) -> None:
+    """Nothing is left of a run that never came to be."""
+    wait_until(lambda: not run_directory(run.pk).exists())
+    assert processes_of(run) == []
+    assert not runtime().is_alive(sandbox_name(run))
+
+
+def test_the_next_run_takes_the_program_that_waits(standbys: Standbys) -> None:
+    _, second = chain()
+    first_run = dispatch_here(standbys)
+    assert first_run.status == RunStatus.SUCCEEDED, first_run.detail
+    run = waiting(standbys)
+    there = {process.pid for process in processes_of(run)}
+    orphans.clear(runtime(), now=timezone.now(), expected=standbys.ids)
+    seen: list[set[int]] = []
+
+    def look(held: Held) -> None:
+        assert held.run.pk == run.pk
+        seen.append({process.pid for process in processes_of(run)})
+
+    done = dispatch_here(standbys, before=look)
+
+    assert (done.pk, done.task, done.status) == (run.pk, second, RunStatus.SUCCEEDED), done.detail
+    assert there, "its program was up"
+    assert seen == [there], "and was left alone until it was taken"
+    assert repository(done.project_id).is_merged(done.base_commit)
+    assert done.base_commit != first_run.base_commit, "its clone is of what the first one brought"
+    assert_nothing_is_left(done)
+    assert not standbys.ids()
+
+
+def test_one_whose_program_died_has_its_run_done_like_any_other(standbys: Standbys) -> None:
+    chain()
+    dispatch_here(standbys)
+    run = waiting(standbys)
+
+    def kill(held: Held) -> None:
+        assert held.run.pk == run.pk
+        for process in processes_of(run):
+            process.kill()
+            psutil.wait_procs([process], timeout=10)
+
+    done = dispatch_here(standbys, before=kill)
+
+    assert (done.pk, done.status) == (run.pk, RunStatus.SUCCEEDED), done.detail
+    assert_nothing_is_left(done)
+
+
+def test_one_that_nobody_takes_goes_and_leaves_nothing(keeper: LeaseKeeper) -> None:
+    chain()
+    standbys = Standbys(keeper=keeper, runtime=runtime, clock=timezone.now, size=1, keep_s=0.1)
+    dispatch_here(standbys)
+
+    wait_until(lambda: not standbys.ids() and not list(run_directory(new_id()).parent.iterdir()))
+
+
+def test_its_token_opens_nothing_and_a_rolled_back_run_leaves_it_to_the_next(standbys: Standbys) -> None:
+    _, second = chain()
+    dispatch_here(standbys)
+    second.refresh_from_db()
+    run = waiting(standbys)
+    like = Run(
+        project=second.project,
+        task=second,
+        agent=Run.objects.select_related("agent__member").get().agent,
+        model=Run.objects.get().model,
+        prompt_version_id=Run.objects.get().prompt_version_id,
+    )
+
+    reserved = standbys.reserve(like)
+
+    assert isinstance(reserved, Reserved)
+    assert reserved.run_id == run.pk
+    assert reserved.token not in repr(reserved)
+    with pytest.raises(UnknownToken):
+        run_by_token(reserved.token)
+    assert standbys.reserve(like) is None, "it can be reserved once"
+    standbys.release(reserved)
+    assert standbys.reserve(like) == reserved
+    standbys.release(reserved)
+    like.model = "another"
+    assert standbys.reserve(like) is None
+    standbys.close()
+    assert_gone(run)
+    assert standbys.reserve(like) is None
