@@ -78,7 +78,7 @@ def find_weaknesses(info: dict[str, Any], dialect: Dialect) -> tuple[str, ...]:
             f"What a sandbox writes is measured each second and not held by the kernel ({problem}): run the worker as "
             "root on the host itself."
         )
-    if problem := why_no_disk_rate(info):
+    if problem := why_no_disk_rate(info, dialect):
         found.append(
             f"What a sandbox reads and writes in a second is not limited ({problem}): a busy disk slows others down."
         )
@@ -108,10 +108,10 @@ def why_no_volumes() -> str:
     return volumes.why_not() or ("" if _shares_mounts() else "the daemon does not see the mounts that are made here")
 
 
-def why_no_disk_rate(info: dict[str, Any]) -> str:
+def why_no_disk_rate(info: dict[str, Any], dialect: Dialect) -> str:
     """Return why the daemon cannot limit what a sandbox reads and writes in a second; empty when it can."""
     # Docker says so of kernels and cgroups without the throttle, then leaves the limit out.
-    if any("bps" in str(warning).lower() for warning in info.get("Warnings") or ()):
+    if not dialect.throttles or any("bps" in str(warning).lower() for warning in info.get("Warnings") or ()):
         return "the kernel, or the daemon's cgroup, has no throttle of block devices"
     return why_no_volumes()
 

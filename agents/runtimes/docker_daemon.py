@@ -65,7 +65,7 @@ class Daemon:
     def limits_disk_rate(self, client: DockerClient) -> bool:
         """Whether it limits what a container reads and writes in a second."""
         if self._limits_disk_rate is None:
-            self._limits_disk_rate = not why_no_disk_rate(client.info())
+            self._limits_disk_rate = not why_no_disk_rate(client.info(), self.dialect(client))
         return self._limits_disk_rate
 
 

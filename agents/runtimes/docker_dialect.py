@@ -51,6 +51,10 @@ class Dialect(Protocol):
         """Whether containers of one network can be kept from each other. Else the host's packet filter has to."""
 
     @property
+    def throttles(self) -> bool:
+        """Whether it can limit how much of the disk a container moves in a second, unless its info says otherwise."""
+
+    @property
     def takes_any_path(self) -> bool:
         """Whether directories may be mounted whose names hold a comma or a quote."""
 
@@ -89,6 +93,7 @@ class DockerDialect:
     engine: str = "Docker"
     removes_ended: bool = True
     keeps_apart: bool = True
+    throttles: bool = True
     takes_any_path: bool = True
 
     @property

@@ -37,6 +37,14 @@ class PodmanDialect:
     """It writes what it was told into a line of CSV, and reads that again."""
 
     @property
+    def throttles(self) -> bool:
+        """Its info does not say so, as Docker's does; its cgroups are this machine's."""
+        controllers = Path("/sys/fs/cgroup/cgroup.controllers")
+        if controllers.exists():
+            return "io" in controllers.read_text().split()
+        return Path("/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device").exists()
+
+    @property
     def ulimits(self) -> dict[str, int]:
         """Unless told, it asks for a million processes, which a host without CAP_SYS_RESOURCE refuses."""
         return {"nproc": _PROCESSES}

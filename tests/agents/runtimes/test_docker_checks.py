@@ -125,8 +125,10 @@ def test_what_a_daemon_cannot_hold_of_the_disk_and_of_the_order_is_said(monkeypa
     monkeypatch.setattr(docker_checks, "why_no_volumes", lambda: "")
     slow = PLAIN | {"Warnings": ["WARNING: No blkio throttle.write_bps_device support"]}
     assert any("not limited (the kernel" in sentence for sentence in find_weaknesses(slow, DOCKER))
-    assert any("not limited (Podman" in sentence for sentence in find_weaknesses(PLAIN, PODMAN))
     assert not any("not limited" in sentence for sentence in find_weaknesses(PLAIN, DOCKER))
+    for throttles in (True, False):  # Podman's info says nothing of it
+        monkeypatch.setattr(type(PODMAN), "throttles", throttles)
+        assert any("not limited (the kernel" in sentence for sentence in find_weaknesses(PLAIN, PODMAN)) != throttles
     for holds in (True, False):
         monkeypatch.setattr(docker_checks, "_keeps_oom_order", lambda holds=holds: holds)
         assert any("CAP_SYS_RESOURCE" in sentence for sentence in find_weaknesses(PLAIN, DOCKER)) != holds
