@@ -62,12 +62,12 @@ def test_whoever_still_writes_is_waited_for() -> None:
         with transaction.atomic():
             ProjectFactory()
             written.set()
-            go_on.wait(10)
+            go_on.wait(60)
         connection.close()
 
     writer = threading.Thread(target=write)
     writer.start()
-    written.wait(10)
+    written.wait(60)
     threading.Timer(0.1, go_on.set).start()
 
     empty_database()

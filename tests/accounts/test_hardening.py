@@ -99,7 +99,7 @@ async def sent(chunks: list[bytes], length: bytes | None = None) -> int:
     portal = ApplicationCommunicator(LimitedBodies(swallow), {"type": "http", "headers": headers})
     for number, chunk in enumerate(chunks, 1):
         await portal.send_input({"type": "http.request", "body": chunk, "more_body": number < len(chunks)})
-    answer = await portal.receive_output(5)
+    answer = await portal.receive_output(60)
     return int(answer["status"])
 
 

@@ -591,10 +591,10 @@ async def test_sockets_are_for_people_and_for_keys_that_may_look(route: str) -> 
         scope = {"type": "websocket", "path": path, "headers": headers[visitor], "subprotocols": []}
         socket = ApplicationCommunicator(SessionOrKey(URLRouter(websocket_urlpatterns)), scope)
         await socket.send_input({"type": "websocket.connect"})
-        await socket.receive_output(5)
-        found[visitor] = (await socket.receive_output(5)).get("code", IN)
+        await socket.receive_output(60)
+        found[visitor] = (await socket.receive_output(60)).get("code", IN)
         await socket.send_input({"type": "websocket.disconnect", "code": 1000})
-        await socket.wait()
+        await socket.wait(60)
     await sync_to_async(connections.close_all)()
 
     inside = {"workers:join": NO_SUCH_WORKER} if route == OF_WORKERS else dict.fromkeys([*PEOPLE, "projects:read"], IN)

@@ -38,12 +38,12 @@ def served(app: Any, at_end: Callable[[], Awaitable[None]] | None = None) -> Ite
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert poll(lambda: server.started, timeout_s=10)
+        assert poll(lambda: server.started, timeout_s=60)
         host, port = server.servers[0].sockets[0].getsockname()
         yield f"{host}:{port}"
     finally:
         server.should_exit = True
-        thread.join(timeout=20)
+        thread.join(timeout=60)
         assert not thread.is_alive()
 
 

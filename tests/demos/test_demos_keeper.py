@@ -62,7 +62,7 @@ def shown(project: Project, runtime: Runtime) -> Demo:
 
 
 def visit(demo: Demo) -> str:
-    return httpx.get(f"http://{demo.address}/", timeout=5, trust_env=False).text
+    return httpx.get(f"http://{demo.address}/", timeout=60, trust_env=False).text
 
 
 def test_a_completed_demo_task_becomes_an_open_demo(project: Project, runtime: Runtime) -> None:
@@ -112,7 +112,7 @@ def test_a_dead_preview_starts_again_with_its_data(project: Project, runtime: Ru
     demo = shown(project, runtime)
     os.kill(int(visit(demo).rsplit(" ", 1)[1]), signal.SIGKILL)
     preview = keeper.preview_of(demo)
-    assert poll(lambda: previews.find(preview, runtime) is None, timeout_s=10)
+    assert poll(lambda: previews.find(preview, runtime) is None, timeout_s=60)
 
     sweep(runtime)
 

@@ -38,7 +38,7 @@ def preview(make_preview: Callable[[str], Preview], commit: str) -> Preview:
 
 
 def fetch(handle: ServiceHandle, path: str = "/") -> str:
-    answer = httpx.get(handle.url + path, timeout=5, trust_env=False)
+    answer = httpx.get(handle.url + path, timeout=60, trust_env=False)
     assert answer.status_code == 200
     return answer.text
 
@@ -100,7 +100,7 @@ def test_a_preview_that_died_starts_again(preview: Preview, repository: Reposito
     handle = previews.start(preview, repository=repository, runtime=runtime)
     pid = int(fetch(handle).rsplit(" ", 1)[1])
     os.kill(pid, signal.SIGKILL)
-    assert poll(lambda: previews.find(preview, runtime) is None, timeout_s=10)
+    assert poll(lambda: previews.find(preview, runtime) is None, timeout_s=60)
 
     again = previews.start(preview, repository=repository, runtime=runtime)
 
@@ -172,7 +172,7 @@ def test_a_preview_that_never_opens_its_port_is_given_up(
         previews.start(preview, repository=repository, runtime=runtime, wait_s=0.5)
 
     assert failure.value.reason is Reason.DID_NOT_ANSWER
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 50  # of 60
     assert not runtime.is_alive(preview.name)
 
 

@@ -193,14 +193,16 @@ def test_an_answer_is_streamed_and_its_end_noticed(visit: httpx.Client, applicat
         assert [next(lines) for _ in range(3)] == ["0", "1", "2"]
         assert not application.left.is_set()
 
-    assert application.left.wait(10)
+    assert application.left.wait(60)
 
 
 def test_a_visitor_who_leaves_before_the_answer_is_noticed(visit: httpx.Client, application: Application) -> None:
-    with pytest.raises(httpx.ReadTimeout):
-        visit.get("/wait", timeout=0.3)
-
-    assert application.left.wait(10)
+    for patience_s in (0.3, 3, 30):  # on a busy machine a visitor may be gone before the application is asked
+        with pytest.raises(httpx.TimeoutException):
+            visit.get("/wait", timeout=patience_s)
+        if application.left.wait(patience_s):
+            return
+    pytest.fail("the application was not told")
 
 
 def test_an_answer_that_breaks_off_is_not_passed_off_as_whole(visit: httpx.Client) -> None:
@@ -299,7 +301,7 @@ def test_a_revocation_is_felt_within_seconds(visit: httpx.Client, demo: Demo) ->
 
     actions.revoke_demo(demo, now=timezone.now(), by=ADMIN)
 
-    assert poll(lambda: visit.get("/plain").status_code == 410, timeout_s=10)
+    assert poll(lambda: visit.get("/plain").status_code == 410, timeout_s=60)
 
 
 def test_a_new_address_replaces_the_old(visit: httpx.Client, demo: Demo) -> None:
@@ -412,7 +414,7 @@ def test_the_visitors_close_reaches_the_application(
 
     use(open_socket("/echo"), leave)
 
-    assert application.left.wait(10)
+    assert application.left.wait(60)
     assert application.seen_handshakes[-1] == {"code": json.dumps(4002)}
 
 

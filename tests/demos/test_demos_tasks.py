@@ -60,7 +60,7 @@ def test_open_demo_for_comes_twice_and_opens_one(task: Task) -> None:
 def test_keep_demos_makes_up_for_a_lost_hint(task: Task) -> None:
     tasks.keep_demos.delay()
 
-    assert poll(lambda: Demo.objects.filter(status=DemoStatus.READY).exists(), timeout_s=30)
+    assert poll(lambda: Demo.objects.filter(status=DemoStatus.READY).exists(), timeout_s=60)
 
 
 def test_stop_all_previews_ends_them(task: Task, configured: Runtime) -> None:

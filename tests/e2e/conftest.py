@@ -22,7 +22,7 @@ LINK = re.compile(r"http\S+/login/link/\S+")
 LIMIT_S = 600
 START_S = 180
 STOP_S = 90
-COMMAND_S = 60
+COMMAND_S = 180
 
 
 def free_ports(count: int) -> list[int]:

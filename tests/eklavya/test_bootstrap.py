@@ -161,7 +161,7 @@ def test_unpacking_is_counted(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with venv.unpacking_counted(progress) as begin:
         (venv.VENV / "lib/python3.11/site-packages/tiny-1.0.dist-info").mkdir(parents=True)
         begin.set()
-        assert told.wait(10)
+        assert told.wait(60)
     assert shown[-1] == "unpacking, 1 done"
 
 

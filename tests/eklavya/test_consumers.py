@@ -33,17 +33,17 @@ async def opened(path: str, user: User | AnonymousUser) -> ApplicationCommunicat
     scope = {"type": "websocket", "path": path, "headers": [], "subprotocols": [], "user": user}
     socket = ApplicationCommunicator(URLRouter(websocket_urlpatterns), scope)
     await socket.send_input({"type": "websocket.connect"})
-    assert (await socket.receive_output(timeout=5))["type"] == "websocket.accept"
+    assert (await socket.receive_output(timeout=60))["type"] == "websocket.accept"
     return socket
 
 
 async def heard(socket: ApplicationCommunicator) -> Any:
-    return json.loads((await socket.receive_output(timeout=5))["text"])
+    return json.loads((await socket.receive_output(timeout=60))["text"])
 
 
 async def close(socket: ApplicationCommunicator) -> None:
     await socket.send_input({"type": "websocket.disconnect", "code": 1000})
-    await socket.wait()
+    await socket.wait(60)
 
 
 async def send(group: str, event: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ async def joined(socket: ApplicationCommunicator) -> None:
 async def test_a_visitor_is_told_to_sign_in() -> None:
     socket = await opened("/ws/events/", AnonymousUser())
 
-    assert await socket.receive_output() == {"type": "websocket.close", "code": consumers.NOT_SIGNED_IN}
+    assert await socket.receive_output(timeout=60) == {"type": "websocket.close", "code": consumers.NOT_SIGNED_IN}
 
 
 async def test_who_is_switched_off_is_told_to_sign_in() -> None:
@@ -66,7 +66,7 @@ async def test_who_is_switched_off_is_told_to_sign_in() -> None:
 
     socket = await opened("/ws/events/", user)
 
-    assert (await socket.receive_output())["code"] == consumers.NOT_SIGNED_IN
+    assert (await socket.receive_output(timeout=60))["code"] == consumers.NOT_SIGNED_IN
 
 
 async def test_no_such_project() -> None:
@@ -74,7 +74,7 @@ async def test_no_such_project() -> None:
 
     socket = await opened(f"/ws/projects/{new_id()}/", user)
 
-    assert (await socket.receive_output())["code"] == consumers.NO_SUCH_PROJECT
+    assert (await socket.receive_output(timeout=60))["code"] == consumers.NO_SUCH_PROJECT
 
 
 async def test_the_house_hears_of_every_project() -> None:
@@ -109,7 +109,7 @@ async def test_a_right_that_ended_ends_the_events(monkeypatch: pytest.MonkeyPatc
 
     await send(ALL_GROUP, EVENT)
 
-    assert (await socket.receive_output(timeout=5))["code"] == consumers.NOT_SIGNED_IN
+    assert (await socket.receive_output(timeout=60))["code"] == consumers.NOT_SIGNED_IN
 
 
 async def test_what_a_browser_sends_is_ignored() -> None:

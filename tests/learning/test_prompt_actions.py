@@ -120,7 +120,7 @@ def test_two_loads_at_once_make_one_version() -> None:
             connection.close()
 
     with ThreadPoolExecutor(2) as pool:
-        results = [future.result(timeout=20) for future in [pool.submit(start), pool.submit(start)]]
+        results = [future.result(timeout=60) for future in [pool.submit(start), pool.submit(start)]]
     assert sorted(results, key=str) == [{"created"}, {"unchanged"}]
     assert PromptVersion.objects.count() == len(Role)
 

@@ -29,7 +29,7 @@ def together() -> Iterator[Together]:
         def run(*calls: Callable[[], object]) -> list[Future[Any]]:
             futures = [pool.submit(_on_own_connection, call) for call in calls]
             for future in futures:
-                future.exception(timeout=30)
+                future.exception(timeout=90)
             return futures
 
         yield run

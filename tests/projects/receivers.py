@@ -69,7 +69,7 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
             receiver.received.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
             receiver.arrived.set()
             if self.path == "/slow":
-                receiver.gate.wait(20)
+                receiver.gate.wait(60)
             status, headers, said = receiver.answers[0]
             if len(receiver.answers) > 1:
                 receiver.answers.pop(0)

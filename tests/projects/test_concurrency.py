@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 WHO = {"by": TESTER, "now": NOW}
 
 
-def until_somebody_waits(*, timeout_s: float = 10) -> None:
+def until_somebody_waits(*, timeout_s: float = 60) -> None:
     """Return as soon as another session of this database waits for a lock."""
     deadline = time.monotonic() + timeout_s
     waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -65,7 +65,7 @@ def test_a_task_made_while_its_project_is_cancelled_is_cancelled_too(together: T
             tasks.create_task(task.project, TaskKind.MENTOR, key="mentor-1", role=Role.MENTOR, title="Advise", **WHO)
 
     def cancel() -> None:
-        started.wait(10)
+        started.wait(60)
         projects.cancel_project(Project.objects.get(pk=task.project_id), reason="", **WHO)
 
     assert outcomes(together(ask, cancel)) == ["", ""]
@@ -78,7 +78,7 @@ def test_second_decider_waits_for_the_first(together: Together) -> None:
     started = threading.Event()
 
     def second() -> None:
-        started.wait(10)
+        started.wait(60)
         lives.decide(approval, "reject", "No.")
 
     def first() -> None:
@@ -105,7 +105,7 @@ def test_cancelling_and_deciding_do_not_wait_for_each_other(together: Together) 
             projects.cancel_project(project, reason="", **WHO)
 
     def decide() -> None:
-        cancelled.wait(10)
+        cancelled.wait(60)
         lives.decide(approval, "approve")
 
     assert outcomes(together(cancel, decide)) == ["", "IllegalTransition"]

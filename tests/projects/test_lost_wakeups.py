@@ -35,7 +35,7 @@ def held_open(first: Callable[[], object], second: Callable[[], object]) -> None
             other = pool.submit(work)
             with suppress(TimeoutError):  # it waits for the first, as it should
                 other.result(timeout=1)
-        other.result(timeout=10)
+        other.result(timeout=60)
 
 
 @pytest.mark.django_db(transaction=True)

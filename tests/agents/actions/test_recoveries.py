@@ -152,5 +152,5 @@ def test_the_sweep_and_the_supervisor_of_a_run_decide_at_the_same_time() -> None
             other = pool.submit(decide_too)
             until_somebody_waits()
             assert decide(run, "supervisor_silent", "Its supervisor said nothing.", now=NOW)
-        assert other.result(timeout=10)
+        assert other.result(timeout=60)
     assert Recovery.objects.get().reason == "supervisor_silent"

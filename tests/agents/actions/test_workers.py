@@ -214,7 +214,7 @@ def test_a_run_that_is_being_made_while_its_worker_is_drained_is_handed_over_too
             drained = pool.submit(drain)
             with suppress(TimeoutError):  # it waits for us, as it should
                 drained.result(timeout=1)
-        assert drained.result(timeout=10) == 1
+        assert drained.result(timeout=60) == 1
     run = Run.objects.get()
     assert (run.status, run.stop_requested) == ("cancelled", DRAINING)
 

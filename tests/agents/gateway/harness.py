@@ -24,7 +24,7 @@ from tests.factories import NOW, RunFactory
 from tests.serving import QuickServer
 
 JSON = dict[str, Any]
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 
 
 @contextmanager

@@ -332,18 +332,18 @@ def test_client_that_leaves_in_the_middle_pays_for_what_came(client: httpx.Clien
 
     line = settled()
     assert (line.input_tokens, line.output_tokens) == (1_000, 100)
-    assert model.left.wait(10), "the model goes on working for nobody"
+    assert model.left.wait(60), "the model goes on working for nobody"
 
 
 def test_client_that_leaves_before_the_answer_pays_for_the_input(client: httpx.Client, model: ScriptedModel) -> None:
     model.behave = stalls(head=False)
     with pytest.raises(httpx.ReadTimeout):
-        post(client, timeout=0.5)
+        post(client, timeout=2)
 
     line = settled()
     assert line.input_tokens > 20
     assert line.output_tokens == 0
-    assert model.left.wait(10)
+    assert model.left.wait(60)
 
 
 def test_stream_arrives_as_it_is_made(client: httpx.Client, model: ScriptedModel) -> None:
@@ -435,7 +435,7 @@ def test_crowd_never_exceeds_the_limit(gateway: str, model: ScriptedModel) -> No
     start = threading.Barrier(MOST_AT_ONCE)
 
     def work(check: Callable[[], None]) -> list[int]:
-        start.wait(10)
+        start.wait(60)
         url, headers = f"{gateway}/models/anthropic/v1/messages", {"x-api-key": token}
         with httpx.Client(trust_env=False, timeout=30) as client:
             statuses = [0]

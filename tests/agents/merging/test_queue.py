@@ -37,7 +37,7 @@ class Ground:
         assert self._only_one.acquire(blocking=False), "two lead"
         try:
             self.looked_at.append(commit)
-            assert self.may_look.wait(20)
+            assert self.may_look.wait(60)
             return Sight(not self.fails(commit))
         finally:
             self._only_one.release()
@@ -95,14 +95,14 @@ def line() -> Iterator[Line]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.002)
 
 
 def result(future: "Future[Landed]") -> Landed:
-    return future.result(timeout=20)
+    return future.result(timeout=60)
 
 
 def test_change_alone_is_looked_at_at_once(line: Line) -> None:
@@ -184,7 +184,7 @@ def test_leader_whose_platform_fails_hands_the_others_on(line: Line) -> None:
     class Broken(Ground):
         def verify(self, commit: str, changes: Sequence[str]) -> Seen:
             line.ground.looked_at.append(commit)
-            assert self.may_look.wait(20)
+            assert self.may_look.wait(60)
             raise OSError("no sandbox")
 
     broken = Broken()

@@ -44,7 +44,7 @@ def started(directory: Path, data_dir: Path) -> Iterator[str]:
     environment = {"PATH": os.environ["PATH"], "HOST": "127.0.0.1", "PORT": str(port), "DATA_DIR": str(data_dir)}
     process = subprocess.Popen([sys.executable, "-m", "app"], cwd=directory, env=environment, stderr=subprocess.PIPE)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -53,14 +53,14 @@ def started(directory: Path, data_dir: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def fetch(url: str, form: dict[str, str] | None = None) -> tuple[int, str]:
     """Status and text of a page."""
     data = urllib.parse.urlencode(form).encode() if form else None
     try:
-        with urllib.request.urlopen(url, data, timeout=10) as answer:
+        with urllib.request.urlopen(url, data, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -35,7 +35,7 @@ def clock() -> Clock:
 def client(clock: Clock) -> Iterator[httpx.Client]:
     with (
         serving(create_app(memory=Memory(clock))) as url,
-        httpx.Client(base_url=url, headers=HEADERS, timeout=10) as client,
+        httpx.Client(base_url=url, headers=HEADERS, timeout=60) as client,
     ):
         yield client
 

@@ -160,7 +160,7 @@ def test_network_without_a_sandbox_goes_once_nobody_asked_for_it_in_a_while(
     assert not ours & set(again.remove_idle_networks(idle_s=60))
     assert ours & set(again.remove_idle_networks(idle_s=0, busy={"busy"})) == {"idle"}
     assert networks_of(runtime) & ours == ours - {"idle"}
-    assert runtime.run(make_spec(project="idle"), "true", timeout_s=20).exit_code == 0  # it is made anew
+    assert runtime.run(make_spec(project="idle"), "true", timeout_s=60).exit_code == 0  # it is made anew
 
 
 def test_network_goes_with_the_last_sandbox_of_its_project(runtime: DockerRuntime, make_spec: MakeSpec) -> None:
@@ -189,11 +189,11 @@ def test_network_does_not_go_from_under_a_sandbox_that_starts(
         sweeping = pool.submit(sweep)
         try:
             for _ in range(4):
-                assert runtime.run(make_spec(project="contested"), "echo here", timeout_s=20).output == "here\n"
+                assert runtime.run(make_spec(project="contested"), "echo here", timeout_s=60).output == "here\n"
                 spec = make_spec(project="contested")
                 assert subprocess.run([runtime.launcher(spec, "/bin/true")], check=False, timeout=20).returncode == 0
                 runtime.kill(spec.name)
-                assert poll(lambda: "contested" not in networks_of(runtime), timeout_s=10)
+                assert poll(lambda: "contested" not in networks_of(runtime), timeout_s=60)
         finally:
             ended.set()
         assert sweeping.result() >= 4

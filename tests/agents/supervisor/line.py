@@ -36,7 +36,7 @@ from projects.states import TaskKind, TaskStatus
 from tests.factories import NOW, ProjectFactory, TaskFactory
 
 T = TypeVar("T")
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 POLL_S = 0.02
 
 # The least that the platform accepts as a product: one page, one test.

@@ -44,7 +44,7 @@ def observed(monkeypatch: pytest.MonkeyPatch) -> Iterator["Observed"]:
     def look(*args: object, **options: object) -> object:
         seen.commits.append(str(args[1]))
         seen.began.set()
-        assert seen.may_go_on.wait(30)
+        assert seen.may_go_on.wait(90)
         return real(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(merge, "observe", look)
@@ -83,7 +83,7 @@ def test_changes_that_are_ready_together_are_looked_at_together(observed: Observ
 
     with ThreadPoolExecutor(len(places)) as pool:
         futures = [pool.submit(judge, places["leads"])]
-        assert observed.began.wait(30)
+        assert observed.began.wait(90)
         for number, name in enumerate(("good", "bad", "more", "late"), 1):
             futures.append(pool.submit(judge, places[name]))
             wait_until(lambda number=number: len(queue._entries) == number)

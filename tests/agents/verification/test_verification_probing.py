@@ -63,8 +63,8 @@ def test_a_status_line_in_pieces_is_put_together(serve):
 
 def test_a_dripping_answer_ends_with_the_time(serve):
     began = time.monotonic()
-    assert http_status("127.0.0.1", serve(*[b"H"] * 20, pause_s=0.05), path="/", timeout_s=0.3) is None
-    assert time.monotonic() - began < 0.9
+    assert http_status("127.0.0.1", serve(*[b"H"] * 1200, pause_s=0.05), path="/", timeout_s=0.3) is None
+    assert time.monotonic() - began < 50  # it drips for a minute
 
 
 def test_nobody_listening_is_no_status():

@@ -334,7 +334,7 @@ def test_edge_of_what_ends_while_what_follows_is_done_anew_is_not_lost(together:
                 redoing.retry_from(execution, "x", **WHO)
 
         def finish() -> None:
-            holding.wait(10)
+            holding.wait(60)
             runner._finish([done["s"]])
 
         holding = threading.Event()
@@ -367,12 +367,12 @@ def test_what_ended_is_written_however_often_people_have_something_done_anew_mea
             if statement != statements.FINISH or not is_alone or len(met) == 10:
                 return execute(statement, given)
             met.append(pool.submit(redo, holding := threading.Event()))
-            assert holding.wait(10)
+            assert holding.wait(60)
             return execute(statement, given)
 
         runner._execute = interrupted  # type: ignore[method-assign]
         runner._finish([succeeded(claimed, {})])
         for one in met:
-            one.result(timeout=10)
+            one.result(timeout=60)
     assert statuses(execution) == {"a": NodeStatus.COMPLETED}
     assert len(met) == 1, "the second statement holds the execution before it looks"
