@@ -8,6 +8,7 @@ from agents.models import (
     Agent,
     Checkpoint,
     EgressRecord,
+    MergeEntry,
     Message,
     MessageCounter,
     Recovery,
@@ -135,6 +136,15 @@ class RecoverySettingsAdmin(ShownAdmin):
         self, request: HttpRequest, queryset: QuerySet[RecoverySettings], search_term: str
     ) -> tuple[QuerySet[RecoverySettings], bool]:
         return queryset, False  # there is one
+
+
+@admin.register(MergeEntry)
+class MergeEntryAdmin(ShownAdmin):
+    list_display = ("run_id", "project", "stage", "is_leading", "commit", "created_at")
+    list_filter = ("stage", "is_leading")
+    list_select_related = ("project",)
+    text_fields = ("project__name", "commit")
+    uuid_fields = ("project_id", "run_id")
 
 
 @admin.register(Verification)

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pgtrigger
 from django.contrib.postgres.fields import ArrayField
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import Q
 
@@ -409,6 +410,46 @@ class RecoverySettings(models.Model):
 
     def __str__(self) -> str:
         return "Recovery settings"
+
+
+class MergeEntry(models.Model):
+    """A change that waits in its project's merge queue, for as long as its run's supervisor waits there.
+
+    One of them leads: its supervisor merges and verifies a batch and moves main. It does so as long as it holds its
+    run; then any other of the project takes its place. `commit`: where main would have to move for this change.
+    """
+
+    class Stage(models.TextChoices):
+        """How far a change is; its supervisor moves it from asked to confirmed, whoever leads the others."""
+
+        WAITING = "waiting"
+        ASKED = "asked"  # to write down where it leads, before main moves
+        CONFIRMED = "confirmed"  # main may have it at any moment
+        LANDED = "landed"
+        REFUSED = "refused"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="merge_entries")
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, related_name="merge_entry")
+    stage = models.CharField(max_length=12, choices=Stage, default=Stage.WAITING)
+    is_leading = models.BooleanField(default=False)
+    commit = models.CharField(max_length=64, blank=True)
+    told = models.JSONField(
+        default=dict, blank=True, encoder=DjangoJSONEncoder, help_text="What was seen of the commit, or what became."
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "merge entries"
+        constraints = [
+            models.UniqueConstraint(fields=["project"], condition=Q(is_leading=True), name="merge_one_leads"),
+            models.CheckConstraint(
+                condition=~Q(stage__in=["asked", "confirmed", "landed"]) | ~Q(commit=""), name="merge_asked_of_commit"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id}: {self.stage}"
 
 
 class Verification(models.Model):

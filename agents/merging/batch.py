@@ -102,16 +102,24 @@ class _Halves(Generic[C]):
 
 def settle(changes: Sequence[C], project: Project[C]) -> Iterator[tuple[C, Outcome]]:
     """Yield what becomes of each change, as soon as it is known, each once. The first ones go first."""
+    for known in rounds(changes, project):
+        yield from known
+
+
+def rounds(changes: Sequence[C], project: Project[C]) -> Iterator[list[tuple[C, Outcome]]]:
+    """As `settle`, but with those together that become known at the same time: between two of these nothing of what
+    was looked at is kept, so whoever stops there and lets another settle the rest loses nothing."""
     place = {id(change): number for number, change in enumerate(changes)}
     waiting, tries = list(changes), 0
     while waiting:
         main = project.head()
         chain, refused, later = _chain(main, waiting, project)
-        yield from refused
+        if refused:
+            yield refused
         halves = _halve(chain, project)
         if unwanted := _unwanted(halves, project):
             # Their work is in what was verified: the others go again, without them.
-            yield from ((change, Refused(error)) for change, error in unwanted)
+            yield [(change, Refused(error)) for change, error in unwanted]
             gone = {id(change) for change, _ in unwanted}
             waiting = _in_order([link.change for link in chain if id(link.change) not in gone] + later, place)
             continue
@@ -121,10 +129,10 @@ def settle(changes: Sequence[C], project: Project[C]) -> Iterator[tuple[C, Outco
         except MainMoved:
             waiting, tries = _in_order([link.change for link in chain] + later, place), tries + 1
             if tries == MAX_TRIES:
-                yield from ((change, Refused(MainBusy())) for change in waiting)
+                yield [(change, Refused(MainBusy())) for change in waiting]
                 return
             continue
-        yield from _told(halves)
+        yield list(_told(halves))
         waiting = _in_order([link.change for link in halves.rest] + later, place)
 
 

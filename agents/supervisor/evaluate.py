@@ -15,9 +15,9 @@ from agents.roles import policy_of
 from agents.sandboxes import repository
 from agents.states import RunStatus
 from agents.supervisor import gate, merge
-from agents.supervisor.merge import Collision, Conflict
+from agents.supervisor.verdicts import Collision, Conflict
 from agents.supervisor.workplace import Workplace, author_of
-from agents.workspace.errors import CloneError, MergeConflict
+from agents.workspace.errors import CloneError
 from agents.workspace.values import Collected, Violation
 from projects.states import TaskKind
 
@@ -110,7 +110,7 @@ def _merge(
     try:
         landed = merge.bring(run, clock=clock, check=check)
     except Conflict as conflict:
-        raise _conflicting(run, conflict.found) from conflict
+        raise _conflicting(run, collected, conflict) from conflict
     except Collision as collision:
         raise _refused(gate.reason_of(collision.violations), collision.violations) from collision
     except FailedCheck as failed:
@@ -120,13 +120,16 @@ def _merge(
     return {"commit": landed.commit, "changed": list(collected.changed[:200])}
 
 
-def _conflicting(run: Run, conflict: MergeConflict) -> _Refused:
+def _conflicting(run: Run, collected: Collected, conflict: Conflict) -> _Refused:
+    """The same task is what resolves it: its next run is told of both commits, and goes through the queue again."""
     seen = run.task.context.get("conflicts", 0) + 1
+    found = conflict.found
+    told = {"paths": list(found.paths), "detail": found.detail, "main": conflict.main, "commit": collected.commit}
     # Nobody's fault, so it costs no attempt, within reason.
     return _Refused(
         "conflict",
-        f"Others changed the same places: {', '.join(conflict.paths[:10])}.",
-        conflict={"paths": list(conflict.paths), "detail": conflict.detail},
+        f"Others changed the same places: {', '.join(found.paths[:10])}.",
+        conflict=told,
         conflicts=seen,
         counts=seen > MAX_CONFLICTS,
     )

@@ -1,23 +1,22 @@
 """A run's change on its way through the project's merge queue: what that needs of rows, repository and sandboxes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from agents.actions import runs
-from agents.merging.batch import Landed, Seen, Unmergeable
-from agents.merging.queue import queue_of
+from agents.merging.batch import Landed, Seen
 from agents.models import Run, Verification
 from agents.observations import facts_of, observe
 from agents.sandboxes import repository
 from agents.states import RunStatus
+from agents.supervisor import queue, verdicts
 from agents.supervisor.connections import give_back
+from agents.supervisor.verdicts import Collision, Conflict, Observed
 from agents.supervisor.workplace import author_of
 from agents.workspace.errors import MergeConflict
 from agents.workspace.paths import PathPolicy
-from agents.workspace.values import Author, Violation
 from projects.states import TaskKind
 
 Clock = Callable[[], datetime]
@@ -25,44 +24,6 @@ Clock = Callable[[], datetime]
 # Work on the product must leave an application that starts; documents may come before there is one.
 _NEEDS_APP = frozenset({TaskKind.DEMO, TaskKind.BUILD, TaskKind.STEP})
 _KEPT = ("tree", "passed", "reason", "tests_run", "test_output", "test_output_sha256", "start_output")
-
-
-class Collision(Unmergeable):
-    """Two changes that are each right make together what may not be: names that some systems cannot keep apart."""
-
-    def __init__(self, violations: list[Violation]) -> None:
-        super().__init__("the merge is refused")
-        self.violations = violations
-
-
-class Conflict(Unmergeable):
-    """Others changed the same places."""
-
-    def __init__(self, found: MergeConflict) -> None:
-        super().__init__(str(found))
-        self.found = found
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What was seen of a commit, as fields of Verification."""
-
-    facts: dict[str, Any]
-
-    @property
-    def passed(self) -> bool:
-        """Whether it may be main."""
-        return bool(self.facts["passed"])
-
-
-@dataclass(frozen=True)
-class Change:
-    """What others need to know of a run whose change waits."""
-
-    run_id: str
-    message: str
-    author: Author
-    needs_app: bool
 
 
 def message_of(run: Run) -> str:
@@ -76,17 +37,15 @@ def bring(run: Run, *, clock: Clock, check: Callable[[], None]) -> Landed:
 
     Raises Conflict, Collision, `batch.FailedCheck`, `batch.MainBusy` and what `check` raises.
     """
-    change = Change(str(run.pk), message_of(run), author_of(run), run.task.kind in _NEEDS_APP)
     confirm = partial(_confirm, run, clock=clock, check=check)
-    give_back()
-    return queue_of(run.project_id).bring(change, _Ground(run), confirm=confirm, check=check)
+    return queue.bring(run, _Ground(run), confirm=confirm, check=check, clock=clock)
 
 
 def record(run: Run, seen: Seen, *, now: datetime) -> dict[str, Any]:
     """Keep what was seen of the commit that a run's change led to, and return it."""
-    assert isinstance(seen, Observed)
-    runs.record_verification(run.project, run, Verification.Purpose.MERGE, seen.facts, now=now)
-    return seen.facts
+    facts = verdicts.facts_of(seen)
+    runs.record_verification(run.project, run, Verification.Purpose.MERGE, facts, now=now)
+    return facts
 
 
 def _confirm(run: Run, commit: str, seen: Seen, *, clock: Clock, check: Callable[[], None]) -> None:
@@ -106,20 +65,21 @@ class _Ground:
         self._repository = repository(run.project_id)
         self.head = self._repository.head
         self.advance = self._repository.advance_main
+        self.is_merged = self._repository.is_merged
 
-    def merge(self, change: Change, onto: str) -> str:
+    def merge(self, change: Run, onto: str) -> str:
         try:
-            merged = self._repository.merge(change.run_id, change.message, author=change.author, onto=onto)
+            merged = self._repository.merge(str(change.pk), message_of(change), author=author_of(change), onto=onto)
         except MergeConflict as conflict:
-            raise Conflict(conflict) from conflict
+            raise Conflict(conflict, onto) from conflict
         if not merged.fast_forward:
             violations = self._repository.check_paths(onto, merged.commit, policy=PathPolicy(("**",)))
             if violations:
                 raise Collision(violations)
         return merged.commit
 
-    def verify(self, commit: str, changes: Sequence[Change]) -> Observed:
-        needs_app = any(change.needs_app for change in changes)
+    def verify(self, commit: str, changes: Sequence[Run]) -> Observed:
+        needs_app = any(change.task.kind in _NEEDS_APP for change in changes)
         facts = self._seen_before(commit, needs_app=needs_app) or self._look(commit, needs_app=needs_app)
         if len(changes) > 1:
             others = f"{len(changes) - 1} other change{'' if len(changes) == 2 else 's'}"

@@ -11,6 +11,7 @@ from agents.models import (
     Agent,
     Checkpoint,
     EgressRecord,
+    MergeEntry,
     Message,
     MessageCounter,
     Recovery,
@@ -193,6 +194,15 @@ class CheckpointFactory(DjangoModelFactory[Checkpoint]):
     agent = factory.SelfAttribute("run.agent")
     seq = factory.LazyAttribute(lambda o: next_number(Checkpoint.objects.filter(run=o.run), "seq"))
     file_snapshot = factory.LazyAttribute(lambda o: f"refs/eklavya/checkpoints/{o.run.pk}/{o.seq}")
+    created_at = NOW
+
+
+class MergeEntryFactory(DjangoModelFactory[MergeEntry]):
+    class Meta:
+        model = MergeEntry
+
+    run = factory.SubFactory(RunFactory, status="evaluating")
+    project = factory.SelfAttribute("run.project")
     created_at = NOW
 
 

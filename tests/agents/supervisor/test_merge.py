@@ -10,8 +10,7 @@ from django.db import connections
 from pytest_django import Settings
 
 from agents import sandboxes
-from agents.merging.queue import queue_of
-from agents.models import Run, Verification
+from agents.models import MergeEntry, Run, Verification
 from agents.sandboxes import repository
 from agents.states import RunStatus
 from agents.supervisor import merge
@@ -79,14 +78,13 @@ def test_changes_that_are_ready_together_are_looked_at_together(observed: Observ
     }
     tasks = {name: first if name == "leads" else task_at_work(project=project) for name in files}
     places = {name: place_of(tasks[name], content) for name, content in files.items()}
-    queue = queue_of(project.pk)
 
     with ThreadPoolExecutor(len(places)) as pool:
         futures = [pool.submit(judge, places["leads"])]
         assert observed.began.wait(90)
         for number, name in enumerate(("good", "bad", "more", "late"), 1):
             futures.append(pool.submit(judge, places[name]))
-            wait_until(lambda number=number: len(queue._entries) == number)
+            wait_until(lambda number=number: MergeEntry.objects.count() == number + 1)
         observed.may_go_on.set()
         for future in futures:
             future.result(timeout=60)
