@@ -7,7 +7,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from projects import models
-from projects.admin_tools import ShownAdmin
+from projects.actors import ActorKind
+from projects.admin_tools import ShownAdmin, filter_of
+from projects.events import EVENT_TYPES
+from projects.webhooks.messages import SENT_TYPES
 
 
 @admin.register(models.WebhookEndpoint)
@@ -30,7 +33,7 @@ class WebhookEndpointAdmin(ShownAdmin):
 @admin.register(models.WebhookDelivery)
 class WebhookDeliveryAdmin(ShownAdmin):
     list_display = ("__str__", "endpoint", "status", "attempts", "response_status", "next_attempt_at", "created_at")
-    list_filter = ("status", "event_type")
+    list_filter = ("status", filter_of("event_type", SENT_TYPES))
     list_select_related = ("endpoint",)
     date_hierarchy = "created_at"
     text_fields = ("event_type", "problem")
@@ -64,7 +67,7 @@ class WebhookCursorAdmin(ChainKeyAdmin):
 @admin.register(models.AuditLog)
 class AuditLogAdmin(ShownAdmin):
     list_display = ("timestamp", "action", "actor_name", "actor_kind", "object_type", "object_id", "chain", "seq")
-    list_filter = ("actor_kind", "event_type", "timestamp")
+    list_filter = (filter_of("actor_kind", ActorKind), filter_of("event_type", EVENT_TYPES), "timestamp")
     date_hierarchy = "timestamp"
     ordering = ("-timestamp", "-id")
     text_fields = ("action", "actor_name", "object_id")

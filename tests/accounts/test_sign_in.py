@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from allauth.account.authentication import AUTHENTICATION_METHODS_SESSION_KEY
 from allauth.mfa.models import Authenticator
 from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import (
@@ -265,8 +266,12 @@ def test_app_is_added_by_its_code_and_recovery_codes_are_shown_once(
     client: Client, asha: User, django_capture_on_commit_callbacks: Any
 ) -> None:
     sign_in(client, "asha")
+    session = client.session
+    (record,) = session[AUTHENTICATION_METHODS_SESSION_KEY]
+    record["at"] -= 301
+    session.save()
     page = client.get(reverse("mfa_activate_totp"))
-    assert page.status_code == 302  # the password once more
+    assert page.status_code == 302  # the password once more: it was typed more than five minutes ago
     client.post(page["Location"], {"password": PASSWORD})
     page = client.get(reverse("mfa_activate_totp"))
     secret = page.context["form"].secret
@@ -282,6 +287,14 @@ def test_app_is_added_by_its_code_and_recovery_codes_are_shown_once(
     assert code in first
     assert code not in client.get(answer["Location"]).content.decode()
     assert trail()[-2:] == ["account.factor_added", "account.factor_added"]
+
+
+def test_who_has_just_typed_the_password_is_not_asked_for_it_again(client: Client, asha: User) -> None:
+    sign_in(client, "asha")
+    assert client.get(reverse("mfa_add_webauthn")).status_code == 200
+    other = Client()
+    other.force_login(asha)  # a session without a word of how it began
+    assert other.get(reverse("mfa_add_webauthn")).status_code == 302
 
 
 def test_app_is_removed_and_it_is_written_down(client: Client, asha: User, secret: str) -> None:
