@@ -12,6 +12,7 @@ from typing import Any
 
 import docker
 import pytest
+import redis
 from django.conf import settings
 from django.db import connection
 from django.test import TransactionTestCase
@@ -104,6 +105,19 @@ def _no_runner_is_left() -> Iterator[None]:
     for thread in left:
         thread.join(timeout=10)
     assert not any(thread.is_alive() for thread in left), "stop the runner that this test began: hosting.stop()"
+
+
+@pytest.fixture(scope="session")
+def _broker() -> Iterator[redis.Redis]:
+    with redis.from_url(settings.REDIS_URL) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _no_message_is_left(_broker: redis.Redis) -> Iterator[None]:
+    """What a test sent to workers is nothing to the worker that a later one begins."""
+    yield
+    _broker.delete(settings.CELERY_TASK_DEFAULT_QUEUE, settings.EKLAVYA_WORKER_QUEUE)
 
 
 @pytest.fixture
