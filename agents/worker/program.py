@@ -212,6 +212,7 @@ class Program:
                     wait_s = FIRST_WAIT_S
                     await self._resume()
                     await self._read(connection)
+                    logger.info("the connection was lost: the server closed it")
             except websockets.InvalidStatus as error:
                 logger.warning("the WebSocket was refused: %s", error)
             except AWAY as error:

@@ -21,6 +21,7 @@ from accounts.roles import AccountRole
 from accounts.scopes import Scope
 from agents import sandboxes
 from agents.models import Worker
+from agents.runtimes.local import LocalRuntime
 from agents.supervisor.keeper import LeaseKeeper
 from eklavya.env import BASE_DIR
 from learning.actions import load_prompts
@@ -140,6 +141,9 @@ def join(house: Path, port: int, tmp_path: Path) -> Iterator[Callable[[str], Far
         if far.process.poll() is None:
             far.process.kill()
         far.process.wait()
+        agents = LocalRuntime(state_dir=far.var / "sandboxes" / "local")
+        for name in agents.list_sandboxes():  # of a worker that was killed
+            agents.kill(name)
 
 
 @pytest.fixture

@@ -2,21 +2,33 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
-from agents.models import Run
+from agents.actions.workers import notice_silent
+from agents.models import Run, RunEvent
 from agents.remote.runtime import runtime_of
+from agents.sandboxes import repository
 from agents.states import RunStatus, WorkerStatus
 from agents.supervisor.keeper import LeaseKeeper
 from agents.supervisor.supervise import supervise
 from projects.roles import Role
 from projects.states import TaskKind, TaskStatus
 from tests.agents.remote.conftest import Far, web
-from tests.agents.supervisor.line import assert_nothing_is_left, hand_out, seed, task_of, transcript_of
+from tests.agents.supervisor.line import (
+    assert_nothing_is_left,
+    hand_out,
+    is_ready_again,
+    seed,
+    task_of,
+    transcript_of,
+    wait_until,
+)
 
+LONG_S = 180.0  # on a machine that does much else
 pytestmark = [pytest.mark.cli, pytest.mark.django_db(transaction=True)]
 
 
@@ -35,7 +47,7 @@ def begin(run: Run, keeper: LeaseKeeper) -> threading.Thread:
 
 
 def ended(run: Run, thread: threading.Thread) -> Run:
-    thread.join(90)
+    thread.join(LONG_S)
     assert not thread.is_alive()
     found: Run = Run.objects.select_related("task").get(pk=run.pk)
     return found
@@ -61,3 +73,66 @@ def test_a_run_is_done_on_a_machine_without_our_database(
         assert list((far.var / "runs").glob("*")) == []
         assert far.stop() == 0, far.said
         assert far.worker.status == WorkerStatus.OFFLINE
+
+
+def at_work(far: Far, keeper: LeaseKeeper, order: str) -> tuple[Run, threading.Thread]:
+    """A run whose agent is in the middle of its work, and waits for a model that stalls."""
+    task = task_of(TaskKind.BUILD, Role.DEVELOPER, order=order)
+    seed(task.project)
+    (run,) = hand_out(task)
+    thread = begin(run, keeper)
+    read = RunEvent.objects.filter(run=run, kind="tool_result")
+    wait_until(lambda: read.count() >= 2 or not thread.is_alive(), deadline_s=LONG_S)
+    assert thread.is_alive(), far.said
+    return run, thread
+
+
+def test_a_run_outlives_its_workers_connection(port: int, join: Callable[[str], Far], keeper: LeaseKeeper) -> None:
+    with web(port):
+        far = join("cut-off")
+        run, thread = at_work(far, keeper, "stall after=3 times=1 delay=3")
+    wait_until(lambda: "the connection was lost" in far.said)
+    assert Run.objects.get(pk=run.pk).status == RunStatus.RUNNING
+
+    with web(port):
+        done = ended(run, thread)
+
+    assert done.status == RunStatus.SUCCEEDED, (done.reason, done.detail, far.said)
+    lines = transcript_of(done)
+    assert len([line for line in lines if line.kind == "result"]) == 1
+
+
+def test_a_worker_that_is_stopped_hands_its_run_over(
+    port: int, join: Callable[[str], Far], keeper: LeaseKeeper
+) -> None:
+    with web(port):
+        far = join("stopping")
+        run, thread = at_work(far, keeper, "stall after=3 times=1")
+
+        (far.var / "runs" / str(run.pk) / "workspace" / "half.txt").write_text("half of it")
+        assert far.stop() == 0, far.said
+
+        done = ended(run, thread)
+        assert (done.status, done.reason) == (RunStatus.CANCELLED, "worker_stopping"), far.said
+        assert is_ready_again(done.task, attempts=0)
+        kept = done.checkpoints.get()
+        assert done.task.context["checkpoint"] == kept.file_snapshot
+        tree = repository(done.project_id).tree_sha
+        assert tree(kept.state["commit"]) != tree(done.base_commit), "what was written there is in it"
+        assert far.worker.status == WorkerStatus.OFFLINE
+
+
+def test_a_worker_that_is_killed_costs_its_run_and_no_attempt(
+    port: int, join: Callable[[str], Far], keeper: LeaseKeeper
+) -> None:
+    with web(port):
+        far = join("killed")
+        run, thread = at_work(far, keeper, "stall after=3 times=1")
+        far.process.kill()
+
+        notice_silent(now=timezone.now() + timedelta(minutes=1))
+
+        done = ended(run, thread)
+        assert (done.status, done.reason) == (RunStatus.LOST, "worker_gone")
+        assert is_ready_again(done.task, attempts=0)
+        assert_nothing_is_left(done)
