@@ -22,6 +22,7 @@ CANNOT_START = 125
 AGAIN_S = 1.0
 READ_BYTES = 64 * 1024
 CARRIER_S = 5.0
+LEFT_ALONE_S = 30.0
 
 
 class Relay:
@@ -75,6 +76,9 @@ class Relay:
         while data := await asyncio.to_thread(os.read, 0, READ_BYTES):
             await self._input.write(data)
         self._input.finish({})
+        # Whoever started this is done with it, or died: the CLI ends now, and so does this, whatever is heard of that.
+        await asyncio.sleep(LEFT_ALONE_S)
+        self._end(1)
 
     async def _listen(self, channel: str) -> None:
         while True:
