@@ -107,4 +107,7 @@ def test_changes_that_are_ready_together_are_looked_at_together(observed: Observ
     assert [len(seen[runs[name].pk]) for name in ("leads", "good", "bad", "more", "late")] == [1, 1, 1, 1, 0]
     assert not seen[runs["bad"].pk][0].passed
     assert "together with 1 other" in seen[runs["bad"].pk][0].detail
-    assert Task.objects.get(pk=tasks["late"].pk).context["conflict"]["paths"] == ["docs/leads.md"]
+    told = Task.objects.get(pk=tasks["late"].pk).context["conflict"]
+    assert told["paths"] == ["docs/leads.md"]
+    assert told["commit"] == runs["late"].commit
+    assert repo.is_merged(told["main"])
