@@ -6,7 +6,7 @@ Each round measures all, one after the other, so that noise hits all alike. Ours
 ready to the moment in which the gateway reserved the first request's money; of the first task of a new project, which
 finds neither repository nor network nor squad, and of a task of a project that is under way, of which nobody knew that
 it would become ready. And of all tasks of whole lines, as they become ready one by one and several at a time: for most
-of those a program waits (docs/adr/0013-standbys.md), which boots beside the verification of what they depend on.
+of those a program waits (docs/adr/0014-standbys.md), which boots beside the verification of what they depend on.
 
 Two floors, both from starting the launcher of the same sandbox to the arrival of the first request at a bare server.
 "same command": the CLI with the run's own command line, prompt, tools, MCP server and first message; what is above it
