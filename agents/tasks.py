@@ -54,7 +54,7 @@ def keeper() -> LeaseKeeper:
 def standbys() -> Standbys:
     """Return this process's programs that wait for runs."""
     size, keep_s = settings.EKLAVYA_STANDBYS, settings.EKLAVYA_STANDBY_SECONDS
-    return Standbys(keeper=keeper(), runtime=runtime, clock=house_now, size=size, keep_s=keep_s)
+    return Standbys(keeper=keeper, runtime=runtime, clock=house_now, size=size, keep_s=keep_s)
 
 
 def _beat(held_by: LeaseKeeper, now: datetime) -> None:

@@ -38,7 +38,7 @@ class EarlyStart:
     def _supervise(self, held: Held) -> None:
         try:
             of = self._standbys
-            supervise_held(held, keeper=of.keeper, runtime=of.runtime(), clock=of.clock, expect=of.expect)
+            supervise_held(held, keeper=of.keeper(), runtime=of.runtime(), clock=of.clock, expect=of.expect)
         finally:
             connections.close_all()
 

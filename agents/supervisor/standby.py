@@ -64,7 +64,13 @@ class Standbys:
     """The standbys of this process: at most `size`, each kept for `keep_s`. Safe to use from several threads."""
 
     def __init__(
-        self, *, keeper: LeaseKeeper, runtime: Callable[[], Runtime], clock: Clock, size: int, keep_s: float
+        self,
+        *,
+        keeper: Callable[[], LeaseKeeper],
+        runtime: Callable[[], Runtime],
+        clock: Clock,
+        size: int,
+        keep_s: float,
     ) -> None:
         self.keeper = keeper
         self.runtime = runtime
@@ -206,7 +212,7 @@ class _Standby(threading.Thread):
 
     def _supervise(self, held: Held, runtime: Runtime, booted: Booted | None) -> None:
         pool = self._pool
-        supervise_held(held, keeper=pool.keeper, runtime=runtime, clock=pool.clock, booted=booted, expect=pool.expect)
+        supervise_held(held, keeper=pool.keeper(), runtime=runtime, clock=pool.clock, booted=booted, expect=pool.expect)
 
 
 def _is_alive(booted: Booted, runtime: Runtime) -> bool:

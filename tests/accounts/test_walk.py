@@ -323,6 +323,7 @@ ADMIN: dict[str, frozenset[str]] = dict.fromkeys(
         "agents.agent",
         "agents.checkpoint",
         "agents.egressrecord",
+        "agents.mergeentry",
         "agents.message",
         "agents.messagecounter",
         "agents.recovery",

@@ -89,6 +89,7 @@ NONSENSE: dict[str, Callable[[], object]] = {
     "task_dependency_not_self": lambda: TaskDependencyFactory(task=(t := TaskFactory()), depends_on=t),
     "approval_open_once_per_subject": lambda: twice(ApprovalFactory, "subject_id", "project"),
     "approval_decided_has_time": lambda: ApprovalFactory(status="approved", decided_at=None),
+    "approval_money_has_no_default": lambda: ApprovalFactory(kind="budget", default_option="approve"),
     "webhook_url_is_http": lambda: WebhookEndpointFactory(url="https://asha:pass@hooks.example.org/"),
     "webhook_disabled_says_why": lambda: WebhookEndpointFactory(status="disabled", reason=""),
     "webhook_old_secret_has_an_end": lambda: WebhookEndpointFactory(old_secret=Sealed("a token")),

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.cli, pytest.mark.django_db(transaction=True)]
 
 
 def early_start(keeper: LeaseKeeper) -> EarlyStart:
-    return EarlyStart(Standbys(keeper=keeper, runtime=runtime, clock=timezone.now, size=0, keep_s=1))
+    return EarlyStart(Standbys(keeper=lambda: keeper, runtime=runtime, clock=timezone.now, size=0, keep_s=1))
 
 
 def begin_and_look(early: EarlyStart, keeper: LeaseKeeper, held: Held) -> None:

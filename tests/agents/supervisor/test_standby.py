@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.cli, pytest.mark.django_db(transaction=True)]
 
 @pytest.fixture
 def standbys(keeper: LeaseKeeper) -> Iterator[Standbys]:
-    made = Standbys(keeper=keeper, runtime=runtime, clock=timezone.now, size=2, keep_s=60)
+    made = Standbys(keeper=lambda: keeper, runtime=runtime, clock=timezone.now, size=2, keep_s=60)
     yield made
     made.close()
     assert not made.ids()
@@ -52,7 +52,7 @@ def dispatch_here(standbys: Standbys, before: Callable[[Held], None] = lambda _:
             early.begin(held)
 
         worker = Worker.objects.get().name
-        (made,) = dispatch(now=timezone.now(), host=Host(worker, standbys.keeper.owner, begin, early.reserve))
+        (made,) = dispatch(now=timezone.now(), host=Host(worker, standbys.keeper().owner, begin, early.reserve))
     return Run.objects.select_related("task", "agent").get(pk=made.run_id)
 
 
@@ -114,10 +114,12 @@ def test_one_whose_program_died_has_its_run_done_like_any_other(standbys: Standb
 
 def test_one_that_nobody_takes_goes_and_leaves_nothing(keeper: LeaseKeeper) -> None:
     chain()
-    standbys = Standbys(keeper=keeper, runtime=runtime, clock=timezone.now, size=1, keep_s=0.1)
+    runs = run_directory(new_id()).parent
+    before = set(runs.glob("*"))
+    standbys = Standbys(keeper=lambda: keeper, runtime=runtime, clock=timezone.now, size=1, keep_s=0.1)
     dispatch_here(standbys)
 
-    wait_until(lambda: not standbys.ids() and not list(run_directory(new_id()).parent.iterdir()))
+    wait_until(lambda: not standbys.ids() and set(runs.glob("*")) <= before)
 
 
 def test_its_token_opens_nothing_and_a_rolled_back_run_leaves_it_to_the_next(standbys: Standbys) -> None:
