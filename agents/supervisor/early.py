@@ -1,6 +1,7 @@
 """Supervising a run from its commit on: its CLI boots while the dispatching thread still tells others of it."""
 
 import threading
+from contextlib import ExitStack
 from types import TracebackType
 from uuid import UUID
 
@@ -19,6 +20,7 @@ class EarlyStart:
         self._standbys = standbys
         self._reserved: dict[UUID, Reserved] = {}
         self._threads: list[threading.Thread] = []
+        self._holding = ExitStack()
 
     def reserve(self, run: Run) -> Reserved | None:
         """Return with what id and token a run is to be made, where a program waits for it."""
@@ -29,6 +31,8 @@ class EarlyStart:
     def begin(self, held: Held) -> None:
         """Begin to supervise a run that was just committed."""
         self._reserved.pop(held.run.pk, None)
+        # Its program may still boot, for longer than a lease lasts where the machine is slow.
+        self._holding.enter_context(self._standbys.keeper().hold(held.run.pk))
         thread = self._standbys.take(held)
         if thread is None:
             thread = threading.Thread(target=self._supervise, args=(held,), name=f"run-{held.run.pk}")
@@ -52,5 +56,6 @@ class EarlyStart:
             self._standbys.release(reserved)
         if self._threads:
             connections.close_all()  # for as long as the runs last
-        for thread in self._threads:
-            thread.join()
+        with self._holding:
+            for thread in self._threads:
+                thread.join()

@@ -28,6 +28,7 @@ from agents.prompts import prompt_version_for
 from agents.queries import expected_after
 from agents.roles import policy_of, specialisations_of
 from agents.runtimes.contract import Runtime
+from agents.runtimes.errors import RuntimeProblem
 from agents.sandboxes import run_directory
 from agents.supervisor import workplace
 from agents.supervisor.keeper import LeaseKeeper
@@ -115,10 +116,13 @@ class Standbys:
         return standby
 
     def release(self, reserved: Reserved) -> None:
-        """Let others have what was reserved and not taken."""
+        """Give up what was reserved and not taken.
+
+        Nobody else may have it: the transaction broke off, and whether the run with its id came to be is not known.
+        """
         with self.changed:
             if standby := self._waiting.get(reserved.run_id):
-                standby.is_reserved = False
+                standby.is_reserved, standby.is_dismissed = False, True
                 self.changed.notify_all()
 
     def ids(self) -> set[UUID]:
@@ -167,26 +171,36 @@ class _Standby(threading.Thread):
         self._pool = pool
 
     def run(self) -> None:
-        runtime = self._pool.runtime()
         try:
-            with asyncio.Runner() as runner:
-                booted = self._boot(runner, runtime)
-                connections.close_all()  # for as long as it waits
-                held = self._wait(booted, runtime)
-                if held is not None and booted is not None and _is_alive(booted, runtime):
-                    self._supervise(held, runtime, booted)
-                    return
-                if booted is not None:
-                    runner.run(hang_up(booted.program, partial(runtime.kill, booted.place.spec.name), grace_s=0))
-            # Nothing worked there: there is nothing to confirm.
-            runtime.kill(workplace.sandbox_of(self.reserved.run_id))
-            runtime.remove_directory(run_directory(self.reserved.run_id))
-            if held is not None:  # its program did not come up, or not stay: as if there had been none
-                self._supervise(held, runtime, None)
+            runtime = self._pool.runtime()
+            if not self._serve(runtime) and self.held is not None:
+                self._supervise(self.held, runtime, None)  # its program did not come up, or not stay
         except Exception:
             logger.exception("standby %s failed", self.reserved.run_id)
         finally:
+            with self._pool.changed:
+                self._pool.forget(self)
             connections.close_all()
+
+    def _serve(self, runtime: Runtime) -> bool:
+        """Return whether the program did a run. If not, nothing is left of it."""
+        with asyncio.Runner() as runner:
+            booted = self._boot(runner, runtime)
+            connections.close_all()  # for as long as it waits
+            held = self._wait(booted, runtime)
+            if held is not None and booted is not None and _is_alive(booted, runtime):
+                self._supervise(held, runtime, booted)
+                return True
+            try:
+                kill = partial(runtime.kill, workplace.sandbox_of(self.reserved.run_id))
+                if booted is not None:
+                    runner.run(hang_up(booted.program, kill, grace_s=0))
+                kill()
+                # Nothing worked there: there is nothing to confirm.
+                runtime.remove_directory(run_directory(self.reserved.run_id))
+            except (RuntimeProblem, OSError):  # the sweep tries again
+                logger.exception("standby %s could not be cleared away", self.reserved.run_id)
+        return False
 
     def _boot(self, runner: asyncio.Runner, runtime: Runtime) -> Booted | None:
         try:
@@ -216,7 +230,11 @@ class _Standby(threading.Thread):
 
 
 def _is_alive(booted: Booted, runtime: Runtime) -> bool:
-    return runtime.is_alive(booted.place.spec.name)
+    try:
+        return runtime.is_alive(booted.place.spec.name)
+    except RuntimeProblem as problem:  # such as a daemon that restarts
+        logger.warning("standby %s is given up: %s", booted.place.spec.name, problem)
+        return False
 
 
 def _run_to_be(task: Task, agent: Agent, *, like: Run) -> Run:

@@ -11,6 +11,8 @@ from agents.actions.runs import Held, Reserved
 from agents.errors import UnknownToken
 from agents.models import Run, Worker
 from agents.queries import run_by_token
+from agents.runtimes.errors import RuntimeProblem
+from agents.runtimes.local import LocalRuntime
 from agents.sandboxes import repository, run_directory, runtime
 from agents.states import RunStatus
 from agents.supervisor import orphans
@@ -112,6 +114,22 @@ def test_one_whose_program_died_has_its_run_done_like_any_other(standbys: Standb
     assert_nothing_is_left(done)
 
 
+def test_one_whose_daemon_did_not_answer_once_is_given_to_nobody(
+    standbys: Standbys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain()
+    dispatch_here(standbys)
+    run = waiting(standbys)
+
+    def be_away(self: LocalRuntime, name: str) -> bool:
+        raise RuntimeProblem("the daemon is being restarted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalRuntime, "is_alive", be_away)
+        wait_until(lambda: not standbys.ids())
+    assert_gone(run)
+
+
 def test_one_that_nobody_takes_goes_and_leaves_nothing(keeper: LeaseKeeper) -> None:
     chain()
     runs = run_directory(new_id()).parent
@@ -122,7 +140,7 @@ def test_one_that_nobody_takes_goes_and_leaves_nothing(keeper: LeaseKeeper) -> N
     wait_until(lambda: not standbys.ids() and set(runs.glob("*")) <= before)
 
 
-def test_its_token_opens_nothing_and_a_rolled_back_run_leaves_it_to_the_next(standbys: Standbys) -> None:
+def test_its_token_opens_nothing_and_after_a_transaction_that_broke_off_it_goes(standbys: Standbys) -> None:
     _, second = chain()
     dispatch_here(standbys)
     second.refresh_from_db()
@@ -135,6 +153,9 @@ def test_its_token_opens_nothing_and_a_rolled_back_run_leaves_it_to_the_next(sta
         prompt_version_id=Run.objects.get().prompt_version_id,
     )
 
+    like.model, model = "another", like.model
+    assert standbys.reserve(like) is None
+    like.model = model
     reserved = standbys.reserve(like)
 
     assert isinstance(reserved, Reserved)
@@ -144,10 +165,5 @@ def test_its_token_opens_nothing_and_a_rolled_back_run_leaves_it_to_the_next(sta
         run_by_token(reserved.token)
     assert standbys.reserve(like) is None, "it can be reserved once"
     standbys.release(reserved)
-    assert standbys.reserve(like) == reserved
-    standbys.release(reserved)
-    like.model = "another"
-    assert standbys.reserve(like) is None
-    standbys.close()
+    assert standbys.reserve(like) is None, "whether a run has its id is not known"
     assert_gone(run)
-    assert standbys.reserve(like) is None
