@@ -15,7 +15,7 @@ from projects import audit
 from projects.actions.chat import notify, post_message
 from projects.actors import Actor
 from projects.defaults import RULES, SETTING, WAIT, without_answer
-from projects.errors import DomainError, InvalidDecision
+from projects.errors import DomainError, InvalidDecision, StaleState
 from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
 from projects.models import Approval, Correction, Notification, Project, Task
@@ -131,7 +131,7 @@ def decide(approval_id: UUID, decision: Decision, *, by: Actor, now: datetime) -
     """Take a decision and let its consequences follow, all in one transaction.
 
     Raises InvalidDecision for an option that is not offered or lacks its comment or answers, StaleState or
-    IllegalTransition when it was decided before, and what the consequence itself raises.
+    IllegalTransition when it was decided before or its default was taken back, and what the consequence itself raises.
     """
     with audit.journal(by=by, now=now) as journal:
         # The project before the approval, as when a project is cancelled with all its questions: else both could
@@ -141,6 +141,8 @@ def decide(approval_id: UUID, decision: Decision, *, by: Actor, now: datetime) -
         approval = (
             Approval.objects.select_for_update(of=("self",)).select_related("project", "task").get(pk=approval_id)
         )
+        if decision.by_default and not _is_default(approval, decision.option):
+            raise StaleState(f"{approval} is not decided by default any more.")
         option = _check_option(approval, decision)
         step(
             approval,
@@ -236,6 +238,11 @@ def _default(project: Project, kind: ApprovalKind, subject_id: UUID, questions: 
         if taken.filter(default_option=option, decided_by__isnull=True).exists():
             return WAIT
     return option
+
+
+def _is_default(approval: Approval, option: str) -> bool:
+    """Whether this is what still happens by itself: an admin may have taken it back, or a person been reminded."""
+    return approval.status == ApprovalStatus.PENDING and approval.default_option == option
 
 
 def _recommended(questions: Sequence[dict[str, Any]]) -> tuple[str, ...]:

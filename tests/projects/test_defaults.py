@@ -1,6 +1,7 @@
 """What happens to decisions that nobody takes: mostly nothing, never money, and more only where an admin chose it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -61,6 +62,21 @@ def test_a_choice_is_taken_back_for_what_waits_too() -> None:
     choose(approval.project, ApprovalKind.PLAN, "approve")
     choose(approval.project, ApprovalKind.PLAN, defaults.WAIT)
     assert approvals.take_defaults(by=TESTER, now=LATE) == 0
+
+
+def test_a_choice_that_is_taken_back_while_defaults_are_taken_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    approval = lives.planned()
+    choose(approval.project, ApprovalKind.PLAN, "approve")
+    decide = approvals.decide
+
+    def after_the_admin(*args: Any, **kwargs: Any) -> Approval:
+        choose(approval.project, ApprovalKind.PLAN, defaults.WAIT)  # after it was found to be overdue
+        return decide(*args, **kwargs)
+
+    monkeypatch.setattr(approvals, "decide", after_the_admin)
+    assert approvals.take_defaults(by=TESTER, now=LATE) == 0
+    approval.refresh_from_db()
+    assert (approval.status, approval.decided_at) == ("pending", None)
 
 
 def test_a_blocked_task_is_tried_again_by_itself_once() -> None:
