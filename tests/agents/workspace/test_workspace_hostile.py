@@ -180,11 +180,16 @@ def test_alternates_of_the_clone_are_not_read(repository, clone, author, foreign
 
 def test_linked_object_directories_are_not_read(repository, clone, author, foreign):
     path, _, tree = foreign
+    linked = set()
     for directory in (path / ".git/objects").glob("[0-9a-f][0-9a-f]"):
         target = clone.path / ".git/objects" / directory.name
         shutil.rmtree(target, ignore_errors=True)
         target.symlink_to(directory)
-    clone.git("update-ref", "HEAD", clone.git("commit-tree", tree, "-p", "HEAD", "-m", "Take it"))
+        linked.add(directory.name)
+    number = 0
+    while (taken := clone.git("commit-tree", tree, "-p", "HEAD", "-m", f"Take it {number}"))[:2] in linked:
+        number += 1  # in there its own commit would not be read either, and nothing would be refused
+    clone.git("update-ref", "HEAD", taken)
     with pytest.raises(CloneDamaged):
         repository.collect("run-1", clone.path, author=author)
 
