@@ -55,20 +55,25 @@ class Execution:
         self._input = Receiver()
         self._to_process: asyncio.Queue[bytes] = asyncio.Queue()
         self._ending: asyncio.Lock = asyncio.Lock()
+        self._working: asyncio.Task[Any] | None = None
 
     async def work(self) -> None:
-        """Do it. Never raises for what the run does."""
+        """Do it. Never raises for what the run does; `end` cancels it."""
+        self._working = asyncio.current_task()
         pump = asyncio.create_task(self.output.pump())
         try:
-            code, said = await self._execute()
-        except (RuntimeProblem, BadArchive, OSError, ValueError, KeyError, TypeError, Refused, *AWAY) as error:
-            logger.exception("run %s could not be started", self.run_id)
-            code, said = CANNOT_START, f"The worker could not start it: {error}"
-        try:
+            code, said = await self._execute_or_say_why()
             self.output.finish({"code": code, "stderr": said})
             await pump
         finally:
             pump.cancel()
+
+    async def _execute_or_say_why(self) -> tuple[int, str]:
+        try:
+            return await self._execute()
+        except (RuntimeProblem, BadArchive, OSError, ValueError, KeyError, TypeError, Refused, *AWAY) as error:
+            logger.exception("run %s could not be started", self.run_id)
+            return CANNOT_START, f"The worker could not start it: {error}"
 
     async def _execute(self) -> tuple[int, str]:
         launcher, arguments = await self._prepare()
@@ -194,6 +199,9 @@ class Execution:
                 finally:
                     archive.unlink(missing_ok=True)
             await asyncio.to_thread(self._host.runtime.remove_directory, self._root)
+            # Whoever ended it listens no more: nobody would ever acknowledge the rest of what it says.
+            if self._working is not None:
+                self._working.cancel()
 
 
 async def _tail(process: asyncio.subprocess.Process) -> str:
