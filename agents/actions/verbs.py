@@ -177,7 +177,15 @@ def add_tasks(run: Run, drafts: list[dict[str, Any]], *, now: datetime) -> str:
 
 
 def save_checkpoint(run: Run, instructions: str, *, now: datetime) -> str:
-    """Keep a snapshot of the workspace and what the next run should know to go on from it."""
+    """Keep a snapshot of the workspace and what the next run should know to go on from it.
+
+    Raises VerbRefused on a remote worker: the files here are those of the beginning until the run ends.
+    """
+    if run.worker is not None and run.worker.is_remote:
+        raise VerbRefused(
+            "This machine is a remote worker, where files are not saved in the middle of a run. Go on: they are saved "
+            "when you end, and when the worker is stopped."
+        )
     by = actor_of(run)
     checkpoint = checkpoints.save(run, instructions, by=by, now=now)
     with audit.journal(by=by, now=now):
