@@ -1,15 +1,37 @@
 """A run's directories as one file, and back. Who unpacks trusts nothing in it: not names, links, sizes or numbers."""
 
+import gzip
 import os
 import stat
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 LITTER = frozenset({"__pycache__", ".venv", "node_modules", ".pytest_cache", ".mypy_cache", ".ruff_cache"})
 """Directories that are made anew anywhere, and that no change may bring: they stay where they are."""
 _MOST_NAME_BYTES = 3_000
+_MOST_PARTS = 200
+"""Of a path: whatever walks through the directories later calls itself for each level."""
+_MOST_HEADER_BYTES = 2**20
+"""From one entry's content to the next one's: names come in headers of any length, and of any number."""
+_MARGIN_BYTES = 2**20
+_MOST_ENTRY_BYTES = 8 * 1024
+"""What an entry of ours takes besides its content, at most: a header, names, padding."""
+_BLOCK_BYTES = 2**18
+_LATEST_S = 2**33
+_UNREADABLE = (
+    tarfile.TarError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    zlib.error,
+    gzip.BadGzipFile,
+    RecursionError,
+    MemoryError,
+)
 
 
 class BadArchive(Exception):
@@ -66,56 +88,99 @@ def _entry(name: str, kind: bytes) -> tarfile.TarInfo:
 def unpack(archive: Path, destination: Path, *, names: Iterable[str], most: Most) -> None:
     """Unpack what lies below the directories `names` into a new directory. Raises BadArchive, OSError.
 
-    Files first, links last, and never through a link: while files are written there is none.
+    Files first, links last, and never through a link: while files are written there is none. Little memory is taken
+    whatever it says.
     """
     destination.mkdir(mode=0o700)
-    allowed, links, left = set(names), [], most.bytes
-    made = {destination}
     try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for count, entry in enumerate(_members(tar)):
-                left -= entry.size if entry.isreg() else 0
-                if count >= most.entries or left < 0:
-                    raise BadArchive(f"more than {most.entries} entries, or {most.bytes} bytes")
-                path = destination.joinpath(*_parts(entry.name, allowed))
-                if entry.issym():
-                    links.append((path, entry.linkname))
-                elif entry.isdir():
-                    _make(path, made)
-                elif entry.isreg():
-                    _make(path.parent, made)
-                    _write(tar, entry, path)
-    except (tarfile.TarError, EOFError, ValueError) as error:  # zlib's errors come as one of these
+        with gzip.open(archive) as unpacked:
+            source = _Counted(unpacked, most.bytes + most.entries * _MOST_ENTRY_BYTES + _MARGIN_BYTES)
+            with tarfile.open(fileobj=cast("Any", source), mode="r:") as tar:
+                _unpack(tar, source, destination, set(names), most)
+    except _UNREADABLE as error:
         raise BadArchive(f"it cannot be read: {error}") from error
+
+
+def _unpack(tar: tarfile.TarFile, source: "_Counted", destination: Path, allowed: set[str], most: Most) -> None:
+    links, left, made = [], most.bytes, {destination}
+    for count, entry in enumerate(_members(tar, source)):
+        left -= entry.size if entry.isreg() else 0
+        if count >= most.entries or left < 0:
+            raise BadArchive(f"more than {most.entries} entries, or {most.bytes} bytes")
+        path = destination.joinpath(*_parts(entry.name, allowed))
+        if entry.issym():
+            links.append((path, entry.linkname))
+        elif entry.isdir():
+            _make(path, made)
+        elif entry.isreg():
+            _make(path.parent, made)
+            _write(tar, entry, path)
     for path, target in links:
         if path.parent in made and not path.exists() and not path.is_symlink() and target:
             os.symlink(target, path)
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+class _Counted:
+    """The bytes of an archive, unpacked: not more than `most` of them, not many for a header, and none twice."""
+
+    def __init__(self, unpacked: gzip.GzipFile, most: int) -> None:
+        self._unpacked, self._most = unpacked, most
+        self.header_left: int | None = _MOST_HEADER_BYTES
+        """How much may be read until the content of the next entry begins; None within one."""
+
+    def read(self, size: int) -> bytes:
+        if self.header_left is not None:
+            self.header_left -= size
+            if self.header_left < 0:
+                raise BadArchive(f"it has a header of more than {_MOST_HEADER_BYTES:,} bytes")
+        self._check(self.tell() + size)
+        return self._unpacked.read(size)
+
+    def seek(self, offset: int) -> int:
+        if offset < self.tell():
+            raise BadArchive("it refers to what came before")
+        self._check(offset)
+        return self._unpacked.seek(offset)
+
+    def tell(self) -> int:
+        return self._unpacked.tell()
+
+    def _check(self, offset: int) -> None:
+        if offset > self._most:
+            raise BadArchive(f"it unpacks to more than {self._most:,} bytes")
+
+
+def _members(tar: tarfile.TarFile, source: _Counted) -> Iterator[tarfile.TarInfo]:
     # Not `for entry in tar`, which keeps them all.
     while (entry := tar.next()) is not None:
         tar.members.clear()  # type: ignore[attr-defined]  # its list, of which it needs nothing
+        if entry.issparse() or entry.size < 0:
+            raise BadArchive(f"{entry.name[:200]!r} is a file with holes, or less than empty")
+        source.header_left = None
         yield entry
+        source.header_left = _MOST_HEADER_BYTES
 
 
 def _parts(name: str, allowed: set[str]) -> list[str]:
     parts = name.split("/")
     is_odd = any(part in {"", ".", ".."} for part in parts) or "\0" in name
-    if is_odd or parts[0] not in allowed or len(os.fsencode(name)) > _MOST_NAME_BYTES:
+    is_long = len(parts) > _MOST_PARTS or len(os.fsencode(name)) > _MOST_NAME_BYTES
+    if is_odd or is_long or parts[0] not in allowed:
         raise BadArchive(f"{name[:200]!r} is no place in a run's directory")
     return parts
 
 
 def _make(directory: Path, made: set[Path]) -> None:
-    if directory in made:
-        return
-    _make(directory.parent, made)
-    try:
-        directory.mkdir(mode=0o755)
-    except FileExistsError as error:
-        raise BadArchive(f"{directory.name!r} is a file and a directory") from error
-    made.add(directory)
+    missing = []
+    while directory not in made:
+        missing.append(directory)
+        directory = directory.parent
+    for one in reversed(missing):
+        try:
+            one.mkdir(mode=0o755)
+        except FileExistsError as error:
+            raise BadArchive(f"{one.name!r} is a file and a directory") from error
+        made.add(one)
 
 
 def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) -> None:
@@ -127,6 +192,7 @@ def _write(tar: tarfile.TarFile, entry: tarfile.TarInfo, path: Path) -> None:
     except (FileExistsError, IsADirectoryError) as error:
         raise BadArchive(f"{entry.name!r} is there twice") from error
     with os.fdopen(target, "wb") as file:
-        while block := source.read(1 << 20):
+        while block := source.read(_BLOCK_BYTES):
             file.write(block)
-    os.utime(path, (entry.mtime, entry.mtime))
+    written_at = min(max(int(entry.mtime), 0), _LATEST_S)
+    os.utime(path, (written_at, written_at))

@@ -1,8 +1,10 @@
 """What remote workers report of runs: files that nobody asked for, another's, too late, twice, too many, or hostile."""
 
+import gzip
 import hashlib
 import io
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +149,10 @@ HOSTILE = {
     "too large": [entry("workspace/a", b"x" * 2_000)],
     "too many": [entry(f"workspace/{n}") for n in range(20)],
     "long": [entry("workspace/" + "a/" * 2_000 + "b", b"x")],
+    "deep": [entry("workspace/" + "/".join("d" * 1_400), type=tarfile.DIRTYPE)],
+    "of no time": [entry("workspace/a", pax_headers={"mtime": "nan"})],
+    "with holes": [entry("workspace/a", type=tarfile.GNUTYPE_SPARSE)],
+    "of negative size": [entry("workspace/a", pax_headers={"size": "-1536"})],
 }
 
 
@@ -157,6 +163,36 @@ def test_hostile_archives_are_refused(kind: str, tmp_path: Path) -> None:
     with pytest.raises(BadArchive):
         unpack(tmp_path / "a.tar", tmp_path / "new", names=["workspace"], most=Most(entries=10, bytes=1_000))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_from_the_far_future_is_taken_all_the_same(tmp_path: Path) -> None:
+    write(tmp_path / "a.tar", [entry("workspace/a", pax_headers={"mtime": "1e300"})])
+    unpack(tmp_path / "a.tar", tmp_path / "new", names=["workspace"], most=Most())
+    assert (tmp_path / "new/workspace/a").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_no_header_is_read_into_memory_whatever_its_length(kind: bytes, tmp_path: Path) -> None:
+    header = tarfile.TarInfo("h")
+    header.type, header.size = kind, 32 * 2**20
+    with gzip.open(tmp_path / "a.tar", "wb", compresslevel=1) as out:
+        out.write(header.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(32):
+            out.write(b"\0" * 2**20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadArchive, match="header"):
+            unpack(tmp_path / "a.tar", tmp_path / "new", names=["workspace"], most=Most())
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_skipped_counts_too(tmp_path: Path) -> None:
+    skipped = entry("workspace/pipe", b"\0" * 4 * 2**20, type=b"Z")
+    write(tmp_path / "a.tar", [skipped, entry("workspace/a")])
+    with pytest.raises(BadArchive):
+        unpack(tmp_path / "a.tar", tmp_path / "new", names=["workspace"], most=Most(entries=10, bytes=1_000))
 
 
 def test_nothing_is_written_through_a_link_that_came_along(tmp_path: Path) -> None:
