@@ -17,6 +17,7 @@ from uuid import UUID
 
 from agents.actions import merges
 from agents.actions.merges import LeadLost, NotTogether
+from agents.errors import LeaseLost
 from agents.merging.batch import Landed, Outcome, Refused, Seen, rounds
 from agents.models import MergeEntry, Run
 from agents.supervisor.connections import AWAY, give_back
@@ -72,9 +73,9 @@ def bring(run: Run, ground: Ground, *, confirm: Confirm, check: Callable[[], Non
     """Have a run's change go into main, together with others, and return where it is.
 
     `confirm` is called in this thread, perhaps more than once, with the commit that the change leads to, before main
-    moves; what it raises takes the change back. `check` is asked while others lead, and raises when the change is not
-    wanted any more. Raises what they raise, and the errors of `batch.Refused`; an error of `ground` is raised by
-    whoever led, and the others go on with another leader.
+    moves; what it raises takes the change back. `check` is asked while others lead, and raises LeaseLost, or something
+    else when the change is not wanted any more, which counts until it is confirmed. Raises what they raise, and the
+    errors of `batch.Refused`; an error of `ground` is raised by whoever led, and the others go on with another leader.
     """
     member = _Member(run, ground, confirm, check, clock)
     try:
@@ -117,13 +118,27 @@ class _Member:
                     self.bell.ring()
                     continue
                 case MergeEntry.Stage.WAITING:
-                    self._check()  # not once it is confirmed: whether main moved must not be missed
+                    self._check()
+                case MergeEntry.Stage.CONFIRMED:
+                    self._check_held()
             if merges.lead(self.run, now=self._clock()):
                 if (outcome := self._lead()) is not None:
                     return outcome
                 continue
             give_back()
             self.bell.wait(heard)
+
+    def _check_held(self) -> None:
+        """Raise LeaseLost, and nothing else that `check` raises: whether main moved must not be missed.
+
+        Without its run nobody here leads any more, or is told; the sweep finds out what main has.
+        """
+        try:
+            self._check()
+        except LeaseLost:
+            raise
+        except Exception as error:
+            logger.info("run %s is not wanted any more, and confirmed already: %s", self.run.pk, error)
 
     def _lead(self) -> Outcome | None:
         """Settle a batch until it is known what becomes of the leader's own change, and let another lead the rest."""

@@ -17,7 +17,7 @@ from agents.merging.batch import FailedCheck, Landed, Seen
 from agents.models import MergeEntry, Run
 from agents.supervisor import queue
 from agents.supervisor.queue import MOST_AT_ONCE
-from agents.supervisor.verdicts import Observed
+from agents.supervisor.verdicts import Observed, to_json
 from projects.models import AuditLog, Project
 from tests.factories import NOW, ProjectFactory, RunFactory, TaskFactory
 
@@ -120,6 +120,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
         made = Line(pool, ProjectFactory())
         yield made
         made.ground.may_look.set()
+        MergeEntry.objects.filter(project=made.project).delete()  # wakes who would wait for ever
 
 
 @pytest.fixture
@@ -290,14 +291,8 @@ def test_batch_of_a_leader_that_dies_is_taken_up_by_another(line: Line) -> None:
 
 
 def test_what_a_leader_landed_before_it_died_is_found_in_main(line: Line) -> None:
-    dead = RunFactory(status="merging", task=TaskFactory(project=line.project, status="review"))
-    merges.enter(dead, now=NOW)
-    assert merges.lead(dead, now=NOW)
-    change = line.bring("a")
-    line.wait_for(1)
-    told = {"passed": True}
-    merges.ask(dead, {line.runs["a"].pk: "main a"}, told)
-    until(lambda: MergeEntry.objects.get(run=line.runs["a"]).stage == "confirmed")
+    dead, change = leading(line), line.bring("a")
+    confirmed(line, dead)
     line.ground.main = "main a dead"
 
     Run.objects.filter(pk=dead.pk).update(lease_until=LONG_AGO)
@@ -318,6 +313,61 @@ def test_who_is_lost_after_it_confirmed_is_not_in_main(line: Line) -> None:
     assert line.ground.main == "main first a"
     with pytest.raises(LeaseLost):
         result(left)
+
+
+def test_who_is_confirmed_and_loses_its_run_with_all_others_comes_out(line: Line) -> None:
+    """The leader's machine died, and the database was away for longer than the leases: nobody can lead."""
+    dead, lost = leading(line), Event()
+    change = line.bring("a", check=lambda: stop_if(lost.is_set()))
+    confirmed(line, dead)
+
+    Run.objects.filter(project=line.project).update(lease_until=LONG_AGO)
+    lost.set()
+
+    with pytest.raises(LeaseLost):
+        change.result(timeout=10)
+    assert not MergeEntry.objects.filter(run=line.runs["a"]).exists()
+
+
+def test_who_leads_and_loses_its_run_before_main_moves_comes_out(line: Line) -> None:
+    line.ground.may_look.set()
+    change = line.bring("a", confirm=lambda: line.lose("a"), check=lambda: stop_if(line.confirmed.get("a")))
+    with pytest.raises(LeaseLost):
+        change.result(timeout=10)
+    assert line.ground.main == "main"
+
+
+def test_who_is_cancelled_after_it_confirmed_hears_that_it_landed(line: Line) -> None:
+    cancelled, asked = Event(), []
+
+    def check() -> None:
+        if cancelled.is_set():
+            asked.append("again")
+            raise KeyError("cancelled")
+
+    leader = leading(line)
+    change = line.bring("a", check=check)
+    confirmed(line, leader)
+    cancelled.set()
+    until(lambda: len(asked) > 1)
+    line.ground.main = "main a"
+    merges.tell(leader, {line.runs["a"].pk: (True, "main a", to_json(Landed("main a", Observed({}), 0)))})
+    assert result(change).commit == "main a"
+
+
+def leading(line: Line) -> Run:
+    """A run that leads, in no thread."""
+    run = RunFactory(status="merging", task=TaskFactory(project=line.project, status="review"))
+    merges.enter(run, now=NOW)
+    assert merges.lead(run, now=NOW)
+    return run
+
+
+def confirmed(line: Line, leader: Run) -> None:
+    """Have it ask the one that waits, and return when that has confirmed."""
+    line.wait_for(1)
+    merges.ask(leader, {line.runs["a"].pk: "main a"}, {"passed": True})
+    until(lambda: MergeEntry.objects.get(run=line.runs["a"]).stage == "confirmed")
 
 
 def stop_if(lost: object) -> None:
