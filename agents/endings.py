@@ -51,6 +51,7 @@ WAYS: dict[str, Way] = {
     ),
     "lease_expired": Way("its machine or supervisor died", Remedy.FREE, "5, then attempts"),
     "worker_gone": Way("its worker went away before it began", Remedy.FREE),
+    "files_too_large": Way("its files are more than go to a remote worker and back", Remedy.ATTEMPT, _ATTEMPTS),
     "worker_stopping": Way("its worker was stopped", Remedy.FREE, has_switch=False),
     "worker_draining": Way("its worker is drained", Remedy.FREE, has_switch=False),
     # its work is refused

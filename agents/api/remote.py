@@ -1,11 +1,13 @@
 """The remote worker's own addresses: it joins, beats and leaves. Each answers the key that the worker joined with."""
 
 import math
-from typing import Any, ClassVar
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO, ClassVar
 from uuid import UUID
 
 from django.conf import settings
-from django.http import Http404, HttpResponse
+from django.http import Http404, StreamingHttpResponse
 from django.utils import timezone
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
@@ -22,8 +24,10 @@ from agents.errors import ReportRefused
 from agents.machine import Reading
 from agents.models import Run, Worker
 from agents.remote import files
+from agents.worker.server import PIECE_BYTES as MOST_PIECE_BYTES
 from projects import permissions
 from projects.api.views import ProjectsApi
+from projects.web import streamed
 
 JOIN = Scope.WORKERS_JOIN
 HEARTBEAT_S = 5
@@ -31,6 +35,7 @@ _MACHINE_ID = r"^[0-9a-f]{32}$"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _MOST_RUNS = 1_000
 _REQUEST = r"^[0-9a-f]{32}$"
+_BLOCK_BYTES = 2**18
 
 
 class JoiningSerializer(serializers.Serializer[Any]):
@@ -160,7 +165,8 @@ class Bytes(BaseParser):
     media_type = "application/octet-stream"
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        return stream.read()
+        """Read no more than one byte above the limit: who gets so much refuses it."""
+        return stream.read(MOST_PIECE_BYTES + 1)
 
 
 class PieceSerializer(serializers.Serializer[Any]):
@@ -198,13 +204,16 @@ class RunFiles(OfRun):
     parser_classes = (Bytes,)
 
     @extend_schema(operation_id="run_files_get", responses={(200, "application/gzip"): OpenApiTypes.BINARY})
-    def get(self, request: Request, run_id: UUID) -> HttpResponse:
-        """Get the directories of a run as an archive."""
-        archive = files.packed(self.run().pk)
+    def get(self, request: Request, run_id: UUID) -> StreamingHttpResponse:
+        """Get the directories of a run as an archive, which was packed once as it began."""
+        run = self.run()
         try:
-            return HttpResponse(archive.read_bytes(), content_type="application/gzip")
-        finally:
-            archive.unlink()
+            file = files.given(run.pk).open("rb")
+        except files.NotTaken as why:
+            raise self.refused(run, "files_not_given", why) from why
+        response = StreamingHttpResponse(streamed(_blocks(file)), content_type="application/gzip")
+        response["Content-Length"] = str(os.fstat(file.fileno()).st_size)
+        return response
 
     @extend_schema(parameters=[PieceSerializer], request=OpenApiTypes.BINARY, responses={200: None})
     def put(self, request: Request, run_id: UUID) -> Response:
@@ -215,10 +224,18 @@ class RunFiles(OfRun):
         sent = asked.validated_data
         piece: Any = request.data
         try:
+            if len(piece) > MOST_PIECE_BYTES:
+                raise files.NotTaken(f"A piece has at most {MOST_PIECE_BYTES:,} bytes.")
             have = files.take_piece(run.pk, sent["request"], sent["offset"], piece)
         except files.NotTaken as why:
             raise self.refused(run, "files_not_taken", why) from why
         return Response({"bytes": have})
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while block := file.read(_BLOCK_BYTES):
+            yield block
 
 
 class RunResult(OfRun):

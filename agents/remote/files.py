@@ -8,7 +8,9 @@ and whoever takes it in (the web server) share nothing else.
     <request>.part      what came so far
     <request>.tar       all of it, as announced
     <request>.none      the worker has nothing of this run
-    fetched, lost       how it ended
+    <request>.too_large what it has is more than is taken
+    given               what its worker gets as it begins, as an archive
+    fetched, lost, too_large    how it ended
 """
 
 import hashlib
@@ -39,6 +41,18 @@ class WorkerAway(RuntimeProblem):
     """A run's worker is gone, and with it what the run made since it began."""
 
 
+class FilesTooLarge(RuntimeProblem):
+    """The files of a run are more than go to a remote worker, or come back from one. Its text says what to do."""
+
+    def __init__(self, *, goes_out: bool) -> None:
+        what = "goes to" if goes_out else "comes back from"
+        super().__init__(
+            f"The checkout packs to more than the {MOST_ARCHIVE_BYTES:,} bytes that {what} a remote worker. Keep built "
+            "files and data out of it before the run ends (delete them, or write them to /tmp), or have the task done "
+            "on a worker of the house: cordon the remote ones on the page of workers meanwhile."
+        )
+
+
 class NotTaken(Exception):
     """What a worker sends does not fit; its text says why."""
 
@@ -54,11 +68,27 @@ def mark_begun(run_id: UUID) -> None:
     (incoming(run_id) / "begun").touch()
 
 
-def packed(run_id: UUID) -> Path:
-    """Return a new archive of the files of a run that is about to begin; whoever gets it removes it."""
-    archive = incoming(run_id) / f"{uuid4().hex}.out"
+def give(run_id: UUID) -> None:
+    """Pack the files of a run that is about to begin, for its worker to get. Raises FilesTooLarge, OSError."""
+    mark_begun(run_id)
+    archive = _given(run_id)
     pack(run_directory(run_id), PARTS, archive)
+    if archive.stat().st_size > MOST_ARCHIVE_BYTES:
+        archive.unlink()
+        (incoming(run_id) / "begun").unlink()  # the worker never has anything of it
+        raise FilesTooLarge(goes_out=True)
+
+
+def given(run_id: UUID) -> Path:
+    """Return the archive of the files of a run that is about to begin. Raises NotTaken when there is none."""
+    archive = _given(run_id)
+    if not archive.exists():
+        raise NotTaken("This run has not begun: its files are not packed yet.")
     return archive
+
+
+def _given(run_id: UUID) -> Path:
+    return incoming(run_id) / "given"
 
 
 # -- the supervisor's side
@@ -67,18 +97,24 @@ def packed(run_id: UUID) -> Path:
 def fetch_last(run: Run) -> None:
     """Have the worker end the run's sandbox and give its files back. Again and again the same.
 
-    Raises WorkerAway when they do not come: the worker is offline, has nothing, or the run is not ours any more.
+    Raises WorkerAway when they do not come: the worker is offline, has nothing, or the run is not ours any more; and
+    FilesTooLarge when they are more than is taken.
     """
     place = incoming(run.pk)
     if not (place / "begun").exists() or (place / "fetched").exists():
         return
     if (place / "lost").exists():
         raise WorkerAway("The worker is gone with what the run made.")
+    if (place / "too_large").exists():
+        raise FilesTooLarge(goes_out=False)
     request = uuid4().hex
     (place / f"{request}.wanted").touch()
     try:
         _wait(run, request, place)
         _take_in(place, request)
+    except FilesTooLarge:
+        (place / "too_large").touch()
+        raise
     except (WorkerAway, BadArchive, OSError) as error:
         (place / "lost").touch()
         raise WorkerAway(f"The run's files did not come back: {error}") from error
@@ -90,6 +126,8 @@ def _wait(run: Run, request: str, place: Path) -> None:
     while not (place / f"{request}.tar").exists():
         if (place / f"{request}.none").exists():
             raise WorkerAway("the worker has nothing of it")
+        if (place / f"{request}.too_large").exists():
+            raise FilesTooLarge(goes_out=False)
         if time.monotonic() >= ask_at:
             _check_there(run)
             ask_at = time.monotonic() + AGAIN_S
@@ -131,6 +169,8 @@ def take_piece(run_id: UUID, request: str, offset: int, piece: bytes) -> int:
     if offset == have:
         if have + len(piece) > MOST_ARCHIVE_BYTES:
             part.unlink(missing_ok=True)
+            part.with_suffix(".too_large").touch()
+            part.with_suffix(".wanted").unlink(missing_ok=True)
             raise NotTaken(f"The files of a run have at most {MOST_ARCHIVE_BYTES:,} bytes as an archive.")
         with part.open("ab") as file:
             file.write(piece)

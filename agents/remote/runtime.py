@@ -88,7 +88,10 @@ class RemoteRuntime:
         self._relays.remove_directory(directory)
 
     def launcher(self, spec: SandboxSpec, program: str | None = None) -> Path:
-        """See the contract: the script runs the relay, which has the worker run the CLI."""
+        """See the contract: the script runs the relay, which has the worker run the CLI.
+
+        Raises FilesTooLarge when the run's files are more than come back: nothing is spent on it then.
+        """
         if program is not None:
             raise RuntimeProblem(ONLY_RUNS)
         spec.control.chmod(0o700)
@@ -100,7 +103,7 @@ class RemoteRuntime:
         here = shlex.quote(str(settings.BASE_DIR))
         text = f'#!/bin/sh\nPYTHONPATH={here} exec {shlex.join(command)} "$@"\n'
         write_private(script, text.encode(), mode=0o700)
-        files.mark_begun(self._run.pk)
+        files.give(self._run.pk)
         return self._relays.launcher(replace(spec, env={}, mounts=(), read_only_workspace=False), str(script))
 
     def _relay_settings(self, spec: SandboxSpec) -> dict[str, Any]:
@@ -134,7 +137,8 @@ class RemoteRuntime:
     def kill(self, name: str) -> None:
         """End the relay, have the worker end the sandbox and give the files back.
 
-        Raises WorkerAway when the worker does not: what the run made since it began is not here then.
+        Raises WorkerAway when the worker does not, and FilesTooLarge when they are more than is taken: what the run
+        made since it began is not here then.
         """
         self._relays.kill(name)
         files.fetch_last(self._run)

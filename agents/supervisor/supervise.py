@@ -21,7 +21,7 @@ from agents.context import first_message
 from agents.errors import LeaseLost
 from agents.models import Run
 from agents.prompts import prompt_version_for
-from agents.remote.files import WorkerAway
+from agents.remote.files import FilesTooLarge, WorkerAway
 from agents.remote.runtime import RemoteRuntime
 from agents.roles import limits_of_run, policy_of
 from agents.runtimes.contract import Runtime
@@ -44,6 +44,7 @@ MINUTE_S = 60.0
 PAUSED = "paused"
 REASSIGNED = "reassigned"
 CANCELLED = "cancelled"
+FILES_TOO_LARGE = "files_too_large"
 
 # Ends that are not the agent's doing: the task is tried again without using up an attempt.
 _NOT_COUNTED = frozenset({WORKER_STOPPING, DRAINING, PAUSED, REASSIGNED, CANCELLED, OVER_BUDGET, WORKER_GONE})
@@ -58,6 +59,7 @@ _STATUS = {
     WORKER_STOPPING: RunStatus.CANCELLED,
     DRAINING: RunStatus.CANCELLED,
     WORKER_GONE: RunStatus.LOST,
+    FILES_TOO_LARGE: RunStatus.FAILED,
 }
 # Why a run ends that was asked to stop, for people: the CLI only knows that it was interrupted or refused.
 _SENTENCES = {
@@ -153,6 +155,9 @@ def _work_or_fail(
     except WorkerAway as error:
         logger.warning("run %s: %s", run.pk, error)
         patiently(lambda: _fail(run, WORKER_GONE, "", stop, clock=clock), is_futile=lambda: _is_lost(stop))
+    except FilesTooLarge as error:
+        detail = str(error)
+        patiently(lambda: _fail(run, FILES_TOO_LARGE, detail, stop, clock=clock), is_futile=lambda: _is_lost(stop))
     except Exception as error:
         logger.exception("run %s failed on the platform's side", run.pk)
         detail = f"Something failed on the platform's side: {error}"

@@ -16,7 +16,7 @@ from django.db import Error as DatabaseError
 
 from agents.actions import checkpoints, runs
 from agents.models import Run
-from agents.remote.files import WorkerAway
+from agents.remote.files import FilesTooLarge, WorkerAway
 from agents.runtimes.contract import Runtime
 from agents.runtimes.errors import RuntimeProblem
 from agents.sandboxes import run_directory
@@ -35,7 +35,7 @@ def finish(run_id: UUID, runtime: Runtime, *, now: datetime) -> bool:
     May be called again at any time, by anybody on this machine, whatever broke off before. Nobody may be at work on the
     run any more.
     """
-    with suppress(WorkerAway):  # what is here is all there is
+    with suppress(WorkerAway, FilesTooLarge):  # what is here is all there is
         runtime.kill(sandbox_of(run_id))
     root = run_directory(run_id)
     try:

@@ -303,9 +303,9 @@ class Program:
             else:
                 await self.server.has_nothing(run_id, request)
         except Refused as refused:
+            # Its files stay, should anybody want to look: the server names it as unwanted when the run is over there.
             logger.warning("run %s: %s", run_id, refused)
-            if execution is not None:
-                await execution.end("")
+            return
         except (RuntimeProblem, OSError, *AWAY) as error:
             logger.exception("run %s could not be ended: %r", run_id, error)
             return

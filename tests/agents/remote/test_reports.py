@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.urls import reverse
 from pytest_django import Settings
 
 from accounts.scopes import Scope
+from agents.api import remote as api
 from agents.models import Run
 from agents.remote import files
 from agents.sandboxes import run_directory
 from agents.worker.archives import BadArchive, Most, pack, unpack
 from projects.ids import new_id
 from tests.agents.remote.joined import Machine, refusals
+from tests.agents.test_views_files import whole
 from tests.factories import RunFactory, WorkerFactory
 
 pytestmark = pytest.mark.django_db
@@ -79,6 +82,15 @@ def test_a_result_of_100_megabytes_is_refused(
     assert refusals() == ["files_not_taken"]
 
 
+def test_of_a_piece_no_more_is_read_than_may_be_taken(
+    machine: Machine, asked: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "MOST_PIECE_BYTES", 100)
+    assert put(machine, asked.pk, b"x" * 101) == 409
+    assert not list(files.incoming(asked.pk).glob("*.part"))
+    assert len(api.Bytes().parse(io.BytesIO(b"x" * 1_000))) == 101
+
+
 @pytest.mark.parametrize("whose", ["another's", "over", "unknown"])
 def test_reports_of_runs_that_a_worker_does_not_have_are_refused(
     machine: Machine,
@@ -101,10 +113,13 @@ def test_reports_of_runs_that_a_worker_does_not_have_are_refused(
 def test_a_worker_gets_the_files_of_its_own_run(machine: Machine, asked: Run, tmp_path: Path) -> None:
     (run_directory(asked.pk) / "workspace").mkdir()
     (run_directory(asked.pk) / "workspace" / "a").write_text("a")
+    assert machine.client.get(reverse("api_run_files", args=[asked.pk])).status_code == 409
+    files.give(asked.pk)
 
     answer = machine.client.get(reverse("api_run_files", args=[asked.pk]))
 
-    (tmp_path / "got").write_bytes(answer.content)
+    assert answer.streaming
+    (tmp_path / "got").write_bytes(async_to_sync(whole)(answer.streaming_content))
     unpack(tmp_path / "got", tmp_path / "there", names=["workspace"], most=Most())
     assert (tmp_path / "there/workspace/a").read_text() == "a"
     assert (
