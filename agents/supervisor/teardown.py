@@ -21,12 +21,13 @@ from agents.runtimes.contract import Runtime
 from agents.runtimes.errors import RuntimeProblem
 from agents.sandboxes import run_directory
 from agents.supervisor.workplace import sandbox_of
-from agents.workspace.errors import CloneError, UnknownRun, WorkspaceError
+from agents.workspace.errors import CloneTooLarge, CloneUnsafe, UnknownRun, WorkspaceError, WrongBranch
 
 logger = logging.getLogger(__name__)
 
 # So long a repository that is away is waited for. Then the work is given up, with a row that says so.
 KEPT_FOR = timedelta(days=7)
+_NEVER_TAKEN = (CloneUnsafe, CloneTooLarge, WrongBranch, UnknownRun)
 
 
 def finish(run_id: UUID, runtime: Runtime, *, now: datetime) -> bool:
@@ -58,14 +59,15 @@ def confirm(run_id: UUID, *, now: datetime, resumes: bool = False) -> None:
     """Have the canonical repository hold all that a run made, and write down that it does.
 
     `resumes` as of `checkpoints.keep`. Raises WorkspaceError, OSError and what the database raises. A clone that breaks
-    the rules can never be taken in: it is given up, and the audit log says why; so is what nobody took for a week.
+    the rules can never be taken in: it is given up, and the audit log says why; so is what nobody took for a week, a
+    damaged clone among it, since a broken disk looks the same.
     """
     run = Run.objects.select_related("task", "agent", "project").filter(pk=run_id).first()
     # Without a row the project is gone; with a commit the change was collected, after the last of its processes ended.
     if run is not None and not run.commit:
         try:
             checkpoints.keep(run, by=runs.SUPERVISOR, now=now, resumes=resumes)
-        except (CloneError, UnknownRun) as error:
+        except _NEVER_TAKEN as error:
             checkpoints.give_up(run, str(error), by=runs.SUPERVISOR, now=now)
         except (WorkspaceError, OSError) as error:
             if run.finished_at is None or run.finished_at > now - KEPT_FOR:

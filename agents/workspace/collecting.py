@@ -1,5 +1,7 @@
 """Taking a run's work over into the canonical repository."""
 
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +12,8 @@ from agents.workspace.git import TRANSFER_S, Git
 from agents.workspace.quarantine import Quarantine, open_quarantine
 from agents.workspace.values import PLATFORM, Author, Checkpoint, Collected, Limits
 
+# The lock of a reference that is as old belongs to nobody; no fetch takes longer than TRANSFER_S.
+STALE_S = 3600.0
 _REPLACED = "Its own commits did not build on the commit it started from."
 
 
@@ -25,7 +29,8 @@ def collect(git: Git, run_id: str, *, clone: Path, author: Author, message: str,
     That one is committed with `message`, a subject and perhaps trailers.
 
     The clone is only read. Calling it again on the same state of the clone gives the same commit.
-    Raises UnknownRun, and CloneUnsafe, CloneDamaged, CloneTooLarge or WrongBranch (all CloneError).
+    Raises UnknownRun, and CloneUnsafe, CloneDamaged, CloneTooLarge or WrongBranch (all CloneError); GitFailed and
+    GitTimedOut when the repository cannot take anything at the moment.
     """
     base = _base(git, run_id)
     with open_clone(clone, limits) as source, open_quarantine(git.git_dir, limits) as quarantine:
@@ -123,7 +128,17 @@ def _earlier(git: Git, ref: str, work: _Work) -> str | None:
 def _fetch(git: Git, quarantine: Quarantine, *, commit: str, ref: str) -> None:
     source = quarantine.offer(commit)
     options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
+    _unlock(git.git_dir / f"{ref}.lock")
     try:
         git.run("fetch", *options, quarantine.git_dir, f"+{source}:{ref}", timeout_s=TRANSFER_S)
     except GitFailed as exc:
+        if exc.is_of_platform:
+            raise
         raise CloneDamaged(f"Git's checks refused the clone's objects: {exc.detail}") from exc
+
+
+def _unlock(lock: Path) -> None:
+    """Remove what a machine that died in the middle of a fetch left: git holds such a lock for milliseconds."""
+    with suppress(FileNotFoundError):
+        if lock.stat().st_mtime < time.time() - STALE_S:
+            lock.unlink()

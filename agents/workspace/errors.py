@@ -20,6 +20,29 @@ class GitFailed(WorkspaceError):
         self.detail = detail
         super().__init__(f"git {command} ended with {returncode}: {detail or 'no message'}")
 
+    @property
+    def is_of_platform(self) -> bool:
+        """Whether the platform's own disk or repository was in the way, whatever git was to look at."""
+        return any(sign in self.detail for sign in _OF_PLATFORM)
+
+
+# What git says when it cannot write where it must, and of memory; never of what it was given to read.
+_OF_PLATFORM = (
+    "cannot lock ref",
+    "Unable to create",
+    "unable to create",
+    "unable to write",
+    "write error",
+    "No space left on device",
+    "Disk quota exceeded",
+    "Read-only file system",
+    "Input/output error",
+    "Permission denied",
+    "Too many open files",
+    "unable to fork",
+    "Cannot allocate memory",
+)
+
 
 class GitTimedOut(WorkspaceError):
     """A git command took longer than it may; it was killed."""

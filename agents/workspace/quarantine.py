@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from agents.workspace.clone import RunClone
-from agents.workspace.errors import CloneDamaged, CloneTooLarge, GitFailed, GitTimedOut, OutputTooLarge
+from agents.workspace.errors import CloneDamaged, CloneTooLarge, GitFailed, OutputTooLarge
 from agents.workspace.git import TRANSFER_S, Git
 from agents.workspace.values import LITTER, PLATFORM, Author, Limits
 
@@ -47,10 +47,12 @@ def _initialise(git_dir: Path) -> Git:
 
 @contextlib.contextmanager
 def _damage(what: str) -> Iterator[None]:
-    """Whatever git refuses in here is the clone's fault."""
+    """Whatever git refuses in here is the clone's fault, unless it had no time or no place to work."""
     try:
         yield
-    except (GitFailed, GitTimedOut) as exc:
+    except GitFailed as exc:
+        if exc.is_of_platform:
+            raise
         raise CloneDamaged(f"{what}: {exc}") from exc
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from agents.models import Checkpoint, Run
 from agents.sandboxes import repository, run_directory, runtime
 from agents.supervisor import orphans, teardown
 from agents.supervisor.teardown import KEPT_FOR
+from agents.workspace.collecting import STALE_S
 from agents.workspace.values import PLATFORM
 from projects.models import AuditLog
 from tests.factories import NOW, TESTER, RunFactory
@@ -159,6 +161,35 @@ def test_a_clone_that_breaks_the_rules_is_given_up_and_it_says_so() -> None:
 def test_a_repository_that_stays_away_is_waited_for_a_week(ago: timedelta, is_given_up: bool, var: Path) -> None:
     run = left_behind(finished_at=timezone.now() - ago)
     shutil.rmtree(var / "repositories")
+
+    sweep()
+
+    assert run_directory(run.pk).exists() is not is_given_up
+    assert AuditLog.objects.filter(action="workspace.given_up").exists() is is_given_up
+
+
+def test_a_clone_stays_while_a_reference_of_the_repository_is_locked() -> None:
+    """As by another process, or one that died; a full disk is told apart in the same place."""
+    run = left_behind()
+    lock = repository(run.project_id).path / f"refs/eklavya/checkpoints/{run.pk}/1.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+
+    sweep()
+    assert (clone_of(run) / "draft.txt").exists()
+    assert not AuditLog.objects.filter(action="workspace.given_up").exists()
+
+    then = time.time() - 2 * STALE_S
+    os.utime(lock, (then, then))
+    orphans.clear(runtime(), now=timezone.now() + LONG_AGO)
+    assert kept_of(run) == b"half done\n"
+    assert not run_directory(run.pk).exists()
+
+
+@pytest.mark.parametrize(("ago", "is_given_up"), [(KEPT_FOR / 2, False), (2 * KEPT_FOR, True)])
+def test_a_damaged_clone_is_not_given_up_at_once(ago: timedelta, is_given_up: bool) -> None:
+    run = left_behind(finished_at=timezone.now() - ago)
+    (clone_of(run) / f".git/objects/pack/pack-{'a' * 40}.pack").write_bytes(b"PACK and nothing more")
 
     sweep()
 

@@ -5,7 +5,16 @@ import shutil
 
 import pytest
 
-from agents.workspace.errors import BadName, CloneDamaged, CloneTooLarge, UnknownRun, WrongBranch
+from agents.workspace import quarantine
+from agents.workspace.errors import (
+    BadName,
+    CloneDamaged,
+    CloneTooLarge,
+    GitFailed,
+    GitTimedOut,
+    UnknownRun,
+    WrongBranch,
+)
 
 
 def test_collect_takes_the_runs_commit(repository, clone, author):
@@ -191,6 +200,26 @@ def test_a_pack_that_is_none_is_refused(repository, clone, author):
     clone.write(f".git/objects/pack/pack-{'a' * 40}.pack", b"PACK and nothing more")
     with pytest.raises(CloneDamaged):
         repository.collect("run-1", clone.path, author=author)
+
+
+def test_a_repository_that_takes_nothing_now_is_not_the_clones_fault(repository, clone, author):
+    clone.write("a.txt")
+    lock = repository.path / "refs/eklavya/runs/run-1.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.touch()
+    with pytest.raises(GitFailed, match="cannot lock ref"):
+        repository.collect("run-1", clone.path, author=author)
+    lock.unlink()
+    assert repository.collect("run-1", clone.path, author=author).changed == ("a.txt",)
+
+
+def test_a_git_that_had_no_time_or_place_is_not_the_clones_fault():
+    full = GitFailed("index-pack", 128, "fatal: write error: No space left on device\nfatal: index-pack failed")
+    for error in (full, GitTimedOut("index-pack", 1)):
+        with pytest.raises(type(error)), quarantine._damage("a pack of the clone was refused"):
+            raise error
+    with pytest.raises(CloneDamaged), quarantine._damage("a pack of the clone was refused"):
+        raise GitFailed("index-pack", 128, "fatal: pack has bad object at offset 12: inflate returned -3")
 
 
 @pytest.mark.parametrize(
