@@ -45,7 +45,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--key",
         default=os.environ.pop("EKLAVYA_WORKER_KEY", ""),
-        help="an API key with the scope workers:join; better in EKLAVYA_WORKER_KEY, as arguments can be read by all",
+        help="an API key with the scope workers:join; better in a file, as arguments can be read by all",
+    )
+    parser.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help="the file with the key, or a pipe; better than EKLAVYA_WORKER_KEY, which stays in /proc",
     )
     parser.add_argument("--name", default=re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname()), help="its name")
     parser.add_argument("--var", type=Path, default=Path("var/worker"), help="directory for its data")
@@ -57,8 +63,13 @@ def _arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if not given.url.startswith(("http://", "https://")):
         parser.error("--url begins with http:// or https://")
+    if given.key_file is not None:
+        try:
+            given.key = given.key_file.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            parser.error(f"--key-file cannot be read: {error}")
     if not given.key:
-        parser.error("give a key by --key or in EKLAVYA_WORKER_KEY")
+        parser.error("give a key by --key-file, in EKLAVYA_WORKER_KEY or by --key")
     return given
 
 
