@@ -49,6 +49,7 @@ def clear(runtime: Runtime, *, now: datetime, expected: Callable[[], Collection[
                 runtime.remove_directory(path)
         except RuntimeProblem:
             logger.exception("%s could not be removed", path)
+    teardown.clear_stamps()
 
 
 def _owner(name: str) -> UUID | None:

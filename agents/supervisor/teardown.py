@@ -78,6 +78,13 @@ def confirm(run_id: UUID, *, now: datetime, resumes: bool = False) -> None:
         stamp.touch(mode=0o600)
 
 
+def clear_stamps() -> None:
+    """Remove the stamps whose directory is gone: who removed it was killed before it came to them."""
+    for stamp in run_directory(UUID(int=0)).parent.glob("*.confirmed"):
+        if not stamp.with_suffix("").exists():
+            stamp.unlink(missing_ok=True)
+
+
 def _remove(root: Path, runtime: Runtime) -> None:
     runtime.remove_directory(root)
     # As long as anything is there, the stamp says that it may go.

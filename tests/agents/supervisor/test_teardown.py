@@ -121,6 +121,17 @@ def test_killed_between_the_phases_the_work_is_kept_once(monkeypatch: pytest.Mon
     assert not teardown.is_confirmed(run.pk)
 
 
+def test_killed_after_it_is_removed_the_stamp_goes_too() -> None:
+    run, other = left_behind(), left_behind("running")
+    for one in (run, other):
+        teardown.confirm(one.pk, now=NOW)
+    shutil.rmtree(run_directory(run.pk))
+
+    sweep()
+
+    assert [teardown.is_confirmed(one.pk) for one in (run, other)] == [False, True]
+
+
 def test_killed_while_it_is_removed_half_a_clone_is_not_taken_for_work() -> None:
     run = left_behind()
     teardown.confirm(run.pk, now=NOW)
