@@ -122,7 +122,10 @@ class Agent(models.Model):
     created_at = models.DateTimeField()
 
     class Meta:
-        indexes = [models.Index(fields=["project", "agent_type", "status"], name="agent_free_by_role")]
+        indexes = [
+            models.Index(fields=["project", "agent_type", "status"], name="agent_free_by_role"),
+            models.Index(fields=["-created_at", "-id"], name="agent_newest"),
+        ]
         constraints = [models.UniqueConstraint(fields=["project", "name"], name="agent_name_once")]
         triggers = [pgtrigger.FSM(name="agent_fsm", field="status", transitions=pairs(AGENT_TRANSITIONS))]
 

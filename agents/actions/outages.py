@@ -4,13 +4,17 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from agents.models import Run
+from projects.actions import chat
+from projects.actors import Actor
 from projects.jsontext import storable_text
+from projects.models import Notification
 
 MODEL_OUTAGE = "model_outage"
 # Ends that an API which does not answer can have.
 _CAUSED = frozenset({"model_error", "stalled", "cli_failed", "wall_clock", "no_outcome"})
 _FIRST_DELAY = timedelta(seconds=30)
 _LONGEST_DELAY = timedelta(minutes=15)
+_TOLD_AGAIN = timedelta(hours=1)
 # About two and a half hours of outage in a row; then each costs an attempt, and in the end a person is asked.
 MAX_OUTAGES = 14
 
@@ -38,6 +42,14 @@ def delay_of(run: Run) -> tuple[timedelta, bool]:
     before = _in_a_row(run)
     delay = min(_FIRST_DELAY * 2 ** min(before, 10), _LONGEST_DELAY)
     return delay, before >= MAX_OUTAGES
+
+
+def tell(run: Run, detail: str, *, by: Actor, now: datetime) -> None:
+    """Tell people of a project, where they are, that the model is away: once an hour, however many runs end of it."""
+    lately = run.project.runs.exclude(pk=run.pk).filter(reason=MODEL_OUTAGE, finished_at__gt=now - _TOLD_AGAIN)
+    if not lately.exists():
+        level = Notification.Level.WARNING
+        chat.notify(run.project, level=level, title="The model does not answer", message=detail, by=by, now=now)
 
 
 def _in_a_row(run: Run) -> int:

@@ -269,6 +269,7 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
     if outages.is_outage(run, reason):
         reason, detail = outages.MODEL_OUTAGE, outages.sentence(run, detail)
         delay, counts = outages.delay_of(run)
+        outages.tell(run, detail, by=runs.SUPERVISOR, now=clock())
     asks_person = reason in recoveries.REASONS and not recoveries.decide(run, reason, detail, now=clock())
     ending = Ending(
         _STATUS.get(reason, RunStatus.FAILED),

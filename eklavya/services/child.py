@@ -141,14 +141,19 @@ def describe_exit(code: int) -> str:
 
 
 def last_line(log: Path) -> str:
-    """The last line with text in a log, shortened; words for an empty one."""
+    """The last line in a log that says something, shortened; words for an empty one.
+
+    PostgreSQL shows the place of an error below it: a line `LINE 1: …`, and one with a caret.
+    """
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 4096))
             text = file.read().decode(errors="replace").strip()
     except OSError:
         text = ""
-    return text.splitlines()[-1].strip()[:300] if text else "it wrote nothing"
+    lines = [line.strip() for line in text.splitlines()]
+    saying = [line for line in lines if any(map(str.isalpha, line)) and not line.startswith("LINE ")]
+    return saying[-1][:300] if saying else "it wrote nothing"
 
 
 def rotate(log: Path) -> None:

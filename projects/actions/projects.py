@@ -13,7 +13,7 @@ from projects.actions import tasks
 from projects.actions.chat import notify, post_message
 from projects.actors import Actor
 from projects.briefs import check_brief, clean_name, name_from
-from projects.errors import DomainError, ProjectNotActive
+from projects.errors import DomainError, InvalidBrief, ProjectNotActive
 from projects.events import PROJECT_CREATED, PROJECT_STATUS, Event
 from projects.ids import new_id
 from projects.jsontext import storable_text
@@ -44,12 +44,22 @@ class NewProject:
     budget_limit: Decimal | None = None
 
 
+def refuse_brief(brief: str, reason: str, *, by: Actor, now: datetime) -> None:
+    """Record that somebody's brief was not taken, and how long it was. What it says is not kept."""
+    with audit.journal(by=by, now=now) as journal:
+        journal.add("brief.refused", details={"reason": reason, "characters": len(brief)})
+
+
 def create_project(draft: NewProject, *, by: Actor, now: datetime) -> Project:
     """Open a project, with its squad and the product manager's first task.
 
     Raises InvalidBrief, or DomainError for a limit that no account can have.
     """
-    brief = check_brief(draft.brief)
+    try:
+        brief = check_brief(draft.brief)
+    except InvalidBrief as problem:
+        refuse_brief(draft.brief, str(problem), by=by, now=now)
+        raise
     name = clean_name(draft.name)
     limit = draft.budget_limit if draft.budget_limit is not None else settings.EKLAVYA_BUDGET_LIMIT
     if not (limit.is_finite() and 0 <= limit <= MAX_BUDGET):

@@ -75,6 +75,7 @@ class AuditLog(models.Model):
             models.Index(fields=["project_id", "-seq"], name="audit_of_project"),
             models.Index(fields=["action", "-timestamp"], name="audit_by_action"),
             models.Index(fields=["object_type", "object_id"], name="audit_of_object"),
+            models.Index(fields=["actor_name", "-timestamp"], name="audit_by_actor"),
             models.Index(fields=["chain", "seq"], condition=~Q(event_type=""), name="audit_events"),
         ]
         constraints = [

@@ -55,6 +55,9 @@ class Project(models.Model):
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="project_newest"),
             models.Index(fields=["status", "-created_at"], name="project_by_status"),
+            models.Index(
+                fields=["-completed_at"], condition=Q(completed_at__isnull=False), name="project_recently_finished"
+            ),
         ]
         constraints = [
             models.CheckConstraint(

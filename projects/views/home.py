@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from projects import pages
 from projects.actions.chat import mark_read
-from projects.actions.projects import NewProject, create_project
+from projects.actions.projects import NewProject, create_project, refuse_brief
 from projects.actors import Actor
 from projects.briefs import SAMPLE_BRIEF
 from projects.errors import InvalidBrief
@@ -55,6 +55,9 @@ def project_new(request: PageRequest) -> HttpResponse:
             form.add_error("brief", str(error))
         else:
             return redirect("project", project.pk)
+    elif problems := form.errors.get("brief"):
+        given = request.POST.get("brief", "")
+        refuse_brief(given, " ".join(map(str, problems)), by=Actor.person(request.user), now=timezone.now())
     return _home(request, form, status=422)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eklavya.services.child import Child, Spec, rotate
+from eklavya.services.child import Child, Spec, last_line, rotate
 from eklavya.services.errors import StartFailed
 
 SLEEP = ["/bin/sleep", "60"]
@@ -79,6 +79,14 @@ def test_is_killed_at_once_in_a_hurry(make: Callable[..., Child], tmp_path: Path
     began = time.monotonic()
     child.stop(hurry=lambda: True)
     assert time.monotonic() - began < 50  # of 60
+
+
+def test_last_line_is_one_that_says_something(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("ERROR:  permission denied for schema public\nLINE 1: CREATE TABLE a\n                     ^\n")
+    assert last_line(log) == "ERROR:  permission denied for schema public"
+    log.write_text("----\n")
+    assert last_line(log) == "it wrote nothing"
 
 
 def test_end_while_starting_tells_the_last_line_and_the_log(make: Callable[..., Child], tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_unusable_brief_is_refused() -> None:
     with pytest.raises(InvalidBrief):
         create("   ")
     assert not Project.objects.exists()
-    assert not AuditLog.objects.exists()
+    assert list(AuditLog.objects.values_list("action", "details__characters")) == [("brief.refused", 3)]
 
 
 def test_begin_demos_asks_a_developer_for_the_first_demo() -> None:

@@ -2,13 +2,14 @@
 
 import html
 import re
+from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 
-from projects.models import Project
+from projects.models import AuditLog, Project
 from projects.states import ProjectStatus
 from tests.factories import ApprovalFactory, PlanFactory, ProjectFactory, UserFactory
 
@@ -71,6 +72,20 @@ def test_an_unusable_brief_is_refused_beside_the_field(admin_in: Client, case: s
     assert said in error(page)
     assert (field(page, "name"), field(page, "budget_limit")) == ("Boat house", "5")
     assert not Project.objects.exists()
+    row = AuditLog.objects.get(action="brief.refused")
+    assert said in row.details["reason"]
+    assert row.details["characters"] == len(brief)
+
+
+def test_a_megabyte_in_any_script_is_refused_beside_the_field(admin_in: Client) -> None:
+    """As browsers send the form: each byte that is not ASCII as three."""
+    body = urlencode({"brief": "نحتاج إلى صفحة " * 36_000})
+    assert len(body) > 2_500_000
+
+    response = admin_in.post(reverse("project_new"), body, content_type="application/x-www-form-urlencoded")
+
+    assert response.status_code == 422
+    assert "Shorten it" in error(response.content.decode())
 
 
 @pytest.mark.parametrize("case", ["one megabyte", "control characters"])

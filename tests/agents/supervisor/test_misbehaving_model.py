@@ -9,7 +9,7 @@ from agents.models import RunEvent
 from agents.states import RunStatus
 from agents.supervisor import progress, supervise
 from agents.supervisor.keeper import LeaseKeeper
-from projects.models import AuditLog, SquadMember, Task
+from projects.models import AuditLog, Notification, SquadMember, Task
 from projects.roles import Role
 from projects.states import TaskKind, TaskStatus
 from tests.agents.supervisor.line import (
@@ -86,6 +86,8 @@ def test_a_model_that_stays_away_costs_no_attempt(keeper: LeaseKeeper) -> None:
     assert "has not answered since" in run.detail
     assert "rate limit" in run.detail
     assert is_ready_again(task, attempts=0)
+    told = Notification.objects.get(project=task.project, level="warning")
+    assert (told.title, told.message) == ("The model does not answer", run.detail)
     assert_nothing_is_left(run)
 
 
