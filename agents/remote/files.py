@@ -103,6 +103,9 @@ def fetch_last(run: Run) -> None:
     place = incoming(run.pk)
     if not (place / "begun").exists() or (place / "fetched").exists():
         return
+    if (place / "old").exists():  # whoever took the files in died in the middle of it
+        _swap(place)
+        return
     if (place / "lost").exists():
         raise WorkerAway("The worker is gone with what the run made.")
     if (place / "too_large").exists():
@@ -118,7 +121,6 @@ def fetch_last(run: Run) -> None:
     except (WorkerAway, BadArchive, OSError) as error:
         (place / "lost").touch()
         raise WorkerAway(f"The run's files did not come back: {error}") from error
-    (place / "fetched").touch()
 
 
 def _wait(run: Run, request: str, place: Path) -> None:
@@ -150,12 +152,19 @@ def _check_there(run: Run) -> None:
 
 def _take_in(place: Path, request: str) -> None:
     """Put the workspace that came in place of the one that was given."""
-    new, root = place / "new", place.parent
+    new = place / "new"
     unpack(place / f"{request}.tar", new, names=["workspace"], most=Most())
     if not (new / "workspace").is_dir():
         raise BadArchive("there is no workspace in it")
-    (root / "workspace").rename(place / "old")
-    (new / "workspace").rename(root / "workspace")
+    (place.parent / "workspace").rename(place / "old")
+    _swap(place)
+
+
+def _swap(place: Path) -> None:
+    """Put what is unpacked where the old workspace was, which is aside. May be done again, whatever broke off."""
+    if (place / "new" / "workspace").is_dir():
+        (place / "new" / "workspace").rename(place.parent / "workspace")
+    (place / "fetched").touch()
     shutil.rmtree(place / "old", ignore_errors=True)
 
 

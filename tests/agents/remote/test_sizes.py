@@ -66,6 +66,21 @@ def test_what_is_too_large_to_come_back_is_said_as_often_as_asked(
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_files_that_were_being_taken_in_when_everything_ended_are_taken_in(run: Run, is_moved: bool) -> None:
+    files.mark_begun(run.pk)
+    work, place = run_directory(run.pk) / "workspace", files.incoming(run.pk)
+    work.rename(place / "old")
+    new = work if is_moved else place / "new/workspace"
+    new.mkdir(parents=True)
+    (new / "made").touch()
+    for _ in range(2):
+        files.fetch_last(run)
+        assert (work / "made").exists()
+    assert not (place / "old").exists()
+
+
+@pytest.mark.django_db
 def test_it_costs_an_attempt_and_says_what_to_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def prepared(*_: object, **__: object) -> None:
         raise files.FilesTooLarge(goes_out=False)
