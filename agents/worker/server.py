@@ -3,11 +3,11 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -15,6 +15,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 TIMEOUT_S = 30.0
 TRIES, AGAIN_S = 30, 2.0
@@ -70,10 +71,14 @@ class Server:
         await self._ask("DELETE", f"/workers/{worker_id}/")
 
     async def download(self, run_id: str, archive: Path) -> None:
-        """Get the files of a run."""
+        """Get the files of a run; from the beginning when the connection breaks."""
+        await self._until_heard(lambda: self._download(run_id, archive))
+
+    async def _download(self, run_id: str, archive: Path) -> None:
         async with self._http.stream("GET", f"/subtasks/{run_id}/files/") as answer:
             if answer.is_error:
                 await answer.aread()
+                _check_heard(answer)
                 raise Refused(answer.status_code, _sentence(answer))
             with archive.open("wb") as file:
                 async for block in answer.aiter_bytes():
@@ -98,13 +103,16 @@ class Server:
 
     async def _patiently(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """Ask for a minute: what is sent twice is taken once."""
+        return await self._until_heard(lambda: self._ask(method, path, **options))
+
+    async def _until_heard(self, ask: Callable[[], Awaitable[T]]) -> T:
         for _ in range(TRIES):
             try:
-                return await self._ask(method, path, **options)
+                return await ask()
             except AWAY as error:
                 logger.warning("the server does not answer: %r", error)
                 await asyncio.sleep(AGAIN_S)
-        return await self._ask(method, path, **options)
+        return await ask()
 
     @asynccontextmanager
     async def socket(self, worker_id: str) -> AsyncIterator[ClientConnection]:
@@ -121,12 +129,17 @@ class Server:
 
     async def _ask(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         answer = await self._http.request(method, path, **options)
-        if answer.status_code >= 500 or answer.status_code == 429:
-            answer.raise_for_status()
+        _check_heard(answer)
         if answer.is_error:
             raise Refused(answer.status_code, _sentence(answer))
         found: dict[str, Any] = answer.json() if answer.content else {}
         return found
+
+
+def _check_heard(answer: httpx.Response) -> None:
+    """Raise httpx.HTTPError for an answer that may be another one later."""
+    if answer.status_code >= 500 or answer.status_code == 429:
+        answer.raise_for_status()
 
 
 def _sentence(answer: httpx.Response) -> str:

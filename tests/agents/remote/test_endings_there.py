@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from agents.worker import server as module
 from agents.worker import streams
 from agents.worker.execution import Execution, Host
+from agents.worker.server import Server
 
 RUN, REQUEST = "00000000-0000-0000-0000-000000000001", "0" * 32
 
@@ -52,3 +54,28 @@ def test_a_run_that_was_ended_says_nothing_any_more(tmp_path: Path, monkeypatch:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(play())
+
+
+def test_files_are_asked_for_again_when_the_connection_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AGAIN_S", 0.01)
+    answers = [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfi",
+        b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfiles",
+    ]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answers.pop(0))
+        await writer.drain()
+        writer.close()
+
+    async def play() -> None:
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        server = Server(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", "key")
+        async with listening, asyncio.timeout(20):
+            await server.download(RUN, tmp_path / "got")
+        await server.close()
+
+    asyncio.run(play())
+    assert (tmp_path / "got").read_bytes() == b"files"
