@@ -71,15 +71,19 @@ def lead(run: Run, *, now: datetime) -> bool:
     return True
 
 
-def stop_leading(run: Run) -> None:
-    """Let another lead. Those of whom nothing is known yet wait again, but for the confirmed: whether main has them
-    the next one finds out."""
+def stop_leading(run: Run, *, leaves: bool = False) -> None:
+    """Let another lead, and take the run's own change out if it `leaves`.
+
+    Those of whom nothing is known yet wait again, but for the confirmed: whether main has them the next one finds out.
+    """
     with transaction.atomic():
         entries = _locked(run)
         if not entries.filter(run=run, is_leading=True).exists():
             return
         entries.filter(stage=Stage.ASKED).update(stage=Stage.WAITING, commit="", told={})
         entries.filter(run=run).update(is_leading=False)
+        if leaves:
+            entries.filter(run=run).delete()
 
 
 def batch_of(run: Run, *, most: int, now: datetime) -> list[MergeEntry]:

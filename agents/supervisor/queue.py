@@ -85,9 +85,10 @@ def bring(run: Run, ground: Ground, *, confirm: Confirm, check: Callable[[], Non
         with suppress(*AWAY):  # then it is taken for lost, as its run is
             merges.leave(run)
         raise
+    else:
+        merges.leave(run)
     finally:
         member.bell.ring()
-    merges.leave(run)
     if isinstance(outcome, Refused):
         raise outcome.error
     return outcome
@@ -142,20 +143,25 @@ class _Member:
 
     def _lead(self) -> Outcome | None:
         """Settle a batch until it is known what becomes of the leader's own change, and let another lead the rest."""
+        own = None
         try:
-            batch = merges.batch_of(self.run, most=MOST_AT_ONCE, now=self._clock())
-            before = [entry for entry in batch if entry.commit and self._ground.is_merged(entry.commit)]
-            if own := self._tell([(entry, _landed_before(entry)) for entry in before]):
-                return own
-            for known in rounds([entry for entry in batch if entry not in before], self):
-                if own := self._tell(known):
-                    return own
+            own = self._settled()
         except LeadLost:
             logger.warning("run %s leads its batch no more", self.run.pk)
         finally:
-            with suppress(*AWAY):
-                merges.stop_leading(self.run)
+            with suppress(*AWAY):  # the next must not look at what is settled
+                merges.stop_leading(self.run, leaves=own is not None)
             self.bell.ring()
+        return own
+
+    def _settled(self) -> Outcome | None:
+        batch = merges.batch_of(self.run, most=MOST_AT_ONCE, now=self._clock())
+        before = [entry for entry in batch if entry.commit and self._ground.is_merged(entry.commit)]
+        if own := self._tell([(entry, _landed_before(entry)) for entry in before]):
+            return own
+        for known in rounds([entry for entry in batch if entry not in before], self):
+            if own := self._tell(known):
+                return own
         return None
 
     def _tell(self, known: Sequence[tuple[MergeEntry, Outcome]]) -> Outcome | None:

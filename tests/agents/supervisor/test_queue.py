@@ -174,6 +174,19 @@ def test_bad_one_is_refused_and_its_supervisor_alone_hears_of_it(line: Line) -> 
     assert sorted(line.ground.main.split()[2:]) == ["a", "b", "c"]
 
 
+def test_what_is_settled_has_left_when_the_others_are_woken(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next that leads would look at it once more."""
+    bell = queue.bell_of(line.project.pk)
+    seen: list[bool] = []
+    monkeypatch.setattr(bell, "ring", lambda: seen.append(MergeEntry.objects.filter(is_leading=False).exists()))
+    line.ground.may_look.set()
+    line.ground.fails = lambda commit: True
+    with pytest.raises(FailedCheck):
+        result(line.bring("a"))
+    assert seen
+    assert not any(seen)
+
+
 def test_who_leads_too_many_leaves_some_for_the_next(line: Line) -> None:
     first = line.lead()
     others = [line.bring(str(number)) for number in range(MOST_AT_ONCE + 3)]
