@@ -496,7 +496,8 @@ def test_slow_receiver_holds_up_no_other(receiver: Receiver, names: Names, monke
     with sending(names) as send:
         send(NOW)
 
-    assert counts[0] == deliveries.AT_ONCE  # no more than that were at the slow one while ten quick ones went out
+    # No more than that were at the slow one while ten quick ones went out; the last of them may still be on its way.
+    assert 0 < counts[0] <= deliveries.AT_ONCE
     assert not WebhookDelivery.objects.exclude(status="delivered").exists()
 
 
