@@ -223,6 +223,7 @@ class Life(RuleBasedStateMachine):
         assert set(waited.exclude(status="cancelled").values_list("pk", flat=True)) <= set(self.freed)
 
 
+@pytest.mark.timeout(900)  # of chance how many steps it takes, and it is one of three that share two processors
 @pytest.mark.django_db
 @pytest.mark.usefixtures("published")
 def test_no_sequence_of_calls_reaches_an_illegal_state() -> None:
