@@ -45,5 +45,13 @@ class StartFailed(ServiceError):
     """A process ended, or did not become ready in time."""
 
 
+class DiskFull(ServiceError):
+    """The data directory has no room. `free` is in bytes, `needed` what a start takes."""
+
+    def __init__(self, place: object, *, free: int, needed: int) -> None:
+        has = f"{place} has only {free / 1e6:.0f} MB free"
+        super().__init__(f"{has}: make room ({needed / 1e6:.0f} MB or more), or set EKLAVYA_VAR")
+
+
 class StopRequested(Exception):
     """Somebody asked to stop while the stack was starting."""

@@ -3,13 +3,40 @@
 import psycopg
 from django.db.migrations.loader import MigrationLoader
 
+from eklavya.services.errors import ServiceError
+
 
 def unapplied(url: str) -> int:
-    """Number of migrations that the database lacks. Django must be set up."""
+    """Number of migrations that the database lacks. Django must be set up. Raises ServiceError when refused."""
     wanted = set(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
     try:
         with psycopg.connect(url) as database:
             applied = set(database.execute("SELECT app, name FROM django_migrations"))
     except psycopg.errors.UndefinedTable:
         applied = set()
+    except psycopg.errors.InsufficientPrivilege:
+        raise ServiceError(
+            f"{_who(url)} may not read the tables of its database: let their owner run `manage.py database_roles` "
+            "(docs/operations.md), or name the owner in DATABASE_URL"
+        ) from None
     return len(wanted - applied)
+
+
+def check_rights(url: str) -> None:
+    """Raise ServiceError unless this role may make tables, which migrations have to."""
+    with psycopg.connect(url) as database:
+        found = database.execute(
+            "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false), current_user, current_database()"
+        ).fetchone()
+    assert found
+    may_create, role, name = found
+    if not may_create:
+        raise ServiceError(
+            f'{_who(url)} may not make tables: let a superuser run `ALTER DATABASE "{name}" OWNER TO "{role}"`, '
+            "or name the owner of the database in DATABASE_URL"
+        )
+
+
+def _who(url: str) -> str:
+    user = psycopg.conninfo.conninfo_to_dict(url).get("user")
+    return f"the role “{user}” of DATABASE_URL" if user else "the role of DATABASE_URL"

@@ -5,6 +5,8 @@ now and then, which restarts what died, and `stop` in the end. `request_stop` ma
 handler.
 """
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -13,14 +15,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import psutil
+import psycopg
 
 from eklavya.env import Env
 from eklavya.services import components as programs
 from eklavya.services import instance
 from eklavya.services.child import POLL_SECONDS, Child, Spec, describe_exit
-from eklavya.services.errors import ServiceError, StartFailed, StopRequested, way_out
+from eklavya.services.errors import DiskFull, ServiceError, StartFailed, StopRequested, way_out
 from eklavya.services.health import database_problem, redis_problem
-from eklavya.services.migrations import unapplied
+from eklavya.services.migrations import check_rights, unapplied
 from eklavya.services.ports import check_free
 from eklavya.services.postgres import ensure_database, postgres_spec, prepare_postgres
 from eklavya.services.sockets import remove_socket_directory
@@ -35,6 +38,8 @@ ALL = (*SERVERS, *COMMANDS, *PROGRAMS)
 _STOP_ORDER = (("beat", "web"), ("worker",), ("gateway", "egress", "rehearsal"), ("valkey",), ("postgres",))
 
 _NEEDED_BYTES = 300_000_000
+# PostgreSQL writes ahead in files of 16 MB. Without room it ends, often without a word, as its log has none either.
+_FULL_BYTES = 32_000_000
 _MAX_RESTARTS = 6
 _LONGEST_PAUSE_S = 30
 # A process that ran for so long had not failed to start: its count begins anew.
@@ -113,12 +118,25 @@ class Stack:
             raise unwritable(error) from error
         try:
             self._start()
+        except (ServiceError, psycopg.Error) as problem:
+            told = self._told(problem)  # before the stop, which makes room
+            self.stop()
+            raise told from problem
         except OSError as error:
             self.stop()
             raise unwritable(error) from error
         except BaseException:
             self.stop()
             raise
+
+    def _told(self, problem: ServiceError | psycopg.Error) -> ServiceError:
+        """The problem as a sentence: a disk that filled meanwhile is the reason of whatever failed on it."""
+        free = shutil.disk_usage(self.var).free
+        if free < _FULL_BYTES or os.strerror(errno.ENOSPC) in str(problem):
+            return DiskFull(self.var, free=free, needed=_NEEDED_BYTES)
+        if isinstance(problem, ServiceError):
+            return problem
+        return StartFailed(f"the database refused: {' '.join(str(problem).split())} (logs: {self.logs})")
 
     def _start(self) -> None:
         self.logs.mkdir(mode=0o700, exist_ok=True)
@@ -137,8 +155,7 @@ class Stack:
     def _check_room(self) -> None:
         free = shutil.disk_usage(self.var).free
         if free < _NEEDED_BYTES:
-            has = f"{self.var} has only {free / 1e6:.0f} MB free"
-            raise ServiceError(f"{has}: make room ({_NEEDED_BYTES / 1e6:.0f} MB or more), or set EKLAVYA_VAR")
+            raise DiskFull(self.var, free=free, needed=_NEEDED_BYTES)
 
     def _check_ports(self) -> None:
         if "gateway" in self._components:
@@ -180,6 +197,7 @@ class Stack:
         if problem := database_problem(self.env.database_url):
             raise ServiceError(f"the database to migrate does not answer: {problem}")
         if count := unapplied(self.env.database_url):
+            check_rights(self.env.database_url)
             self._run_command(spec, total=count)
         else:
             self._say(spec.name, spec.title, state="ready", detail="up to date")

@@ -7,6 +7,7 @@ and exit code 1.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -75,12 +76,36 @@ def main(arguments: list[str]) -> None:
     dev = "--dev" in arguments[:1]
     command = arguments[1:] if dev else arguments
     check_git()
+    check_reachable()
     with only_one():
         prepare(DEV_LOCK if dev else RUN_LOCK)
     if command:
         os.chdir(ROOT)
         python = str(VENV / "bin" / "python")
         os.execv(python, [python, *command])
+
+
+def check_reachable() -> None:
+    """An environment whose Python this user cannot run was made by another user, with a Python of their own."""
+    python = VENV / "bin" / "python"
+    try:
+        python.stat()
+        runs = os.access(python, os.X_OK)
+    except PermissionError:
+        runs = False
+    except OSError:
+        return  # there is none, or a broken one, which is made anew
+    if not runs:
+        owner = f"it was made by {owner_of(VENV)}, with {os.path.realpath(python)}"
+        raise Problem(f"this user may not run {python} ({owner}): start as that user, or clone Eklavya for this one")
+
+
+def owner_of(path: Path) -> str:
+    """Name of a file's owner, as far as it can be known."""
+    try:
+        return path.owner()
+    except (OSError, KeyError):
+        return "another user"
 
 
 def prepare(lock: Path) -> None:
@@ -98,7 +123,9 @@ def prepare(lock: Path) -> None:
         # the development lock holds all of the other one too
         STAMP.write_text(json.dumps(digests(RUN_LOCK, lock)), encoding="utf-8")
     except OSError as error:
-        raise Problem(f"cannot write {VENV}: {error.strerror}") from None
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        do = "make room" if full else "start as the user who owns it, or move it away"
+        raise Problem(f"cannot write {VENV} ({error.strerror}): {do}") from None
 
 
 def digests(*locks: Path) -> dict[str, str]:
@@ -194,6 +221,8 @@ def follow(line: str, progress: Progress) -> None:
 def why_failed() -> str:
     """What went wrong, in one line. pip's last words do not say it where no package index could be reached."""
     text = LOG.read_text(encoding="utf-8")
+    if os.strerror(errno.ENOSPC) in text:
+        return f"the disk became full while installing: make room ({NEEDED_BYTES / 1e9:.1f} GB)"
     if "No matching distribution found" in text and "Retrying (Retry(" in text:
         return "the package index could not be reached: connect to the network, or set PIP_INDEX_URL to another one"
     return f"installing failed: {last_error()}"

@@ -127,8 +127,29 @@ def test_full_disk_is_told_before_installing(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_place_that_cannot_be_written_is_one_line(place: Path) -> None:
     (place / ".venv").touch()
-    with pytest.raises(venv.Problem, match=r"cannot write .*\.venv"):
+    with pytest.raises(venv.Problem, match=r"cannot write .*\.venv .*: start as the user who owns it"):
         venv.prepare(venv.RUN_LOCK)
+
+
+def test_environment_of_a_python_that_this_user_may_not_run_is_one_line(fresh_var: Path) -> None:
+    place = fresh_var.parent
+    place.chmod(0o755)
+    (place / ".venv" / "bin").mkdir(parents=True)
+    (place / "others").mkdir()
+    (place / "others" / "python3.11").touch(mode=0o755)
+    (place / ".venv" / "bin" / "python").symlink_to(place / "others" / "python3.11")
+    (place / "others").chmod(0o600)
+    program = (
+        "import os, pathlib; from eklavya.services import venv\n"
+        f"venv.ROOT = pathlib.Path({str(place)!r}); venv.VENV = venv.ROOT / '.venv'\n"
+        # what is needed is imported by now: this Python may be in a place that only root reaches
+        "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
+        "venv.main(['-c', 'pass'])"
+    )
+    result = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"eklavya: this user may not run {place}/.venv/bin/python (it was made by ")
+    assert result.stderr.count("\n") == 1
 
 
 def test_unreachable_package_index_is_told_as_such(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

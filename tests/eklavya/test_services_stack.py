@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,10 +22,12 @@ from eklavya.env import Env
 from eklavya.services import stack as stack_module
 from eklavya.services.errors import AlreadyRunning, PortTaken, ServiceError, StopRequested
 from eklavya.services.health import database_problem, redis_problem
+from eklavya.services.migrations import check_rights
 from eklavya.services.processes import wait_gone
 from eklavya.services.running import running
 from eklavya.services.sockets import postgres_url, valkey_url
 from eklavya.services.stack import Report, Stack
+from eklavya.services.testing import Services
 
 Make = Callable[..., Stack]
 
@@ -225,6 +229,60 @@ def test_full_disk_is_told_before_anything_starts(make: Make, monkeypatch: pytes
     monkeypatch.setattr(stack_module, "_NEEDED_BYTES", 10**18)
     with pytest.raises(ServiceError, match="MB free: make room"):
         make("valkey").start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_disk_that_fills_while_services_start_is_told_as_such(fresh_var: Path, make: Make) -> None:
+    fresh_var.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m,mode=700", "tmpfs", str(fresh_var)], check=True)
+    try:
+        stack = make("postgres", "migrations")
+        stack._report = lambda news: fill(fresh_var / "filler") if news.name == "migrations" else None
+        with pytest.raises(ServiceError) as caught:
+            stack.start()
+    finally:
+        subprocess.run(["umount", "--lazy", str(fresh_var)], check=True)
+    assert re.fullmatch(rf"{fresh_var} has only \d+ MB free: make room \(300 MB or more\), .*", str(caught.value))
+
+
+def fill(path: Path) -> None:
+    """Take all the room there is."""
+    free = shutil.disk_usage(path.parent).free
+    if free:
+        with path.open("ab") as file:
+            os.posix_fallocate(file.fileno(), file.tell(), free)
+
+
+@pytest.fixture
+def lowly(services: Services) -> Iterator[str]:
+    """The address of a database in which its role may do nothing but connect."""
+    with psycopg.connect(services.database_url, dbname="postgres", autocommit=True) as database:
+        database.execute("CREATE ROLE lowly LOGIN")
+        database.execute("CREATE DATABASE lowly")
+        host = database.info.host
+        yield f"postgres://lowly@/lowly?host={host}"
+        database.execute("DROP DATABASE lowly WITH (FORCE)")
+        database.execute("DROP ROLE lowly")
+
+
+def test_role_that_may_make_no_tables_is_told_what_it_lacks(make: Make, lowly: str, services: Services) -> None:
+    with pytest.raises(ServiceError) as caught:
+        make("migrations", DATABASE_URL=SecretStr(lowly)).start()
+    said = str(caught.value)
+    assert said.startswith("the role “lowly” of DATABASE_URL may not make tables: let a superuser run `ALTER DATABASE")
+    assert "\n" not in said
+    advice = said.split("`")[1]
+    with psycopg.connect(services.database_url, dbname="postgres", autocommit=True) as database:
+        database.execute(advice)
+    check_rights(lowly)
+
+
+def test_role_that_may_not_read_is_told_what_it_lacks(make: Make, lowly: str, services: Services) -> None:
+    url = psycopg.conninfo.make_conninfo(services.database_url, dbname="lowly")
+    with psycopg.connect(url) as database:
+        database.execute("CREATE TABLE django_migrations (app text, name text)")
+    with pytest.raises(ServiceError, match=r"^the role “lowly” of DATABASE_URL may not read .*database_roles"):
+        make("migrations", DATABASE_URL=SecretStr(lowly)).start()
 
 
 def test_data_directory_that_cannot_be_written_is_one_sentence(fresh_var: Path, make: Make) -> None:
