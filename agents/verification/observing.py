@@ -5,13 +5,14 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from agents.runtimes.contract import CommandResult, SandboxSpec, ServiceHandle
-from agents.runtimes.errors import ServiceFailed
+from agents.runtimes.errors import RuntimeProblem, ServiceFailed
 from agents.verification.counting import count_tests
 from agents.verification.probing import http_status
 from agents.verification.values import Place, Reason, Times, VerificationResult
@@ -41,10 +42,11 @@ def verify(
 ) -> VerificationResult:
     """Check out the commit clean, run its tests, start its application, and tell what was seen.
 
-    Tests and application get a checkout each, so that the tests cannot prepare what is started. What eklavya.toml
-    names is observed always; `require_app` says whether it must be there with both commands, as it must from the
-    first demo on. A commit that fails is a result, not an error. Raises UnknownCommit, and RuntimeProblem where the
-    sandboxes themselves do not work, which says nothing about the commit.
+    Tests and application run beside each other, in a checkout and a sandbox each, so that the tests cannot prepare what
+    is started; when both fail, the tests' reason counts. What eklavya.toml names is observed always; `require_app` says
+    whether it must be there with both commands, as it must from the first demo on. A commit that fails is a result, not
+    an error. Raises UnknownCommit, and RuntimeProblem where the sandboxes themselves do not work, which says nothing
+    about the commit.
     """
     observation = _Observation(repository, commit, place=place, times=times or Times())
     try:
@@ -84,10 +86,18 @@ class _Observation:
             return "There is no eklavya.toml yet, so there is nothing to run."
         if require_app:
             _check_commands(read)
-        done = [self._test(read.test)] if read.test is not None else []
-        if read.start is not None:
-            done.append(self._start(read.start, read.health_path))
-        return " ".join(done) or "eklavya.toml names no command yet, so there is nothing to run."
+        return " ".join(self._run(read)) or "eklavya.toml names no command yet, so there is nothing to run."
+
+    def _run(self, read: Manifest) -> list[str]:
+        with ThreadPoolExecutor(1, thread_name_prefix=f"{self.place.name}-app") as beside:
+            starting = beside.submit(self._start, read.start, read.health_path) if read.start is not None else None
+            try:
+                done = [self._test(read.test)] if read.test is not None else []
+            except BaseException:
+                with contextlib.suppress(RuntimeProblem):  # nobody asks any more whether it starts
+                    self.place.runtime.kill(_sandbox_name(self.place, "app"))
+                raise
+            return [*done, starting.result()] if starting is not None else done
 
     def _read_manifest(self, *, required: bool) -> Manifest | None:
         try:
@@ -168,7 +178,7 @@ class _Observation:
 
 def _spec(place: Place, part: str, root: Path) -> SandboxSpec:
     spec = SandboxSpec(
-        name=f"{place.name}-{part}",
+        name=_sandbox_name(place, part),
         project=place.project,
         workspace=root / "workspace",
         home=root / "home",
@@ -179,6 +189,10 @@ def _spec(place: Place, part: str, root: Path) -> SandboxSpec:
     # Unbuffered, so that what an application said is there when it is killed.
     env = {"DATA_DIR": f"{place.runtime.home_path(spec)}/data", "PYTHONUNBUFFERED": "1"}
     return replace(spec, env=env)
+
+
+def _sandbox_name(place: Place, part: str) -> str:
+    return f"{place.name}-{part}"
 
 
 def _check_commands(read: Manifest) -> None:

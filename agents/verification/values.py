@@ -43,8 +43,8 @@ class Times:
     """How long the commit's own commands may take, in seconds."""
 
     test_s: float = 120.0
-    start_s: float = 20.0
-    """From the start command to the first answer 200."""
+    start_s: float = 30.0
+    """From the start command to the first answer 200, with the tests at work beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,21 @@ def test_a_failing_test_fails(observe):
     )
     assert (result.passed, result.reason, result.tests_run) == (False, "tests_failed", 1)
     assert "ZeroDivisionError" in result.test_output_tail
-    assert not result.started
+
+
+def test_tests_and_application_run_beside_each_other(observe, tmp_path):
+    """Each waits for the other: one after the other, neither would end."""
+    meet = "touch {0}/{1}; until [ -e {0}/{2} ]; do sleep 0.05; done"
+    test = meet.format(tmp_path, "tests", "app") + "; echo 'Ran 1 test in 0.0s'"
+    start = meet.format(tmp_path, "app", "tests") + "; exec python3 -m app"
+    assert observe({"eklavya.toml": manifest(test=test, start=start)}).passed
+
+
+def test_when_the_tests_fail_nobody_waits_for_the_application(observe, tmp_path):
+    test = f"until [ -e {tmp_path}/app ]; do sleep 0.05; done; echo 'Ran 1 test in 0.0s'; exit 1"
+    start = f"touch {tmp_path}/app; sleep 600"
+    result = observe({"eklavya.toml": manifest(test=test, start=start)}, times=Times(test_s=60, start_s=600))
+    assert (result.reason, result.started) == ("tests_failed", False)
 
 
 def test_a_suite_without_tests_fails(observe):
