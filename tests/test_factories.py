@@ -16,7 +16,7 @@ from tests import factories
 
 pytestmark = pytest.mark.django_db
 OF_ONE_ROW = {"RecoverySettings"}
-APPS = ("projects", "billing", "agents", "demos", "learning")
+APPS = ("accounts", "projects", "billing", "agents", "demos", "learning")
 MADE = {
     factories.ProjectFactory: ProjectStatus,
     factories.PlanFactory: PlanStatus,

@@ -8,17 +8,14 @@ from django.contrib.auth.models import User
 
 from accounts import actions
 from accounts.actions import NewKey
-from accounts.models import ApiKey, Member
+from accounts.models import ApiKey
 from accounts.roles import AccountRole
-from tests.factories import NOW, UserFactory
+from tests.factories import NOW, MemberFactory
 
 
 def person(role: AccountRole, username: str = "") -> User:
     """Somebody with this role, signing in with the factories' PASSWORD."""
-    is_admin = role == AccountRole.ADMIN
-    user: User = UserFactory(username=username or f"{role.value}-asha", is_superuser=is_admin, is_staff=is_admin)
-    Member.objects.create(user=user, role=role, created_at=NOW)
-    return user
+    return MemberFactory(role=role, user__username=username or f"{role.value}-asha").user
 
 
 def key_of(

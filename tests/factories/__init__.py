@@ -7,6 +7,7 @@
 Times are fixed (`NOW`); a test of waiting passes its own. Whoever wants a life and not a state calls the actions.
 """
 
+from tests.factories.accounts import ApiKeyFactory, MemberFactory
 from tests.factories.agents import (
     AgentFactory,
     CheckpointFactory,
@@ -59,6 +60,7 @@ __all__ = [
     "TESTER",
     "WEBHOOK_SECRET",
     "AgentFactory",
+    "ApiKeyFactory",
     "ApprovalFactory",
     "AuditChainFactory",
     "AuditLogFactory",
@@ -74,6 +76,7 @@ __all__ = [
     "ExecutionLogFactory",
     "ExecutionNodeFactory",
     "LedgerEntryFactory",
+    "MemberFactory",
     "MergeEntryFactory",
     "MessageCounterFactory",
     "MessageFactory",
