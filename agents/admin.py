@@ -1,9 +1,13 @@
-"""Agents, runs and what they left behind in Django's admin: shown only. Supervisors and sweeps move them on."""
+"""Agents, runs and what they left behind in Django's admin. Supervisors and sweeps move them on; people stop runs and
+take workers out of use, by the same actions as elsewhere."""
 
-from django.contrib import admin
+from datetime import datetime
+
+from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from agents.actions import runs, workers
 from agents.models import (
     Agent,
     Checkpoint,
@@ -19,6 +23,7 @@ from agents.models import (
     Verification,
     Worker,
 )
+from projects.actors import Actor
 from projects.admin_tools import ShownAdmin, ShownInline
 
 
@@ -39,6 +44,25 @@ class WorkerAdmin(ShownAdmin):
     date_hierarchy = "registered_at"
     ordering = ("name",)
     text_fields = ("name", "queue")
+    actions = ("cordon", "drain", "uncordon")
+
+    @admin.action(description="Cordon: it takes no new runs", permissions=["steer"])
+    def cordon(self, request: HttpRequest, queryset: QuerySet[Worker]) -> None:
+        self.do_each(request, queryset, lambda row, by, now: workers.cordon_worker(row, by=by, now=now))
+
+    @admin.action(description="Drain: others go on with its runs", permissions=["steer"])
+    def drain(self, request: HttpRequest, queryset: QuerySet[Worker]) -> None:
+        def verb(row: Worker, by: Actor, now: datetime) -> None:
+            count = workers.drain_worker(row, by=by, now=now)
+            self.message_user(
+                request, f"{row.name} hands over {count} run{'' if count == 1 else 's'}.", messages.SUCCESS
+            )
+
+        self.do_each(request, queryset, verb)
+
+    @admin.action(description="Uncordon: it takes runs again", permissions=["steer"])
+    def uncordon(self, request: HttpRequest, queryset: QuerySet[Worker]) -> None:
+        self.do_each(request, queryset, lambda row, by, now: workers.uncordon_worker(row, by=by, now=now))
 
 
 @admin.register(Specialisation)
@@ -69,6 +93,11 @@ class RunAdmin(ShownAdmin):
     text_fields = ("project__name", "task__key", "task__title", "agent__name", "reason", "commit")
     uuid_fields = ("project_id", "task_id", "agent_id", "worker_id", "prompt_version_id")
     inlines = (CheckpointInline, VerificationInline)
+    actions = ("stop",)
+
+    @admin.action(description="Stop: the task is tried again", permissions=["steer"])
+    def stop(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        self.do_each(request, queryset, lambda row, by, now: runs.stop_run(row, by=by, now=now))
 
 
 @admin.register(RunEvent)
@@ -102,6 +131,7 @@ class MessageAdmin(ShownAdmin):
 @admin.register(MessageCounter)
 class MessageCounterAdmin(ShownAdmin):
     list_display = ("project", "last_seq")
+    list_filter = ("project__status",)
     list_select_related = ("project",)
     text_fields = ("project__name",)
     uuid_fields = ("project_id",)
@@ -131,6 +161,7 @@ class RecoverySettingsAdmin(ShownAdmin):
     """Changed in the portal, under Settings, Recovery."""
 
     list_display = ("__str__", "switched_off", "per_task", "per_hour")
+    list_filter = (("per_task", admin.EmptyFieldListFilter), ("per_hour", admin.EmptyFieldListFilter))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[RecoverySettings], search_term: str

@@ -75,6 +75,7 @@ WAYS: dict[str, Way] = {
     "blocked": Way("it cannot go on without help", Remedy.HELP, "3 answers of the mentor", has_switch=False),
     "paused": Way("its project was paused", Remedy.FREE, has_switch=False),
     "reassigned": Way("its task was given to another role", Remedy.FREE, has_switch=False),
+    "stopped": Way("an admin stopped it", Remedy.FREE, has_switch=False),
     "cancelled": Way("its task was cancelled", Remedy.NONE, has_switch=False),
 }
 SWITCHES = frozenset(reason for reason, way in WAYS.items() if way.has_switch)

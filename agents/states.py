@@ -64,6 +64,8 @@ ACTIVE_RUN = frozenset(
     {RunStatus.QUEUED, RunStatus.STARTING, RunStatus.RUNNING, RunStatus.EVALUATING, RunStatus.MERGING}
 )
 LEASED_RUN = ACTIVE_RUN - {RunStatus.QUEUED}
+# From evaluating on the agent is gone, and what is left is the platform's own work.
+STOPPABLE_RUN = frozenset({RunStatus.QUEUED, RunStatus.STARTING, RunStatus.RUNNING})
 _ENDED_BADLY = frozenset({RunStatus.FAILED, RunStatus.LOST, RunStatus.CANCELLED, RunStatus.OVER_BUDGET})
 
 RUN_TRANSITIONS: Transitions[RunStatus] = {

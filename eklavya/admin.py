@@ -133,6 +133,7 @@ class AuthenticatorAdmin(AccountAdmin):
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(AccountAdmin):
     list_display = ("name", "task", "interval", "enabled", "last_run_at", "total_run_count")
+    list_filter = ("enabled",)
     list_select_related = ("interval",)
     text_fields = ("name", "task")
 
@@ -140,3 +141,5 @@ class PeriodicTaskAdmin(AccountAdmin):
 @admin.register(IntervalSchedule)
 class IntervalScheduleAdmin(AccountAdmin):
     list_display = ("every", "period")
+    list_filter = ("period",)
+    text_fields = ("period",)

@@ -21,7 +21,7 @@ from projects.admin_tools import SettingsAdmin, ShownAdmin, ShownInline, actor_o
 from projects.admin_workflows import ExecutionAdmin as ExecutionAdmin
 from projects.briefs import clean_name
 from projects.errors import DomainError, IllegalTransition
-from projects.states import OPEN_APPROVAL, ApprovalKind
+from projects.states import OPEN_APPROVAL, ApprovalKind, PlanStatus
 
 
 class RequirementInline(ShownInline):
@@ -227,6 +227,19 @@ class PlanAdmin(ShownAdmin):
     date_hierarchy = "created_at"
     text_fields = ("summary", "project__name")
     uuid_fields = ("project_id",)
+    # Rejecting needs words, which go to the architect: that is done in the inbox.
+    actions = ("approve",)
+
+    @admin.action(description="Approve: the first demo is built", permissions=["steer"])
+    def approve(self, request: HttpRequest, queryset: QuerySet[models.Plan]) -> None:
+        self.do_each(request, queryset.select_related("project"), _approve_plan)
+
+
+def _approve_plan(plan: models.Plan, by: Actor, now: datetime) -> None:
+    asked = models.Approval.objects.filter(kind=ApprovalKind.PLAN, subject_id=plan.pk, status__in=OPEN_APPROVAL).first()
+    if asked is None:
+        raise IllegalTransition(f"It is {PlanStatus(plan.status).label.lower()}: there is nothing to decide about it.")
+    approvals.decide(asked.pk, Decision(approvals.APPROVE.value), by=by, now=now)
 
 
 @admin.register(models.Task)
@@ -273,6 +286,7 @@ def _decide(task: models.Task, option: str, *, by: Actor, now: datetime) -> bool
 @admin.register(models.TaskDependency)
 class TaskDependencyAdmin(ShownAdmin):
     list_display = ("task", "depends_on")
+    list_filter = ("task__status", "depends_on__status")
     list_select_related = ("task", "depends_on")
     text_fields = ("task__key", "task__title", "task__project__name")
     uuid_fields = ("task_id", "depends_on_id", "task__project_id")

@@ -1,4 +1,7 @@
-"""What is recorded and sent, in Django's admin: the audit log, webhooks and their deliveries. Shown only."""
+"""What is recorded and sent, in Django's admin: the audit log, webhooks and their deliveries.
+
+Shown only, but that webhooks are enabled and disabled by their actions.
+"""
 
 from typing import Any
 
@@ -7,15 +10,17 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from projects import models
+from projects.actions import webhooks
 from projects.actors import ActorKind
 from projects.admin_tools import ShownAdmin, filter_of
 from projects.events import EVENT_TYPES
+from projects.models.audit import ACCOUNT_CHAIN
 from projects.webhooks.messages import SENT_TYPES
 
 
 @admin.register(models.WebhookEndpoint)
 class WebhookEndpointAdmin(ShownAdmin):
-    """Added, changed and disabled in the portal."""
+    """Added and changed in the portal, where the secret is shown once."""
 
     list_display = ("host", "description", "project", "status", "failing_since", "created_at")
     list_filter = ("status",)
@@ -25,6 +30,15 @@ class WebhookEndpointAdmin(ShownAdmin):
     uuid_fields = ("project_id",)
     search_help_text = "Address, description, project or id"
     hidden = ("secret", "old_secret")
+    actions = ("enable", "disable")
+
+    @admin.action(description="Enable: send what happens from now on", permissions=["steer"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[models.WebhookEndpoint]) -> None:
+        self.do_each(request, queryset, lambda row, by, now: webhooks.enable_webhook(row, by=by, now=now))
+
+    @admin.action(description="Disable: send nothing any more", permissions=["steer"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[models.WebhookEndpoint]) -> None:
+        self.do_each(request, queryset, lambda row, by, now: webhooks.disable_webhook(row, by=by, now=now))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[models.WebhookEndpoint]:
         return super().get_queryset(request).defer("secret", "old_secret")
@@ -41,10 +55,30 @@ class WebhookDeliveryAdmin(ShownAdmin):
     search_help_text = "Type, problem, or id of endpoint or event"
 
 
+class WhoseChain(admin.SimpleListFilter):
+    """The account's chain, or those of projects."""
+
+    title = "chain"
+    parameter_name = "whose"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(ACCOUNT_CHAIN, "the account's"), ("projects", "projects'")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        match self.value():
+            case None:
+                return queryset
+            case value if value == ACCOUNT_CHAIN:
+                return queryset.filter(pk=ACCOUNT_CHAIN)
+            case _:
+                return queryset.exclude(pk=ACCOUNT_CHAIN)
+
+
 class ChainKeyAdmin(ShownAdmin):
     """Rows whose key is a chain's: a project's id, or “account”."""
 
     search_help_text = "Id of the project, or “account”"
+    list_filter = (WhoseChain,)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -98,5 +98,6 @@ class ExecutionLogAdmin(NumberedAdmin):
 class RunnerAdmin(NumberedAdmin):
     of_execution = False
     list_display = ("id", "name", "started_at")
+    list_filter = ("started_at",)
     text_fields = ("name",)
     search_help_text = "Number or name"

@@ -1,10 +1,12 @@
 """Django's admin: it shows everything, at a constant cost, and changes only what the lifecycle allows."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.conf import settings as configured
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
@@ -12,12 +14,13 @@ from django.db import connection, models
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from pytest_django import Settings
 
-from agents.models import Run
+from agents.models import Run, Worker
 from billing.models import Budget, LedgerEntry, Price
 from learning.models import PromptVersion
 from projects.ids import new_id
-from projects.models import Approval, AuditLog, Project, Squad, SquadMember, Task
+from projects.models import Approval, AuditLog, Plan, Project, Squad, SquadMember, Task, WebhookEndpoint
 from projects.states import ApprovalKind
 from tests import factories
 from tests.factories import (
@@ -31,10 +34,13 @@ from tests.factories import (
     SquadMemberFactory,
     TaskFactory,
     UserFactory,
+    WebhookEndpointFactory,
+    WorkerFactory,
 )
+from tests.projects import lives
 
 pytestmark = pytest.mark.django_db
-OURS = ("projects", "billing", "agents", "learning")
+OURS = ("accounts", "projects", "billing", "agents", "demos", "learning")
 MODELS = [model for app in OURS for model in apps.get_app_config(app).get_models()]
 EACH = pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 ADDED_BY_HAND = {"Price", "PromptVersion", "Secret"}
@@ -87,6 +93,28 @@ def act(client: Client, action: str, *rows: models.Model) -> list[str]:
 
 def test_every_table_is_registered() -> None:
     assert [model for model in MODELS if not admin.site.is_registered(model)] == []
+
+
+def test_these_are_all_apps_of_the_house() -> None:
+    house = {app.label for app in apps.get_app_configs() if Path(app.path).parent == configured.BASE_DIR}
+    assert house == {*OURS, "eklavya"}
+    assert list(apps.get_app_config("eklavya").get_models()) == []
+
+
+def test_every_list_is_filtered_and_searched() -> None:
+    pages = admin.site._registry.values()
+    assert len(pages) > len(MODELS)
+    assert [page.model for page in pages if not (page.list_filter or page.date_hierarchy)] == []
+    assert [page.model for page in pages if not page.search_fields] == []
+
+
+@EACH
+def test_every_filter_works(root: Client, model: type[models.Model]) -> None:
+    make(model)
+    shown = root.get(url(model, "changelist")).context["cl"]
+    for spec in shown.filter_specs:
+        *_, last = spec.choices(shown)
+        assert root.get(url(model, "changelist") + last["query_string"]).status_code == 200, last
 
 
 @EACH
@@ -273,6 +301,106 @@ def test_decision_is_taken_as_recommended(root: Client) -> None:
 def test_closed_decision_is_not_taken_again(root: Client) -> None:
     (message,) = act(root, "take_recommended", ApprovalFactory(status="rejected"))
     assert "cannot become approved" in message
+
+
+def test_plan_is_approved_through_its_question(root: Client) -> None:
+    approval = lives.planned()
+    plan = Plan.objects.get(pk=approval.subject_id)
+    assert act(root, "approve", plan) == ["Done for 1."]
+    plan.refresh_from_db()
+    assert (plan.status, plan.project.status) == ("active", "demo")
+    assert Approval.objects.get(pk=approval.pk).decided_by.username == "root"
+    assert act(root, "approve", plan) == [f"{plan}: It is active: there is nothing to decide about it."]
+
+
+def test_run_is_stopped_in_the_name_of_the_person(root: Client) -> None:
+    running = RunFactory(status="running")
+    queued = RunFactory(task=TaskFactory(status="allocated", project=running.project))
+    assert act(root, "stop", running, queued) == ["Done for 2."]
+    running.refresh_from_db()
+    queued.refresh_from_db()
+    assert (running.status, running.stop_requested) == ("running", "stopped")
+    assert (queued.status, queued.reason, queued.task.attempts) == ("cancelled", "stopped", 0)
+    assert Task.objects.get(pk=queued.task_id).status == "ready"
+    rows = AuditLog.objects.filter(action="run.stop_requested").values_list("actor_name", "details")
+    assert list(rows) == [("root", {"count": 1, "reason": "stopped"})] * 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"status": "merging"}, "It is merging: there is nothing to stop any more."),
+        ({"status": "failed"}, "It is failed: there is nothing to stop any more."),
+        ({"status": "running", "stop_requested": "paused"}, "It was asked to end already: paused."),
+    ],
+)
+def test_run_that_cannot_be_stopped_is_left_alone(root: Client, fields: dict[str, str], why: str) -> None:
+    run = RunFactory(**fields)
+    assert act(root, "stop", run) == [f"{run}: {why}"]
+    assert Run.objects.filter(pk=run.pk, **fields).exists()
+    assert not AuditLog.objects.exists()
+
+
+def test_worker_is_taken_out_of_use_and_back(root: Client) -> None:
+    worker = WorkerFactory(name="asha")
+    run = RunFactory(status="running", worker=worker)
+    assert act(root, "cordon", worker) == ["Done for 1."]
+    worker.refresh_from_db()
+    assert (worker.status, worker.cordoned_at is None) == ("online", False)
+    assert act(root, "drain", worker) == ["asha hands over 1 run.", "Done for 1."]
+    worker.refresh_from_db()
+    assert (worker.status, Run.objects.get(pk=run.pk).stop_requested) == ("draining", "worker_draining")
+    assert act(root, "uncordon", worker) == ["Done for 1."]
+    worker.refresh_from_db()
+    assert (worker.status, worker.cordoned_at) == ("online", None)
+    rows = AuditLog.objects.filter(object_type="worker").order_by("seq").values_list("actor_name", "action")
+    assert list(rows) == [("root", f"worker.{done}") for done in ("cordoned", "drained", "uncordoned")]
+
+
+def test_webhook_is_disabled_and_enabled(root: Client, settings: Settings) -> None:
+    settings.EKLAVYA_WEBHOOK_HOSTS = "127.0.0.1:443"
+    endpoint = WebhookEndpointFactory(url="https://127.0.0.1/hook")
+    assert act(root, "disable", endpoint) == ["Done for 1."]
+    endpoint.refresh_from_db()
+    assert (endpoint.status, endpoint.reason) == ("disabled", "Disabled by root.")
+    (refusal,) = act(root, "disable", endpoint)
+    assert refusal.startswith(f"{endpoint}: ")
+    assert act(root, "enable", endpoint) == ["Done for 1."]
+    endpoint.refresh_from_db()
+    assert endpoint.status == "active"
+    assert AuditLog.objects.get(action="webhook.enabled").actor_name == "root"
+
+
+def test_webhook_to_where_nothing_may_be_sent_stays_disabled(root: Client) -> None:
+    endpoint = WebhookEndpointFactory(url="https://127.0.0.1/hook", status="disabled")
+    (refusal,) = act(root, "enable", endpoint)
+    assert refusal.startswith(f"{endpoint}: ")
+    endpoint.refresh_from_db()
+    assert endpoint.status == "disabled"
+
+
+STEERED = [
+    (Plan, "approve"),
+    (Run, "stop"),
+    (Worker, "cordon"),
+    (Worker, "drain"),
+    (Worker, "uncordon"),
+    (WebhookEndpoint, "enable"),
+    (WebhookEndpoint, "disable"),
+]
+
+
+@pytest.mark.parametrize(("model", "action"), STEERED)
+def test_no_verb_is_offered_to_those_who_may_only_look(client: Client, model: type[models.Model], action: str) -> None:
+    user = UserFactory(is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename=f"view_{model._meta.model_name}"))
+    client.force_login(user)
+    row = make(model)
+    before = model._default_manager.values().get(pk=row.pk)
+    response = client.post(url(model, "changelist"), {"action": action, "_selected_action": [row.pk]})
+    assert b'name="action"' not in response.content
+    assert model._default_manager.values().get(pk=row.pk) == before
+    assert not AuditLog.objects.exists()
 
 
 # -- settings

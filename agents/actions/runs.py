@@ -14,13 +14,13 @@ from django.conf import settings
 from agents.actions import agents, checkpoints, messages, recoveries
 from agents.errors import LeaseLost
 from agents.models import Agent, Run, Verification
-from agents.states import ACTIVE_RUN, RUN_TRANSITIONS, RunStatus
+from agents.states import ACTIVE_RUN, RUN_TRANSITIONS, STOPPABLE_RUN, RunStatus
 from agents.tokens import hash_token, new_token
 from projects import audit
 from projects.actions import tasks
 from projects.actions.tasks import Setback
 from projects.actors import Actor
-from projects.errors import StaleState
+from projects.errors import IllegalTransition, StaleState
 from projects.ids import new_id
 from projects.jsontext import storable_text
 from projects.models import Project, Task
@@ -29,7 +29,7 @@ from projects.states import TaskStatus
 from projects.transitions import step
 
 SUPERVISOR = Actor.system("supervisor")
-
+STOPPED = "stopped"
 
 _LEASE_FIELDS = ("lease_owner", "lease_until", "token_hash", "rehearsal", "prompt_version_id")
 
@@ -241,6 +241,21 @@ def ask_to_stop(project: Project, *, reason: str, task: Task | None = None, by: 
             fail(run, ending, now=now)
         journal.add("run.stop_requested", project_id=project.pk, details={"count": count, "reason": reason})
     return count
+
+
+def stop_run(run: Run, *, by: Actor, now: datetime) -> None:
+    """End a run in the middle of its work, as a person wants it. Its task is tried again and loses no attempt.
+
+    One that began is ended by its supervisor, who hears of it within seconds. Raises IllegalTransition when its work
+    is in already, when it has ended, and when it was asked before.
+    """
+    with audit.journal(by=by, now=now):
+        run = Run.objects.select_for_update(of=("self",)).select_related("project", "task").get(pk=run.pk)
+        if run.status not in STOPPABLE_RUN:
+            raise IllegalTransition(f"It is {RunStatus(run.status).label.lower()}: there is nothing to stop any more.")
+        if run.stop_requested:
+            raise IllegalTransition(f"It was asked to end already: {run.stop_requested}.")
+        ask_to_stop(run.project, reason=STOPPED, task=run.task, by=by, now=now)
 
 
 def _end(run: Run, to: RunStatus, *, reason: str, detail: str, now: datetime) -> None:

@@ -15,7 +15,7 @@ from django.conf import settings
 
 from agents.actions import checkpoints, money, outages, outcomes, recoveries, recovery, runs
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
-from agents.actions.runs import Ending, Held
+from agents.actions.runs import STOPPED, Ending, Held
 from agents.actions.workers import DRAINING, WORKER_GONE
 from agents.context import first_message
 from agents.errors import LeaseLost
@@ -47,7 +47,7 @@ CANCELLED = "cancelled"
 FILES_TOO_LARGE = "files_too_large"
 
 # Ends that are not the agent's doing: the task is tried again without using up an attempt.
-_NOT_COUNTED = frozenset({WORKER_STOPPING, DRAINING, PAUSED, REASSIGNED, CANCELLED, OVER_BUDGET, WORKER_GONE})
+_NOT_COUNTED = frozenset({WORKER_STOPPING, DRAINING, PAUSED, REASSIGNED, STOPPED, CANCELLED, OVER_BUDGET, WORKER_GONE})
 # Ends from which the next run goes on with the files as they were: the work was interrupted, wherever that run is.
 _HANDED_OVER = frozenset({WORKER_STOPPING, DRAINING, PAUSED, WORKER_GONE})
 _STATUS = {
@@ -56,6 +56,7 @@ _STATUS = {
     CANCELLED: RunStatus.CANCELLED,
     PAUSED: RunStatus.CANCELLED,
     REASSIGNED: RunStatus.CANCELLED,
+    STOPPED: RunStatus.CANCELLED,
     WORKER_STOPPING: RunStatus.CANCELLED,
     DRAINING: RunStatus.CANCELLED,
     WORKER_GONE: RunStatus.LOST,
@@ -66,6 +67,7 @@ _SENTENCES = {
     CANCELLED: "The task was cancelled while the agent worked on it.",
     REASSIGNED: "The task was given to another role while the agent worked on it.",
     PAUSED: "The project was paused while the agent worked.",
+    STOPPED: "An admin stopped it while the agent worked. The task is tried again.",
     WORKER_STOPPING: "The worker was stopped while the agent worked. The task goes on as soon as one is there.",
     DRAINING: "The worker was taken out of use while the agent worked. Another one goes on with it.",
     WORKER_GONE: "The remote worker went away while the agent worked, and with it what was not saved. Another goes on.",

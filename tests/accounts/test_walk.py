@@ -336,6 +336,7 @@ ADMIN: dict[str, frozenset[str]] = dict.fromkeys(
         "billing.ledgerentry",
         "billing.reservation",
         "demos.demo",
+        "demos.demofeedback",
         "django_celery_beat.intervalschedule",
         "django_celery_beat.periodictask",
         "learning.outcome",

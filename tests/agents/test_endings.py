@@ -18,6 +18,7 @@ from agents.errors import UnknownSwitch
 from agents.models import Recovery, RecoverySettings
 from agents.states import RunStatus
 from agents.supervisor import supervise
+from agents.supervisor.keeper import Stop
 from agents.verification import Reason
 from projects.models import AuditLog, Task
 from tests.factories import NOW, TESTER, RunFactory, TaskFactory, UserFactory
@@ -53,6 +54,16 @@ def test_each_switch_has_a_person_asked_instead(reason: str) -> None:
     assert (task.status, task.approvals.count()) == ("blocked", 1)
     recoveries.switch(reason, on=True, by=TESTER, now=NOW)
     assert fail(reason).status == "ready"
+
+
+@pytest.mark.django_db
+def test_a_run_that_an_admin_stopped_costs_no_attempt() -> None:
+    run = RunFactory(status="running", stop_requested="stopped", task__project__status="building")
+    supervise._fail(run, "stopped", "", Stop(), clock=lambda: NOW)
+    run.refresh_from_db()
+    assert (run.status, run.reason, run.detail.split(" while")[0]) == ("cancelled", "stopped", "An admin stopped it")
+    task = Task.objects.get(pk=run.task_id)
+    assert (task.status, task.attempts) == ("ready", 0)
 
 
 @pytest.mark.django_db
