@@ -179,7 +179,7 @@ def decide_demo(approval: Approval, decision: approvals.Decision, by: Actor, now
             project_id=project.pk,
             obj=demo,
             details={"number": demo.demo_number, "commit": demo.commit},
-            event=_approved_event(demo, decision) if to is DemoStatus.APPROVED else None,
+            event=_decided_event(demo, to),
         )
         _close_earlier(demo, by=by, now=now)
         if to is DemoStatus.APPROVED:
@@ -189,8 +189,9 @@ def decide_demo(approval: Approval, decision: approvals.Decision, by: Actor, now
             projects.ask_for_demo(project, feedback=queries.feedback_so_far(project), by=by, now=now)
 
 
-def _approved_event(demo: Demo, decision: approvals.Decision) -> Event:
-    payload = {"projectId": demo.project_id, "demoNumber": demo.demo_number, "decision": decision.option}
+def _decided_event(demo: Demo, to: DemoStatus) -> Event:
+    """Tell of each decision, whichever it is: the type has its name from the one that is hoped for."""
+    payload = {"projectId": demo.project_id, "demoNumber": demo.demo_number, "decision": to.value}
     return Event(DEMO_APPROVED, payload)
 
 

@@ -19,7 +19,7 @@ SENT_TYPES = {
     events.AGENT_COMPLETED: "An agent ends a task",
     events.AGENT_BLOCKED: "An agent cannot go on",
     events.DEMO_READY: "A preview can be looked at",
-    events.DEMO_APPROVED: "A demo is approved",
+    events.DEMO_APPROVED: "A demo is decided: approved, to be changed, or rejected",
     events.BUDGET_WARNING: "Much of a budget is used",
     events.BUDGET_EXCEEDED: "A budget is used up",
     events.CHAT_MESSAGE: "Somebody writes in a project",

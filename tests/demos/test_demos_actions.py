@@ -258,12 +258,16 @@ def test_approve_builds_what_was_shown(project: Project) -> None:
     assert {task.key: task.status for task in build} == {"storage": "ready", "pages": "pending"}
 
 
-def test_approve_tells_the_world(project: Project) -> None:
-    decide(ready_demo(project), "approve")
+@pytest.mark.parametrize(
+    ("option", "decision"), [("approve", "approved"), ("amend", "changes_requested"), ("reject", "rejected")]
+)
+def test_each_decision_is_told_to_the_world(project: Project, option: str, decision: str) -> None:
+    decide(ready_demo(project), option, "" if option == "approve" else "Blue.")
 
     event = AuditLog.objects.get(event_type="demo:approved")
 
-    assert event.event_payload == {"projectId": str(project.pk), "demoNumber": 1, "decision": "approve"}
+    assert event.action == f"demo.{decision}"
+    assert event.event_payload == {"projectId": str(project.pk), "demoNumber": 1, "decision": decision}
 
 
 def test_amend_has_the_next_demo_built_with_the_feedback(project: Project) -> None:
@@ -276,7 +280,6 @@ def test_amend_has_the_next_demo_built_with_the_feedback(project: Project) -> No
     assert demo.approved_at is None
     assert [(remark.user, remark.body) for remark in demo.remarks.all()] == [(user, "Make it blue.")]
     assert demo_tasks(project)[1].context == {"feedback": [{"demo": 1, "text": "Make it blue."}]}
-    assert not AuditLog.objects.filter(event_type="demo:approved").exists()
 
 
 def test_reject_says_to_start_over(project: Project) -> None:
