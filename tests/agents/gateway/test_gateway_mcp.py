@@ -309,17 +309,38 @@ def test_each_ending_verb_is_taken(gateway: str, role: Role, kind: str, verb: st
     assert run.outcome["args"].keys() >= arguments.keys()
 
 
-def test_unusable_plan_is_refused_and_may_be_mended(gateway: str) -> None:
-    _, token = work_as(Role.ARCHITECT, "plan")
-    circle = [
-        {"key": "a", "title": "A", "role": "developer", "depends_on": ["b"]},
-        {"key": "b", "title": "B", "role": "developer", "depends_on": ["a"]},
-    ]
+CIRCLE = [
+    {"key": "a", "title": "A", "role": "developer", "depends_on": ["b"]},
+    {"key": "b", "title": "B", "role": "developer", "depends_on": ["a"]},
+]
 
-    text, is_error = call(gateway, token, "submit_plan", summary="x", tasks=circle)
+
+@pytest.mark.parametrize(
+    ("tasks", "why"),
+    [
+        ([], "The arguments of submit_plan are wrong: tasks: List should have at least 1 item"),
+        (
+            [{"key": f"t{number}", "title": "T", "role": "developer"} for number in range(1_001)],
+            "The arguments of submit_plan are wrong: tasks: List should have at most 1000 items",
+        ),
+        (
+            [{"key": "a", "title": "A", "role": "wizard"}],
+            "The plan cannot be used: Task “a” names the unknown role “wizard”; use one of: ",
+        ),
+        (CIRCLE, "The plan cannot be used: Its tasks wait for each other in a circle: "),
+    ],
+    ids=["none", "1001", "unknown role", "cycle"],
+)
+def test_unusable_plan_is_refused_and_may_be_mended(gateway: str, tasks: list[dict[str, Any]], why: str) -> None:
+    run, token = work_as(Role.ARCHITECT, "plan")
+
+    text, is_error = call(gateway, token, "submit_plan", summary="x", tasks=tasks)
 
     assert is_error
-    assert "circle" in text
+    assert text.startswith(why)
+    assert audited("mcp.refused") == [{"verb": "submit_plan", "why": text}]
+    run.refresh_from_db()
+    assert (run.status, run.outcome, run.project.plans.count()) == ("running", {}, 0)
     assert call(gateway, token, "submit_plan", **PLAN) == ("Recorded. End your turn now.", False)
 
 

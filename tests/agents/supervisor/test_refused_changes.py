@@ -7,6 +7,7 @@ from agents.rehearsal import builder
 from agents.sandboxes import repository, run_directory
 from agents.states import RunStatus
 from agents.supervisor.keeper import LeaseKeeper
+from projects.models import AuditLog
 from projects.roles import Role
 from projects.states import TaskKind, TaskStatus
 from tests.agents.supervisor.line import (
@@ -21,6 +22,7 @@ from tests.agents.supervisor.line import (
     task_of,
 )
 
+WITHOUT_START = '[commands]\ntest = "python3 -m unittest discover -s tests -t ."\n'
 pytestmark = [pytest.mark.cli, pytest.mark.django_db(transaction=True)]
 
 
@@ -101,7 +103,7 @@ def test_a_change_outside_of_the_roles_paths_is_refused(keeper: LeaseKeeper) -> 
     ("manifest", "reason"),
     [
         ("", "manifest_missing"),
-        ('[commands]\ntest = "python3 -m unittest discover -s tests -t ."\n', "start_missing"),
+        (WITHOUT_START, "start_missing"),
         (PRODUCT["eklavya.toml"].replace("python3 -m app", "true"), "start_failed"),
     ],
 )
@@ -114,6 +116,25 @@ def test_a_product_that_does_not_start_is_refused(keeper: LeaseKeeper, manifest:
 
     assert_refused(run, reason, "", main=main)
     assert is_ready_again(task, attempts=1)
+
+
+def test_a_demo_without_a_start_command_is_refused(keeper: LeaseKeeper) -> None:
+    # What the feedback asks for leaves the manifest as it is.
+    task = task_of(TaskKind.DEMO, context={"feedback": [{"demo": 1, "text": "Make it blue."}]})
+    main = seed(task.project, builder.build_app(BRIEF, []) | {"eklavya.toml": WITHOUT_START})
+
+    run = attempt(task, keeper)
+
+    assert_refused(run, "start_missing", "start", main=main)
+    assert is_ready_again(task, attempts=1)
+    seen = run.verifications.get()
+    assert (seen.passed, seen.reason) == (False, "start_missing")
+    told = AuditLog.objects.filter(action__in=["commit.refused", "run.ended"]).order_by("seq")
+    assert [(row.action, row.details["reason"]) for row in told] == [
+        ("commit.refused", "start_missing"),
+        ("run.ended", "start_missing"),
+    ]
+    assert not task.project.demos.exists()
 
 
 def test_a_demo_of_nothing_is_refused(keeper: LeaseKeeper) -> None:
