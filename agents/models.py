@@ -180,6 +180,11 @@ class Run(models.Model):
     inbox_seq = models.PositiveBigIntegerField(default=0, help_text="Up to which message it has read.")
     created_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)
+    program_began_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its program was started: before the run was made when it waited for it."
+    )
+    program_up_at = models.DateTimeField(null=True, blank=True, help_text="When its program could be spoken to.")
+    program_ended_at = models.DateTimeField(null=True, blank=True)
     first_request_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 

@@ -54,6 +54,15 @@ class Reserved:
     token: str = field(repr=False)
 
 
+@dataclass
+class ProgramTimes:
+    """From when to when a run's program was there. One that waited for its run began before there was one."""
+
+    began_at: datetime | None = None
+    up_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
 def lease(run: Run, *, owner: str, now: datetime, token: str = "") -> str:
     """Give a run that is being made its first lease, and return its token: a fresh one unless given. Saves nothing."""
     token = token or new_token()
@@ -112,6 +121,13 @@ def begin_running(run: Run, *, base_commit: str, pid: int | None, working_dir: s
         step(run, RunStatus.RUNNING, table=RUN_TRANSITIONS, base_commit=base_commit)
         Agent.objects.filter(pk=run.agent_id).update(pid=pid, working_dir=working_dir, last_heartbeat=now)
         journal.add("run.running", project_id=run.project_id, agent_id=run.agent_id, obj=run)
+
+
+def record_program(run: Run, times: ProgramTimes) -> None:
+    """Keep from when to when a run's program was there."""
+    Run.objects.filter(pk=run.pk).update(
+        program_began_at=times.began_at, program_up_at=times.up_at, program_ended_at=times.ended_at
+    )
 
 
 def begin_evaluation(run: Run, *, commit: str, now: datetime) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from claude_agent_sdk import (
@@ -15,6 +16,7 @@ from claude_agent_sdk import (
     HookJSONOutput,
 )
 
+from agents.actions.runs import ProgramTimes
 from agents.supervisor.inbox import Inbox, hooks
 
 logger = logging.getLogger(__name__)
@@ -29,23 +31,31 @@ _NOTICE_S = 10.0
 class Program:
     """The CLI of one run, as the SDK speaks to it. With `servers` it boots without them, and is told of them later."""
 
-    def __init__(self, options: ClaudeAgentOptions, *, servers: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        options: ClaudeAgentOptions,
+        *,
+        clock: Callable[[], datetime],
+        servers: Mapping[str, Any] | None = None,
+    ) -> None:
         self.inbox: Inbox | None = None
+        self.clock = clock
+        self.times = ProgramTimes()
         self.stderr: list[str] = []
         options.hooks = hooks(self._between_calls)
         options.stderr = lambda line: self.stderr.append(line[:500]) if len(self.stderr) < 50 else None
         self.client = ClaudeSDKClient(options)
-        self.is_up = False
         self._servers = dict(servers or {})
 
     async def boot(self) -> None:
         """Start it."""
+        self.times.began_at = self.clock()
         await self.client.connect()
-        self.is_up = True
+        self.times.up_at = self.clock()
 
     async def connect(self) -> None:
         """Start it unless it is up; then have it connect to its servers. From here on it may be spoken to."""
-        if not self.is_up:
+        if not self.times.up_at:
             await self.boot()
         if self._servers:
             assert self.client._query is not None
@@ -65,6 +75,7 @@ async def hang_up(program: Program, kill: Callable[[], None], *, grace_s: float)
     if grace_s:
         await asyncio.wait({leaving}, timeout=grace_s)
     await asyncio.to_thread(kill)
+    program.times.ended_at = program.clock()
     await asyncio.wait({leaving}, timeout=_NOTICE_S)
     if not leaving.done():
         leaving.cancel()

@@ -205,7 +205,7 @@ class _Standby(threading.Thread):
     def _boot(self, runner: asyncio.Runner, runtime: Runtime) -> Booted | None:
         try:
             place = workplace.prepare(self._run_to_be, self.reserved.token, runtime, waits=True)
-            program = Program(workplace.options_for(place), servers=place.servers)
+            program = Program(workplace.options_for(place), clock=self._pool.clock, servers=place.servers)
             runner.run(program.boot())
             return Booted(place, program, runner)
         except Exception as error:

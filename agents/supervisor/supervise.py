@@ -146,7 +146,7 @@ def _work_or_fail(
     try:
         if booted is None:
             with asyncio.Runner() as loop:
-                booted = _prepared(held, stop, loop, runtime=runtime)
+                booted = _prepared(held, stop, loop, runtime=runtime, clock=clock)
                 _work(run, stop, booted, clock=clock, expect=expect)
         else:
             _work(run, stop, replace(booted, place=replace(booted.place, run=run)), clock=clock, expect=expect)
@@ -166,9 +166,9 @@ def _work_or_fail(
         patiently(lambda: _fail(run, "platform_error", detail, stop, clock=clock), is_futile=lambda: _is_lost(stop))
 
 
-def _prepared(held: Held, stop: Stop, loop: asyncio.Runner, *, runtime: Runtime) -> Booted:
+def _prepared(held: Held, stop: Stop, loop: asyncio.Runner, *, runtime: Runtime, clock: Clock) -> Booted:
     place = workplace.prepare(held.run, held.token, runtime)
-    program = Program(workplace.options_for(place))
+    program = Program(workplace.options_for(place), clock=clock)
     _check(stop)
     return Booted(place, program, loop)
 
@@ -194,6 +194,8 @@ def _work(run: Run, stop: Stop, booted: Booted, *, clock: Clock, expect: Callabl
     # Whatever the conversation's end was, from here on nothing of the agent runs.
     kill()
     _check_lease(stop)
+    times = booted.program.times
+    patiently(lambda: runs.record_program(run, times), is_futile=lambda: _is_lost(stop))
     patiently(lambda: _conclude(place, end, stop, clock=clock, expect=expect), is_futile=lambda: _is_lost(stop))
 
 

@@ -1,11 +1,9 @@
 """Where a project's time went: how much of it some agent's process, or a test of the platform's, was at work."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from django.db.models import Max
-
-from agents.models import RunEvent, Verification
+from agents.models import Run, Verification
 from projects.models import AuditLog, Project
 
 Span = tuple[datetime, datetime]
@@ -24,12 +22,20 @@ def covered(spans: Iterable[Span]) -> timedelta:
     return total
 
 
-def sessions(project: Project) -> list[Span]:
-    """Return from when to when each run's Claude Code process was at work: its start to the last thing it said."""
-    said = RunEvent.objects.filter(run__project=project).values("run_id").annotate(last=Max("created_at"))
-    last = {str(row["run_id"]): row["last"] for row in said}
-    begun = AuditLog.objects.filter(project_id=project.pk, action="run.running").values_list("object_id", "timestamp")
-    return [(begin, last[run_id]) for run_id, begin in begun if run_id in last]
+def sessions(project: Project) -> Iterator[Span]:
+    """Return from when to when each run's Claude Code process was at work: its boot, and its run to its last moment.
+
+    One that was up before there was a run for it waited in between, which is no work.
+    """
+    running = dict(
+        AuditLog.objects.filter(project_id=project.pk, action="run.running").values_list("object_id", "timestamp")
+    )
+    for run in Run.objects.filter(project=project).order_by("created_at"):
+        began, up, ended = run.program_began_at, run.program_up_at, run.program_ended_at
+        if began and up and ended:
+            yield began, up
+            if told := running.get(str(run.pk)):
+                yield max(told, up), ended
 
 
 def checks(project: Project) -> list[Span]:

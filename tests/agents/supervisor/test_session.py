@@ -49,7 +49,7 @@ def begun(order: str) -> tuple[Run, Callable[..., SessionEnd]]:
         kill = partial(runtime().kill, sandbox_name(run))
         of = Limits(**{"wall_s": 60, "stall_s": 30, "turns": 60} | limits)
         asked = stop or Stop()
-        program = Program(workplace.options_for(place))
+        program = Program(workplace.options_for(place), clock=timezone.now)
         talking = drive(run, program, opening=first or opening, limits=of, stop=asked, clock=timezone.now, kill=kill)
         try:
             return asyncio.run(talking)

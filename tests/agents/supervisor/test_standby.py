@@ -20,6 +20,7 @@ from agents.supervisor.early import EarlyStart
 from agents.supervisor.keeper import LeaseKeeper
 from agents.supervisor.standby import Standbys
 from agents.supervisor.workplace import sandbox_name
+from eklavya.rehearse.times import sessions
 from projects.ids import new_id
 from projects.models import Task
 from projects.roles import Role
@@ -92,6 +93,11 @@ def test_the_next_run_takes_the_program_that_waits(standbys: Standbys) -> None:
     assert there, "its program was up"
     assert seen == [there], "and was left alone until it was taken"
     assert repository(done.project_id).is_merged(done.base_commit)
+    assert first_run.created_at < first_run.program_began_at < first_run.program_up_at < first_run.program_ended_at
+    assert done.program_began_at < done.program_up_at < done.created_at < done.program_ended_at
+    boot, work = list(sessions(first_run.project))[-2:]
+    assert boot == (done.program_began_at, done.program_up_at)
+    assert done.program_up_at < work[0] < work[1] == done.program_ended_at, "its waiting was no work"
     assert done.base_commit != first_run.base_commit, "its clone is of what the first one brought"
     assert_nothing_is_left(done)
     assert not standbys.ids()
