@@ -1,4 +1,9 @@
-"""Celery tasks of agents: ids in, one call, nothing decided here. Messages are hints; the sweep finds the lost."""
+"""Celery tasks of agents: ids in, one call, nothing decided here. Messages are hints; the sweep finds the lost.
+
+Every process of Eklavya loads this module. What supervises runs brings the agents' SDK with it, which takes as long to
+load as half of the rest: only workers that do runs load it, when they are announced.
+"""
+# ruff: noqa: PLC0415
 
 import logging
 import os
@@ -6,6 +11,7 @@ import threading
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import psutil
@@ -24,12 +30,12 @@ from agents.runtimes.errors import RuntimeProblem
 from agents.sandboxes import choice, runtime
 from agents.states import Trust
 from agents.supervisor import orphans
-from agents.supervisor.early import EarlyStart
 from agents.supervisor.keeper import WORKER_STOPPING, LeaseKeeper
-from agents.supervisor.standby import Standbys
-from agents.supervisor.supervise import ignore, supervise
 from projects.actors import Actor
 from projects.models import Project, Task
+
+if TYPE_CHECKING:
+    from agents.supervisor.standby import Standbys
 
 logger = logging.getLogger(__name__)
 # The next sweep asks again.
@@ -51,8 +57,10 @@ def keeper() -> LeaseKeeper:
 
 
 @cache
-def standbys() -> Standbys:
+def standbys() -> "Standbys":
     """Return this process's programs that wait for runs."""
+    from agents.supervisor.standby import Standbys
+
     size, keep_s = settings.EKLAVYA_STANDBYS, settings.EKLAVYA_STANDBY_SECONDS
     return Standbys(keeper=keeper, runtime=runtime, clock=house_now, size=size, keep_s=keep_s)
 
@@ -70,6 +78,7 @@ def announce_worker() -> None:
     house_now.compare()
     workers.register_worker(_registration(), now=house_now())
     keeper()
+    standbys()  # loaded before a run waits for it, and as the code is now: an update may come while this process works
     _announced.set()
     nudge()
 
@@ -121,6 +130,8 @@ def dispatch() -> None:
     if not _announced.is_set():
         dispatch_ready(now=house_now(), send=_send)
         return
+    from agents.supervisor.early import EarlyStart
+
     with EarlyStart(standbys()) as early:
         host = Host(settings.EKLAVYA_WORKER_NAME, keeper().owner, early.begin, early.reserve)
         dispatch_ready(now=house_now(), send=_send, host=host)
@@ -135,6 +146,8 @@ def _send(made: list[Dispatched]) -> None:
 @shared_task(ignore_result=True)
 def supervise_run(*, run_id: str) -> None:
     """Do one run from claim to end."""
+    from agents.supervisor.supervise import ignore, supervise
+
     of = runtime_of(UUID(run_id))
     # What follows a run on a machine elsewhere probably goes there too.
     expect = standbys().expect if of is runtime() else ignore

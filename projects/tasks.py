@@ -4,8 +4,6 @@ from celery import shared_task
 from django.utils import timezone
 
 from projects.actions import audit_watch, steps, tasks, webhook_deliveries, workflow_watch, workflows
-from projects.webhooks.pump import pump
-from projects.webhooks.sending import sender
 from projects.workflows import hosting
 
 
@@ -13,6 +11,10 @@ from projects.workflows import hosting
 @shared_task(ignore_result=True)
 def send_webhooks() -> None:
     """Make deliveries of new events and send what is due. Safe to run twice at once, and at any time."""
+    # Slow to load, and every process loads this module.
+    from projects.webhooks.pump import pump  # noqa: PLC0415
+    from projects.webhooks.sending import sender  # noqa: PLC0415
+
     pump(sender(), timezone.now)
 
 

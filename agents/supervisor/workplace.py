@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from claude_agent_sdk import ClaudeAgentOptions
 from django.conf import settings
 
 from agents.egress import proxy_environment
@@ -22,6 +21,9 @@ from agents.sandboxes import make_private, network_name, repository, run_directo
 from agents.workspace.errors import BadName, UnknownCheckpoint, UnknownRun
 from agents.workspace.values import Author
 from projects.roles import Role
+
+if TYPE_CHECKING:  # slow to load: agents/tasks.py says who does
+    from claude_agent_sdk import ClaudeAgentOptions
 
 logger = logging.getLogger(__name__)
 
@@ -172,8 +174,10 @@ def _check_out(run: Run, clone: Path) -> str:
     return repo.clone_for_run(str(run.pk), clone, author=author)
 
 
-def options_for(place: Workplace) -> ClaudeAgentOptions:
+def options_for(place: Workplace) -> "ClaudeAgentOptions":
     """Return how the CLI is started: only the role's tools, only our MCP server, no settings from the checkout."""
+    from claude_agent_sdk import ClaudeAgentOptions  # noqa: PLC0415  # as above
+
     run = place.run
     policy = policy_of(run)
     tools = tools_of(policy)

@@ -28,8 +28,8 @@ from projects.states import (
     WebhookStatus,
 )
 from projects.transitions import step
+from projects.webhooks.answers import Answer
 from projects.webhooks.schedule import next_attempt
-from projects.webhooks.sending import Answer
 
 POSTMAN = Actor.system("webhooks")
 SEVERAL = 5

@@ -15,8 +15,9 @@ from datetime import datetime
 from projects.actions import webhook_deliveries as deliveries
 from projects.errors import SecretUnreadable
 from projects.models import AuditLog, WebhookDelivery
+from projects.webhooks.answers import Answer, failed
 from projects.webhooks.messages import compose
-from projects.webhooks.sending import Answer, Sender, failed
+from projects.webhooks.sending import Sender
 
 logger = logging.getLogger(__name__)
 Clock = Callable[[], datetime]

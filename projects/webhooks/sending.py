@@ -11,7 +11,7 @@ import threading
 import time
 from asyncio import AbstractEventLoop
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from ipaddress import IPv6Address
 from socket import AF_INET, AF_INET6, AI_NUMERICHOST, AddressFamily
@@ -21,8 +21,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from projects.addresses import Address, look_up
-from projects.errors import DomainError
 from projects.jsontext import storable_text
+from projects.webhooks.answers import Answer
 from projects.webhooks.messages import Message
 from projects.webhooks.targets import Receiver, ReceiverRefused, ReceiverUnknown, Resolve, find
 
@@ -33,27 +33,9 @@ ATTEMPT_S = 15.0
 BODY_S = 2.0
 EXCERPT_BYTES = 1_000
 _DNS_THREADS = 64
-_GONE = 410
 # Some answer 999; a row has room for what HTTP knows.
 _STATUSES = range(100, 600)
 _RETRY_AFTER = frozenset({429, 503})
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came of an attempt. `kind` is empty when it was delivered, else a code; `problem` a sentence then."""
-
-    kind: str = ""
-    problem: str = ""
-    status: int | None = None
-    excerpt: str = ""
-    retry_after_s: int = 0
-    duration_ms: int = 0
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the receiver says that it wants no more."""
-        return self.status == _GONE
 
 
 class Sender:
@@ -195,11 +177,6 @@ def _retry_after_s(response: aiohttp.ClientResponse) -> int:
     text = response.headers.get("Retry-After", "")
     # A date is not read: the schedule is as good.
     return int(text) if response.status in _RETRY_AFTER and text.isascii() and text.isdigit() and len(text) < 7 else 0
-
-
-def failed(error: DomainError) -> Answer:
-    """Return the answer for what could not even be put together."""
-    return Answer("unsigned", str(error))
 
 
 @cache

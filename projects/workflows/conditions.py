@@ -11,8 +11,6 @@ missing field, a comparison of a number with a text) raises; it is never taken f
 from functools import lru_cache
 from typing import Any
 
-import cel
-
 from projects.errors import DomainError
 
 MAX_CHARS = 500
@@ -53,6 +51,8 @@ def is_met(text: str, result: Any, *, status: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _compiled(text: str) -> Any:
+    import cel  # noqa: PLC0415  # it loads a command line of its own; most processes never see a condition
+
     if len(text) > MAX_CHARS:
         raise InvalidCondition(f"The condition has {len(text):,} characters; at most {MAX_CHARS} are allowed.")
     # The parser descends once per level: what nests without end would end the process.

@@ -1,7 +1,10 @@
 """What Celery's signals and committed events set off."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -16,6 +19,24 @@ from projects.actions.chat import notify
 from projects.models import Notification
 from projects.workflows import hosting
 from tests.factories import NOW, TESTER, WebhookEndpointFactory
+
+# What only some processes use, and which takes as long to load as all the rest.
+RARELY_USED = ("aiohttp", "cel", "claude_agent_sdk", "mcp")
+LOAD = """
+import sys
+from eklavya import asgi, urls
+from eklavya.celery import app
+app.loader.import_default_modules()
+assert "agents.tasks.sweep" in app.tasks
+print(*sorted(sys.modules.keys() & set(sys.argv)))
+"""
+
+
+def test_a_process_loads_at_its_start_only_what_it_uses() -> None:
+    given = os.environ | {"DJANGO_SETTINGS_MODULE": "eklavya.settings"}
+    command = [sys.executable, "-c", LOAD, *RARELY_USED]
+    ended = subprocess.run(command, env=given, capture_output=True, text=True, timeout=120, check=True)
+    assert ended.stdout.split() == []
 
 
 def test_runs_are_handed_back_before_the_runner_of_workflows_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
