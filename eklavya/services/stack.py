@@ -76,6 +76,7 @@ class Stack:
     ``components`` names the parts to start, in any order; ``report`` is told each piece of news.
     ``on_stop`` is called while an orderly stop goes on, after the worker and before the servers; ``end_rest`` then at
     each stop: it ends what the parts started to outlive them, and returns what it could not, a sentence each.
+    ``set_up`` does what `manage.py setup` does where this process can, which saves a Django of its own for it.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Stack:
         *,
         on_stop: Callable[[], None] = lambda: None,
         end_rest: Callable[[], list[str]] = lambda: [],
+        set_up: Callable[[], None] | None = None,
     ) -> None:
         unknown = set(components) - set(ALL)
         assert not unknown, f"no such components: {unknown}"
@@ -96,6 +98,7 @@ class Stack:
         self._report = report
         self._on_stop = on_stop
         self._end_rest = end_rest
+        self._set_up = set_up
         self._lock = instance.Lock(self.var)
         self._services_path = self.var / "run" / "services.json"
         self._watched: dict[str, _Watched] = {}
@@ -191,7 +194,7 @@ class Stack:
         if "migrations" in self._components:
             self._migrate(specs["migrations"])
         if "setup" in self._components:
-            self._run_command(specs["setup"])
+            self._run_set_up(specs["setup"])
 
     def _migrate(self, spec: Spec) -> None:
         if problem := database_problem(self.env.database_url):
@@ -221,6 +224,19 @@ class Stack:
             raise StartFailed(f"{spec.title} failed: {child.reason()}")
         detail = f"{_applied(child)} applied" if total else "done"
         self._say(spec.name, spec.title, state="ready", detail=detail, since=child.started_at)
+
+    def _run_set_up(self, spec: Spec) -> None:
+        if self._set_up is None:
+            self._run_command(spec)
+            return
+        began = time.monotonic()
+        self._say(spec.name, spec.title, state="starting")
+        try:
+            self._set_up()
+        except Exception as problem:  # whatever it is, it ends the start with one line
+            said = " ".join(str(problem).split())[:300]
+            raise StartFailed(f"{spec.title} failed: {type(problem).__name__}: {said} (logs: {self.logs})") from problem
+        self._say(spec.name, spec.title, state="ready", detail="done", since=began)
 
     def _begin(self, specs: Iterable[Spec]) -> None:
         """Start some at once, and return when each is ready."""

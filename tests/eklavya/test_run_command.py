@@ -22,6 +22,7 @@ from agents.runtimes.local import LocalRuntime
 from eklavya.env import BASE_DIR, Env
 from eklavya.management.commands._screen import Fact, Screen
 from eklavya.management.commands.run import personal
+from eklavya.services.components import runtime_choice
 from eklavya.services.health import http_answers
 from eklavya.services.instance import read_record
 from eklavya.services.processes import wait_gone
@@ -100,6 +101,9 @@ class TestRunning:
         text = started.out.read_text(encoding="utf-8")
         assert re.search(r"  ✓ Migrations +\d+ applied +[\d.]+ s", text)
         assert f"  Open     http://127.0.0.1:{started.env.EKLAVYA_WEB_PORT}/login/link/" in text
+        runtime = runtime_choice(personal(started.env)).runtime
+        isolation = "" if runtime.isolated else ", NOT ISOLATED"
+        assert re.search(rf"^  Agents   {runtime.name}{isolation}: \w", text, re.MULTILINE)
         assert "  Model    REHEARSAL: " in text
         assert f"  Data     {started.env.EKLAVYA_VAR}\n" in text
         assert "\x1b" not in text

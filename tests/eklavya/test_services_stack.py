@@ -322,6 +322,17 @@ def test_failing_command_shows_its_last_line(make: Make) -> None:
         make("setup").start()
 
 
+def test_set_up_that_breaks_is_one_sentence_and_leaves_nothing(make: Make) -> None:
+    def broken() -> None:
+        raise ValueError("no prompt\nfor the tester")
+
+    stack = make("valkey", "setup")
+    stack._set_up = broken
+    with pytest.raises(ServiceError, match=r"^Set-up failed: ValueError: no prompt for the tester \(logs: .*/logs\)$"):
+        stack.start()
+    assert redis_problem(valkey_url(stack.var))
+
+
 def test_hook_runs_while_the_servers_still_answer(make: Make) -> None:
     stack = make("valkey")
     seen: list[str] = []

@@ -16,7 +16,7 @@ from agents.ending import end_all
 from demos.tasks import stop_all_previews
 from eklavya.env import Env
 from eklavya.management.commands._screen import Screen
-from eklavya.management.commands.run import on_stop_signals, personal
+from eklavya.management.commands.run import on_stop_signals, personal, set_up
 from eklavya.rehearse.driver import Rehearsal
 from eklavya.rehearse.timeline import JsonLines, Timeline
 from eklavya.services.errors import ServiceError, StopRequested
@@ -108,7 +108,7 @@ def _stack(env: Env) -> Iterator[bool]:
         yield False
         return
     screen = Screen(out=Console(stderr=True))
-    stack = Stack(personal(env), report=screen.report, on_stop=stop_all_previews, end_rest=end_all)
+    stack = Stack(personal(env), report=screen.report, on_stop=stop_all_previews, end_rest=end_all, set_up=set_up)
 
     def ask_to_stop(number: int, frame: FrameType | None) -> None:
         stack.request_stop()

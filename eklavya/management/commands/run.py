@@ -5,11 +5,14 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
+from io import StringIO
 from types import FrameType
 from typing import Any
 
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand
+from django.db import connections
 
 from agents.ending import end_all
 from demos.tasks import stop_all_previews
@@ -38,7 +41,7 @@ class Command(BaseCommand):
         env = personal(Env())
         # this process ends previews itself
         settings.EKLAVYA_ALLOW_LOCAL_RUNTIME = env.EKLAVYA_ALLOW_LOCAL_RUNTIME
-        stack = Stack(env, report=screen.report, on_stop=stop_all_previews, end_rest=end_all)
+        stack = Stack(env, report=screen.report, on_stop=stop_all_previews, end_rest=end_all, set_up=set_up)
         on_stop_signals(_stopper(stack, screen))
         try:
             run(stack, screen)
@@ -54,6 +57,14 @@ class Command(BaseCommand):
             sys.exit(1)
         if stack.left:
             sys.exit(1)
+
+
+def set_up() -> None:
+    """Do what `manage.py setup` does, in this process."""
+    try:
+        call_command("setup", stdout=StringIO())
+    finally:
+        connections.close_all()
 
 
 def on_stop_signals(act: Callable[[int, FrameType | None], None]) -> None:
