@@ -18,6 +18,8 @@ SYSTEM_PACKAGES = ca-certificates chromium debootstrap docker.io fonts-dejavu-co
 # Debian's npm refuses to stand beside a Node.js from elsewhere, which serves as well.
 SYSTEM_PACKAGES += $(if $(shell command -v npm),,nodejs npm)
 
+NPM_CI = npm ci --silent --ignore-scripts --no-audit --no-fund
+
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
@@ -49,6 +51,10 @@ lint: ## Check style, types, import order, migrations, templates and that the fr
 	$(BIN)/djlint --lint --quiet templates
 	cd static/dist && sha256sum --check --quiet MANIFEST.sha256
 	cd frontend && sha256sum --check --quiet ../static/dist/SOURCES.sha256 || { echo "lint: frontend/ was not built: make frontend" >&2; exit 1; }
+	@$(if $(shell command -v npm),$(MAKE) --no-print-directory lint-frontend,echo "lint: without npm, the front end's own tests and its build were left out (Debian: apt-get install nodejs npm)")
+
+lint-frontend: ## Run the front end's own tests, and see that its build gives static/dist to the byte (needs Node.js)
+	cd frontend && $(NPM_CI) && npm test --silent -- --test-reporter=dot && npm run check --silent
 
 format: ## Rewrite the code in the house style
 	@$(DEV)
@@ -64,7 +70,7 @@ image: ## Build the Docker image of the sandboxes
 	docker/build_image.sh
 
 frontend: ## Build static/dist from frontend/ (needs Node.js)
-	cd frontend && npm ci --ignore-scripts --no-audit --no-fund && npm run build
+	cd frontend && $(NPM_CI) && npm run build
 
 migrate: ## Bring the database of a running Eklavya up to date
 	@$(BOOT) manage.py migrate $(ARGS)
@@ -82,4 +88,4 @@ clean: ## Remove caches and what builds left; keeps .venv and the data in var
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov test-results
 	find . -path ./.venv -prune -o -path ./var -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
-.PHONY: help run rehearse test test-system lint format lock image frontend migrate shell chaos bench clean
+.PHONY: help run rehearse test test-system lint lint-frontend format lock image frontend migrate shell chaos bench clean
