@@ -3,7 +3,8 @@
 score = 0.5 × tools + 0.3 × resources + 0.2 × privacy        each from 0 to 10
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -52,15 +53,28 @@ class Decision:
     reasons: dict[str, Any]
 
 
-def wanted_by(task: Task) -> Wanted:
-    """Return what a task's runs ask. Needs its project loaded."""
-    policy = ROLES[Role(task.role)]
+def tools_of(role: str) -> frozenset[str]:
+    """Return which tools a role's runs use."""
+    policy = ROLES[Role(role)]
     tools = {"claude_code"}
     if policy.browser:
         tools.add("browser")
     if policy.terminal is not Terminal.NO:
         tools.add("isolation")  # what runs commands is better off in a container
-    return Wanted(frozenset(tools), task.project.config.get("privacy") == Trust.SENSITIVE)
+    return frozenset(tools)
+
+
+def wanted_by(task: Task) -> Wanted:
+    """Return what a task's runs ask. Needs its project loaded."""
+    return Wanted(tools_of(task.role), task.project.config.get("privacy") == Trust.SENSITIVE)
+
+
+def free_of_tools(limits: Mapping[str, int], active: Mapping[str, int]) -> dict[str, int]:
+    """Return how many more runs may use each limited tool at once; `active` are the roles of those at work."""
+    used = Counter(dict.fromkeys(limits, 0))
+    for role, count in active.items():
+        used.update(dict.fromkeys(tools_of(role) & limits.keys(), count))
+    return {tool: most - used[tool] for tool, most in limits.items()}
 
 
 def choose(workers: Sequence[Worker], free: dict[UUID, int], wanted: Wanted) -> Decision | None:

@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 
 MB = 2**20
+TOOLS = ("claude_code", "browser", "isolation")
+"""What runs may want of their machine, and what their number at once may be limited by."""
 _IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 

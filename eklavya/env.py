@@ -24,6 +24,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agents.egress import EgressClass
+from agents.machine import TOOLS
 from eklavya.services.errors import way_out
 from eklavya.services.sockets import postgres_url, valkey_url
 from projects.addresses import parse_rules
@@ -87,6 +88,9 @@ class Env(BaseSettings):
 
     EKLAVYA_MAX_CONCURRENT_RUNS: Annotated[int, Field(ge=1, le=1000)] = 16
     """Most agents at work at a time, over all projects and machines."""
+
+    EKLAVYA_TOOL_LIMITS: Annotated[dict[str, int], NoDecode] = {}
+    """Most agents that use a tool at a time, over all projects and machines: "browser=2, claude_code=8"."""
 
     EKLAVYA_WORKER: Literal["all", "light", "runs"] = "all"
     """What a Celery worker started here takes: runs of this machine and light work, or only one of the two."""
@@ -216,6 +220,20 @@ class Env(BaseSettings):
             return value
         return [host.strip() for host in value.split(",") if host.strip()]
 
+    @field_validator("EKLAVYA_TOOL_LIMITS", mode="before")
+    @classmethod
+    def _check_tool_limits(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        limits: dict[str, int] = {}
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            name, _, most = (word.strip() for word in part.partition("="))
+            if name not in TOOLS or not (most.isascii() and most.isdigit() and 1 <= int(most) <= 1000):
+                known = ", ".join(TOOLS)
+                raise ValueError(f"wants a tool and a number from 1 to 1000, such as browser=2; tools: {known}")
+            limits[name] = int(most)
+        return limits
+
     @field_validator("EKLAVYA_RECOVER")
     @classmethod
     def _check_recover(cls, value: list[str]) -> list[str]:
@@ -315,13 +333,8 @@ class Env(BaseSettings):
 
     def exported(self) -> dict[str, str]:
         """The same environment for another process, whatever that finds in a .env file."""
-        values = {"EKLAVYA_ENV_FILE": ""}
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, SecretStr):
-                value = value.get_secret_value()
-            values[name] = ",".join(value) if isinstance(value, list) else str("" if value is None else value)
-        return {**values, "DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
+        values = {name: _text(getattr(self, name)) for name in type(self).model_fields}
+        return {**values, "EKLAVYA_ENV_FILE": "", "DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
 
     @cached_property
     def services(self) -> Services:
@@ -372,6 +385,21 @@ class Env(BaseSettings):
         if any(len(key) < 32 for key in keys):
             raise EnvError(f"eklavya: {path} has a key shorter than 32 characters: every line is one key")
         return keys
+
+
+def _text(value: object) -> str:
+    """Return a field's value as its variable says it."""
+    match value:
+        case None:
+            return ""
+        case SecretStr():
+            return value.get_secret_value()
+        case list():
+            return ",".join(value)
+        case dict():
+            return ",".join(f"{name}={one}" for name, one in value.items())
+        case _:
+            return str(value)
 
 
 def _keys(text: str, separator: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Reads that several callers need."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -78,7 +79,7 @@ WITH running AS (
     JOIN projects_project p ON p.id = t.project_id AND p.status IN ('planning', 'demo', 'building')
     JOIN projects_squad s ON s.project_id = t.project_id
     LEFT JOIN running r ON r.project_id = t.project_id
-    WHERE t.status = 'ready' AND t.next_attempt_at <= %s
+    WHERE t.status = 'ready' AND t.next_attempt_at <= %s AND t.role <> ALL(%s::text[])
       AND (t.kind <> 'step' OR NOT EXISTS (
         SELECT FROM projects_executionnode n JOIN projects_execution e ON e.id = n.execution_id
         WHERE e.status = 'paused' AND n.task_id IN (
@@ -93,14 +94,14 @@ ORDER BY place, next_attempt_at, id LIMIT %s
 """
 
 
-def dispatchable(*, now: datetime, limit: int, slack: int = 20) -> list[Candidate]:
-    """Return ready tasks of active projects in the order in which they should be dispatched.
+def dispatchable(*, now: datetime, limit: int, slack: int = 20, without: Collection[str] = ()) -> list[Candidate]:
+    """Return ready tasks of active projects in the order in which they should be dispatched, but those of some roles.
 
     `slack` more than a project's limit are given, because the first of them may lack a free agent of their role; the
     caller counts. One statement, whatever the number of projects.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_CANDIDATES, [now, slack, limit])
+        cursor.execute(_CANDIDATES, [now, list(without), slack, limit])
         return [Candidate(*row) for row in cursor.fetchall()]
 
 

@@ -25,6 +25,7 @@ from projects.actions import tasks
 from projects.actors import Actor
 from projects.ids import new_id
 from projects.models import Task
+from projects.roles import Role
 
 SCHEDULER = Actor.system("scheduler")
 # Any constant: the id of the advisory lock that lets one dispatcher count at a time.
@@ -65,6 +66,7 @@ class _Room:
     workers: list[Worker]
     free_of_worker: dict[UUID, int]
     free_of_project: dict[UUID, int]
+    free_of_tool: dict[str, int]
     agents: dict[tuple[UUID, str], list[Agent]] = field(default_factory=lambda: defaultdict(list))
     # Who dispatches, and whether it still can see to a run for which no program waits: to one at once.
     host: Host | None = None
@@ -110,10 +112,13 @@ def _dispatch(host: Host | None, *, now: datetime) -> list[Dispatched]:
     most = min(settings.EKLAVYA_MAX_CONCURRENT_RUNS - active, sum(w.room for w in workers))  # type: ignore[attr-defined]
     if most <= 0:
         return []
-    candidates = queries.dispatchable(now=now, limit=4 * most + 20)
+    free_of_tool = _free_of_tool()
+    # Those that lack a tool must not fill the list before those that do not.
+    lacking = [role for role in Role if _lacks(role, free_of_tool)]
+    candidates = queries.dispatchable(now=now, limit=4 * most + 20, without=lacking)
     if not candidates:
         return []
-    room = _room(most, workers, candidates, now=now)
+    room = _room(most, workers, candidates, free_of_tool, now=now)
     room.host = host
     earlier = Run.objects.filter(task=OuterRef("pk")).order_by().values("task").annotate(n=Count("pk")).values("n")
     locked = {
@@ -134,7 +139,26 @@ def _workers_with_room() -> list[Worker]:
     return list(online.filter(room__gt=0).order_by("name"))
 
 
-def _room(runs: int, workers: list[Worker], candidates: list[queries.Candidate], *, now: datetime) -> _Room:
+def _free_of_tool() -> dict[str, int]:
+    limits = settings.EKLAVYA_TOOL_LIMITS
+    if not limits:
+        return {}
+    active = Run.objects.filter(status__in=ACTIVE_RUN).values_list("task__role").annotate(Count("pk"))
+    return allocation.free_of_tools(limits, dict(active))
+
+
+def _lacks(role: str, free_of_tool: dict[str, int]) -> bool:
+    return any(free_of_tool.get(tool, 1) <= 0 for tool in allocation.tools_of(role))
+
+
+def _room(
+    runs: int,
+    workers: list[Worker],
+    candidates: list[queries.Candidate],
+    free_of_tool: dict[str, int],
+    *,
+    now: datetime,
+) -> _Room:
     projects = {candidate.project_id for candidate in candidates}
     agents.spawn_agents(projects, by=SCHEDULER, now=now)
     room = _Room(
@@ -142,6 +166,7 @@ def _room(runs: int, workers: list[Worker], candidates: list[queries.Candidate],
         workers=workers,
         free_of_worker={worker.pk: worker.room for worker in workers},  # type: ignore[attr-defined]
         free_of_project={candidate.project_id: candidate.room for candidate in candidates},
+        free_of_tool=free_of_tool,
     )
     free = Agent.objects.select_for_update(skip_locked=True, of=("self",)).filter(
         project__in=projects, status__in=agents.FREE
@@ -155,11 +180,15 @@ def _hand_out(task: Task, room: _Room, *, now: datetime) -> Dispatched | None:
     free_agents = room.agents[task.project_id, task.role]
     if room.runs <= 0 or room.free_of_project.get(task.project_id, 0) <= 0 or not free_agents:
         return None
+    if _lacks(task.role, room.free_of_tool):
+        return None
     decision = room.take_worker(task)
     if decision is None:
         return None
     room.runs -= 1
     room.free_of_project[task.project_id] -= 1
+    for tool in allocation.tools_of(task.role) & room.free_of_tool.keys():
+        room.free_of_tool[tool] -= 1
     # Who was asked before knows the task; otherwise a ready agent goes before one that waits for an answer.
     agent = next((a for a in free_agents if str(a.pk) == task.context.get("agent")), None)
     agent = agent or min(free_agents, key=lambda a: (_misfit(a, task), a.status != AgentStatus.READY, a.name))

@@ -51,6 +51,9 @@ def test_database_url_over_tcp_keeps_options_and_escapes() -> None:
         ({"EKLAVYA_SECRET_KEY": "short"}, "EKLAVYA_SECRET_KEY is shorter than 32 characters"),
         ({"EKLAVYA_PUBLIC_URL": "example.org"}, "EKLAVYA_PUBLIC_URL must look like https://"),
         ({"EKLAVYA_BUDGET_LIMIT": "0"}, "EKLAVYA_BUDGET_LIMIT "),
+        ({"EKLAVYA_TOOL_LIMITS": "drill=2"}, "EKLAVYA_TOOL_LIMITS wants a tool and a number from 1 to 1000"),
+        ({"EKLAVYA_TOOL_LIMITS": "browser"}, "EKLAVYA_TOOL_LIMITS wants a tool and a number"),
+        ({"EKLAVYA_TOOL_LIMITS": "browser=0"}, "EKLAVYA_TOOL_LIMITS wants a tool and a number"),
         ({"EKLAVYA_LEASE_SECONDS": "9"}, "EKLAVYA_LEASE_SECONDS "),
     ],
 )
@@ -148,7 +151,12 @@ def test_dot_env_is_read_and_the_environment_wins(tmp_path: Path, monkeypatch: p
 
 
 def test_exported_environment_means_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    env = Env(EKLAVYA_VAR=tmp_path, EKLAVYA_WEB_PORT=9000, REDIS_URL=SecretStr("redis://cache"))
+    env = Env(
+        EKLAVYA_VAR=tmp_path,
+        EKLAVYA_WEB_PORT=9000,
+        REDIS_URL=SecretStr("redis://cache"),
+        EKLAVYA_TOOL_LIMITS={"browser": 2},
+    )
     for name, value in env.exported().items():
         monkeypatch.setenv(name, value)
     again = Env()
@@ -182,3 +190,8 @@ def test_keys_of_secrets_come_from_the_environment_newest_first(monkeypatch: pyt
         with pytest.raises(EnvError, match="EKLAVYA_SECRET_KEYS has a key shorter") as refused:
             Env()
         assert "brief" not in str(refused.value)
+
+
+def test_limits_of_tools_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EKLAVYA_TOOL_LIMITS", "browser=2, claude_code = 8")
+    assert Env().EKLAVYA_TOOL_LIMITS == {"browser": 2, "claude_code": 8}

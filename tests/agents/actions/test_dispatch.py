@@ -6,8 +6,9 @@ import pytest
 from django.db import connection
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
+from agents.actions import runs
 from agents.actions.dispatch import Dispatched, Host, dispatch
-from agents.actions.runs import Held
+from agents.actions.runs import Ending, Held
 from agents.models import Agent, Run
 from agents.states import AgentStatus, RunStatus, WorkerStatus
 from agents.tokens import hash_token
@@ -160,6 +161,36 @@ def test_dispatch_keeps_to_the_accounts_limit(project: Project, settings: object
     TaskFactory(project=ProjectFactory(status="building"), role=Role.DEVELOPER)
 
     assert len(dispatch(now=NOW)) == 1
+
+
+def test_dispatch_keeps_to_the_limit_of_a_tool(settings: object) -> None:
+    settings.EKLAVYA_TOOL_LIMITS = {"browser": 1}  # type: ignore[attr-defined]
+    WorkerFactory(capacity=10)
+    made = [TaskFactory(project=ProjectFactory(status="building"), role=Role.UAT) for _ in range(3)]
+    other = TaskFactory(project=made[2].project, role=Role.PM)
+
+    dispatch(now=NOW)
+
+    allocated = Task.objects.filter(status=TaskStatus.ALLOCATED)
+    assert [task.role for task in allocated.exclude(pk=other.pk)] == [Role.UAT]
+    assert other in allocated
+    assert dispatch(now=NOW) == []
+    runs.fail(Run.objects.get(task__role=Role.UAT), Ending(RunStatus.FAILED, "x", "x", {}), now=NOW)
+    assert len(dispatch(now=NOW)) == 1
+
+
+def test_what_waits_for_a_tool_keeps_nobody_else_waiting(settings: object) -> None:
+    settings.EKLAVYA_TOOL_LIMITS = {"browser": 1}  # type: ignore[attr-defined]
+    WorkerFactory(capacity=2)
+    for _ in range(40):  # more than are looked at for two places
+        TaskFactory(project=ProjectFactory(status="building"), role=Role.UAT, priority=100)
+    dispatch(now=NOW)
+    late = TaskFactory(project=ProjectFactory(status="building"), role=Role.PM)
+
+    dispatch(now=NOW)
+
+    late.refresh_from_db()
+    assert late.status == TaskStatus.ALLOCATED
 
 
 def test_dispatch_is_fair_between_projects(project: Project) -> None:
