@@ -25,6 +25,7 @@ from servestatic.middleware import ServeStaticMiddleware
 from agents.runtimes.docker_waiting import knock
 from agents.runtimes.errors import RuntimeProblem
 from eklavya.services.testing import Services, TestServers
+from tests.copying import migrated_database
 from tests.emptying import empty_database
 
 CHROMIUM = "/usr/bin/chromium"
@@ -77,7 +78,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+def _migrated_once(django_db_modify_db_settings: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """Of several processes one migrates."""
+    if WORKER in os.environ and not os.environ.get("DATABASE_URL_TEST"):
+        with django_db_blocker.unblock():
+            connection.settings_dict["TEST"]["TEMPLATE"] = migrated_database(Path(os.environ["EKLAVYA_TEST_BASE"]))
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(_migrated_once: None, django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     """In the end, end the sessions that threads and servers of tests left behind: nobody could drop the database."""
     yield
     with django_db_blocker.unblock(), connection.cursor() as cursor:
