@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
@@ -23,6 +23,8 @@ LIMIT_S = 600
 START_S = 180
 STOP_S = 90
 COMMAND_S = 180
+ORDINARY = 65534
+"""Number of a user who owns nothing on this machine: Debian's `nobody`."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -40,6 +42,8 @@ class Installation:
 
     var: Path
     environment: dict[str, str]
+    prefix: tuple[str, ...] = ()
+    """What commands begin with: what makes them another user's."""
 
     def rehearse(self, *arguments: str, watch: Callable[[dict[str, Any]], None] = lambda news: None) -> "Rehearsed":
         """Run `manage.py rehearse --json`, showing each piece of news to `watch`, and return how it ended."""
@@ -81,7 +85,7 @@ class Installation:
         return said
 
     def _started(self, *arguments: str, stderr: Any = subprocess.PIPE) -> subprocess.Popen[str]:
-        command = [sys.executable, "manage.py", *arguments]
+        command = [*self.prefix, sys.executable, "manage.py", *arguments]
         return subprocess.Popen(
             command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, stderr=stderr, text=True
         )
@@ -154,6 +158,20 @@ def installation_in(directory: Path, runtime: str, **variables: str) -> Installa
     return Installation(directory / "var", inherited | own | variables)
 
 
+def as_ordinary_user(installation: Installation) -> Installation:
+    """Return the installation of a user without rights, where the tests are root's; else the same one."""
+    if os.geteuid() != 0:
+        return installation
+    home = installation.var.parent
+    os.chown(home, ORDINARY, ORDINARY)
+    # Python or the checkout may lie where only root may look. This is the right to look, and no other one.
+    look = "dac_read_search"
+    prefix = ("setpriv", f"--reuid={ORDINARY}", f"--regid={ORDINARY}", "--clear-groups")
+    prefix += (f"--inh-caps=-all,+{look}", f"--ambient-caps=-all,+{look}", f"--bounding-set=-all,+{look}", "--")
+    variables = {"HOME": str(home), "USER": "nobody", "LOGNAME": "nobody"}
+    return replace(installation, environment=installation.environment | variables, prefix=prefix)
+
+
 @pytest.fixture
 def install(fresh_var: Path) -> Callable[..., Installation]:
     """Make an installation that uses the given runtime, and the given variables besides."""
@@ -162,9 +180,9 @@ def install(fresh_var: Path) -> Callable[..., Installation]:
 
 @pytest.fixture(scope="module")
 def portal() -> Iterator[Portal]:
-    """The portal of an installation of the module's own, as `make run` starts it."""
+    """The portal of an installation of the module's own, as `make run` starts it for an ordinary user."""
     with (
         TemporaryDirectory(dir=os.environ["EKLAVYA_TEST_BASE"]) as directory,
-        installation_in(Path(directory), "local").running() as running,
+        as_ordinary_user(installation_in(Path(directory), "local")).running() as running,
     ):
         yield running

@@ -1,5 +1,7 @@
 """A person takes a client's wish to a delivered project by clicking, in a real browser, on a real installation."""
 
+import json
+import os
 import re
 import subprocess
 import zipfile
@@ -10,10 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect, sync_playwright
 
-from tests.e2e.conftest import Portal
+from eklavya.services.health import http_answers
+from tests.e2e.conftest import ORDINARY, Portal
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser, pytest.mark.cli, pytest.mark.timeout(900)]
 LIMIT_MS = 180_000
@@ -248,6 +252,28 @@ def test_a_person_takes_a_wish_to_a_delivered_project(portal: Portal, browser: B
         read_the_trail(page, portal)
 
         assert page.context.request.get(portal.first_link).status == 410
+
+
+def test_it_all_belongs_to_the_user_who_started_it(portal: Portal) -> None:
+    record = json.loads((portal.installation.var / "run" / "eklavya.json").read_text())
+    processes = [psutil.Process(one["pid"]) for one in record["processes"].values()]
+    assert len(processes) == 8
+    user = ORDINARY if os.geteuid() == 0 else os.geteuid()
+    assert {process.uids() for process in processes} == {(user, user, user)}
+
+
+@pytest.mark.last  # its projects would be in the way of who clicks
+def test_two_projects_come_to_their_demos_at_once_beside_a_running_house(portal: Portal) -> None:
+    done = portal.installation.rehearse("--projects", "2", "--demo-only", CLEAR)
+
+    assert done.exit_code == 0, done.said
+    assert [outcome["problems"] for outcome in done.outcomes] == [[], []]
+    assert len({outcome["project_id"] for outcome in done.outcomes}) == 2
+    assert len({outcome["preview_url"] for outcome in done.outcomes} - {""}) == 2
+    assert all(outcome["status"] != "complete" and outcome["tasks"]["completed"] == 3 for outcome in done.outcomes)
+    # It used what ran, and left it running.
+    assert "servers stop" not in done.said
+    assert http_answers(urlsplit(portal.url).port or 80)
 
 
 @pytest.mark.last  # its sign-in is one too many for the link that was printed at the start
