@@ -1,9 +1,17 @@
-"""Storing what runs say and do, in batches. What their agents do with tools goes to the audit log in the same batch."""
+"""Storing what runs say and do, in batches. What their agents do with tools goes to the audit log in the same batch.
 
+One transaction stores the lines of any number of runs. It waits for no run's row while it has another's, so it
+is in nobody's way: a row that somebody else has at that moment is left out, and its lines come with the next batch.
+"""
+
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db import connection
 
 from agents import tool_calls
 from agents.actions.verbs import actor_of
@@ -11,12 +19,26 @@ from agents.errors import LeaseLost
 from agents.models import Run, RunEvent
 from agents.states import LEASED_RUN
 from projects import audit
+from projects.actors import Actor
 from projects.events import RUN_EVENTS
 from projects.ids import new_id
 from projects.jsontext import storable_json
 from projects.live import broadcast
 
 MAX_TEXT_CHARS = 100_000
+TRANSCRIPTS = Actor.system("transcripts")
+
+_MOVE = """
+UPDATE agents_run r SET last_seq = v.last FROM unnest(%s::uuid[], %s::bigint[]) AS v (id, last) WHERE r.id = v.id
+"""
+# One writer: what is there under a number already is this very line.
+_INSERT = """
+INSERT INTO agents_runevent (id, run_id, seq, kind, payload, created_at)
+SELECT id, run_id, seq, kind, payload::jsonb, created_at
+FROM unnest(%s::uuid[], %s::uuid[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[])
+    AS v (id, run_id, seq, kind, payload, created_at)
+ON CONFLICT DO NOTHING
+"""
 
 
 @dataclass(frozen=True)
@@ -28,40 +50,103 @@ class Line:
     at: datetime
 
 
-def record_lines(run: Run, lines: Sequence[Line]) -> None:
-    """Append lines to a run's transcript in one statement, and tell who watches. Only its supervisor may call it.
+class Said(NamedTuple):
+    """What a run has said since its lines were stored last, in order; at least one line."""
 
-    The same lines may be given again when it is not known whether they were stored. Raises LeaseLost, with nothing
-    stored, when the run is not the caller's any more.
+    run: Run
+    lines: Sequence[Line]
+
+
+class NotStored(NamedTuple):
+    """The runs of a batch of which nothing was stored.
+
+    `lost` are not their supervisor's any more. The rows of `busy` were somebody else's at that moment: try again.
     """
-    if not lines:
-        return
-    first = run.last_seq + 1
-    events = [
-        RunEvent(
-            id=new_id(),
-            run=run,
-            seq=seq,
-            kind=line.kind,
-            payload=storable_json(line.payload, max_chars=MAX_TEXT_CHARS),
-            created_at=line.at,
-        )
-        for seq, line in enumerate(lines, first)
-    ]
-    last = events[-1].seq
-    used = [event for event in events if event.kind == RunEvent.Kind.TOOL_USE]
-    with audit.journal(by=actor_of(run), now=lines[-1].at) as journal:
-        mine = Run.objects.filter(pk=run.pk, lease_owner=run.lease_owner, status__in=LEASED_RUN)
-        # What was stored before has its audit rows too.
-        stored = mine.select_for_update().values_list("last_seq", flat=True).first() if used else 0
-        if stored is None or not mine.update(last_seq=last):
-            raise LeaseLost
-        for event in used:
-            if event.seq > stored:
-                details = {"line": event.seq, **tool_calls.described(event.payload)}
+
+    lost: frozenset[UUID]
+    busy: frozenset[UUID]
+
+
+class _Row(NamedTuple):
+    id: UUID
+    run_id: UUID
+    seq: int
+    kind: str
+    payload: str
+    created_at: datetime
+
+
+def record_lines(run: Run, lines: Sequence[Line]) -> None:
+    """Append lines to one run's transcript, waiting for its row; otherwise as `record_together`.
+
+    Raises LeaseLost, with nothing stored, when the run is not the caller's any more.
+    """
+    if lines and _record([Said(run, lines)], waits=True).lost:
+        raise LeaseLost
+
+
+def record_together(said: Sequence[Said]) -> NotStored:
+    """Append lines to the transcripts of several runs in one transaction, and tell who watches.
+
+    Only the runs' supervisor may call it, and names each run once. The same lines may be given again when it is not
+    known whether they were stored. A run that is not the caller's any more, or is busy, is left out alone.
+    """
+    return _record(said, waits=False) if said else NotStored(frozenset(), frozenset())
+
+
+def _record(said: Sequence[Said], *, waits: bool) -> NotStored:
+    latest = max(one.lines[-1].at for one in said)
+    with audit.journal(by=TRANSCRIPTS, now=latest, is_whole=True):
+        stored = _lock(said, waits=waits)
+        mine = [one for one in said if one.run.pk in stored]
+        rows: list[_Row] = []
+        for one in mine:
+            rows.extend(_rows(one, stored[one.run.pk]))
+        if rows:
+            with connection.cursor() as cursor:
+                runs = [one.run.pk for one in mine]
+                cursor.execute(_MOVE, [runs, [one.run.last_seq + len(one.lines) for one in mine]])
+                cursor.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
+    for one in mine:
+        one.run.last_seq += len(one.lines)
+        _tell(one.run)
+    left_out = [one.run for one in said if one.run.pk not in stored]
+    busy = frozenset(_still_mine(left_out)) if left_out and not waits else frozenset()
+    return NotStored(frozenset(run.pk for run in left_out) - busy, busy)
+
+
+def _lock(said: Sequence[Said], *, waits: bool) -> dict[UUID, int]:
+    """Lock the rows of the runs that are still held by who gives their lines; return what is stored of each."""
+    owners = {one.run.pk: one.run.lease_owner for one in said}
+    held = Run.objects.filter(pk__in=owners, status__in=LEASED_RUN)
+    rows = held.select_for_update(no_key=True, skip_locked=not waits).values_list("pk", "lease_owner", "last_seq")
+    return {pk: last_seq for pk, owner, last_seq in rows if owner == owners[pk]}
+
+
+def _still_mine(runs: Sequence[Run]) -> list[UUID]:
+    """Return which of them are held by who asks: they were left out because somebody had their rows."""
+    owners = {run.pk: run.lease_owner for run in runs}
+    rows = Run.objects.filter(pk__in=owners, status__in=LEASED_RUN).values_list("pk", "lease_owner")
+    return [pk for pk, owner in rows if owner == owners[pk]]
+
+
+def _rows(said: Said, stored: int) -> list[_Row]:
+    """Return the rows of a run's lines, and note its tool calls in the audit log, but not those up to `stored`: what
+    was stored before has its audit rows too."""
+    run, lines = said
+    rows, calls = [], []
+    for seq, line in enumerate(lines, run.last_seq + 1):
+        payload = storable_json(line.payload, max_chars=MAX_TEXT_CHARS)
+        rows.append(_Row(new_id(), run.pk, seq, line.kind.value, json.dumps(payload), line.at))
+        if line.kind == RunEvent.Kind.TOOL_USE and seq > stored:
+            calls.append({"line": seq, **tool_calls.described(payload)})
+    if calls:
+        with audit.journal(by=actor_of(run), now=lines[-1].at) as journal:
+            for details in calls:
                 journal.add("tool.called", project_id=run.project_id, obj=run, details=details)
-        # One writer: what is there under a number already is this very line.
-        RunEvent.objects.bulk_create(events, ignore_conflicts=True)
-    run.last_seq = last
-    payload = {"projectId": str(run.project_id), "runId": str(run.pk), "lastSeq": last}
+    return rows
+
+
+def _tell(run: Run) -> None:
+    payload = {"projectId": str(run.project_id), "runId": str(run.pk), "lastSeq": run.last_seq}
     broadcast({"id": None, "type": RUN_EVENTS, "payload": payload}, project_id=run.project_id)

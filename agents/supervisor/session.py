@@ -16,21 +16,19 @@ from typing import Any
 from claude_agent_sdk import AssistantMessage, ClaudeSDKClient, Message, ResultMessage
 from django.db import close_old_connections
 
-from agents.actions import transcript
 from agents.actions.transcript import Line
 from agents.context import CHECK_AGAIN
-from agents.errors import LeaseLost
 from agents.models import Run, RunEvent
 from agents.supervisor.connections import AWAY, in_thread
 from agents.supervisor.inbox import Inbox
-from agents.supervisor.keeper import LEASE_LOST, Stop
+from agents.supervisor.keeper import Stop
 from agents.supervisor.program import Program, hang_up
 from agents.supervisor.progress import Progress, Stuck
 from agents.supervisor.transcripts import lines_of
+from agents.supervisor.writer import Record, writer
 
 logger = logging.getLogger(__name__)
 
-FLUSH_S = 0.3
 # How long the CLI may take to hang up by itself.
 GRACE_S = 2.0
 MAX_REMINDERS = 2
@@ -69,10 +67,14 @@ class _Session:
     clock: Callable[[], datetime]
     opening: asyncio.Task[str]
     progress: Progress = field(default_factory=Progress)
-    lines: list[Line] = field(default_factory=list)
     turns: set[str] = field(default_factory=set)
     reminders: int = 0
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @cached_property
+    def record(self) -> Record:
+        """What was said and is not stored yet."""
+        return writer().record(self.run, self.stop)
 
     @cached_property
     def inbox(self) -> Inbox:
@@ -81,12 +83,12 @@ class _Session:
 
     def note(self, kind: RunEvent.Kind, payload: dict[str, Any]) -> None:
         """Add the platform's own line to the transcript."""
-        self.lines.append(Line(kind, payload, self.clock()))
+        self.record.add([Line(kind, payload, self.clock())])
 
     def take(self, message: Message) -> None:
         """Record a message."""
         said = list(lines_of(message, self.clock()))
-        self.lines.extend(said)
+        self.record.add(said)
         self.progress.take(said)
         if isinstance(message, AssistantMessage):
             self.turns.add(message.message_id or str(len(self.turns)))
@@ -121,9 +123,7 @@ async def drive(
     opened = asyncio.create_task(asyncio.to_thread(_closing_connections, opening))
     session = _Session(run, limits, stop, clock, opened, progress or Progress())
     program.inbox = session.inbox
-    beside = [asyncio.create_task(_flush_often(session))]
-    if keep is not None and keep.every_s:
-        beside.append(asyncio.create_task(_keep_often(session, keep)))
+    beside = [asyncio.create_task(_keep_often(session, keep))] if keep is not None and keep.every_s else []
     try:
         end = await _converse(session, program, kill)
     except AWAY:
@@ -132,17 +132,18 @@ async def drive(
         logger.info("the conversation of run %s broke off: %r", run.pk, error)
         end = SessionEnd("cli_failed", "\n".join([f"The agent's program broke off: {error}", *program.stderr[-10:]]))
     finally:
-        # Not cancelled: its thread would go on, and what it stores would be stored once more.
+        # Not cancelled: its thread would go on.
         session.is_over.set()
         await asyncio.gather(*beside)
         await asyncio.wait({session.opening})
+        await session.record.stored()
     if failure := session.opening.exception():
         raise failure
     if end.reason != "finished" and await in_thread(_outcome, run):
         end = SessionEnd("finished")
     if end.reason != "finished":
         session.note(RunEvent.Kind.ERROR, {"reason": end.reason, "text": end.detail})
-    await _flush(session)
+        await session.record.stored()
     return end
 
 
@@ -185,6 +186,8 @@ async def _talk(session: _Session, program: Program) -> SessionEnd:
             if message is None:
                 return await _after_silence(session)
             session.take(message)
+            if session.record.is_full:
+                await session.record.room()
             if stuck := await _stuck(session):
                 return SessionEnd(stuck.reason, stuck.detail)
             if len(session.turns) > limits.turns:
@@ -235,13 +238,6 @@ def _outcome(run: Run) -> dict[str, Any]:
     return outcome
 
 
-async def _flush_often(session: _Session) -> None:
-    while not session.is_over.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(session.is_over.wait(), FLUSH_S)
-        await _flush(session)
-
-
 async def _keep_often(session: _Session, keep: Keeping) -> None:
     """Save the work now and then: a machine that dies takes no more than the last minutes of it."""
     while not session.is_over.is_set():
@@ -252,15 +248,3 @@ async def _keep_often(session: _Session, keep: Keeping) -> None:
                 await in_thread(keep.save)
             except Exception:  # the conversation goes on without
                 logger.exception("run %s could not be saved meanwhile", session.run.pk)
-
-
-async def _flush(session: _Session) -> None:
-    """Store what was said. When the lease is lost nothing may be written any more, and the talk ends."""
-    batch = session.lines[:]
-    if not batch or session.stop.reason == LEASE_LOST:
-        return
-    try:
-        await in_thread(transcript.record_lines, session.run, batch)
-    except LeaseLost:
-        session.stop.set(LEASE_LOST)
-    del session.lines[: len(batch)]
