@@ -91,15 +91,16 @@ def prepare(run: Run, token: str, runtime: Runtime, *, waits: bool = False) -> W
     """
     root = run_directory(run.pk)
     make_private(root.parent)
-    runtime.make_directory(root, disk_mb=policy_of(run).limits.disk_mb)
-    for name in ("home", "control"):
-        (root / name).mkdir(mode=0o700)
     clone = root / "workspace"
-    clone.mkdir(mode=0o755)
+    # A new file system, and a new network with its rules, take about as long.
     with ThreadPoolExecutor(1) as beside:
-        filling = None if may_wait(run, runtime) else beside.submit(_check_out, run, clone)
-        host = runtime.host_address(network_name(run.project_id))
-    base = filling.result() if filling else ""
+        address = beside.submit(runtime.host_address, network_name(run.project_id))
+        runtime.make_directory(root, disk_mb=policy_of(run).limits.disk_mb)
+        for name in ("home", "control"):
+            (root / name).mkdir(mode=0o700)
+        clone.mkdir(mode=0o755)
+        base = "" if may_wait(run, runtime) else _check_out(run, clone)
+        host = address.result()
     gateway = f"http://{host}:{settings.EKLAVYA_GATEWAY_PORT}"
     way_out = proxy_environment(policy_of(run).egress, host=host, port=settings.EKLAVYA_EGRESS_PORT, token=token)
     spec = SandboxSpec(
