@@ -214,7 +214,7 @@ def performed(root: Path) -> Iterator[Found]:
             stack.callback(sandboxes.choice.cache_clear)
             runtime = sandboxes.runtime()
             assert isinstance(runtime, DockerRuntime)
-            stack.callback(_clear, runtime)
+            stack.callback(_clear, runtime, var)
             _perform(found, model, world, runtime, root, ports=(gateway_port, egress_port))
         # The proxy writes of strangers once a minute, and what is left when it ends.
         found.account_audit = _audit_of(None)
@@ -233,10 +233,13 @@ def _gateway(stack: ExitStack, var: Path, url: str, world: World) -> int:
     return port
 
 
-def _clear(runtime: DockerRuntime) -> None:
+def _clear(runtime: DockerRuntime, var: Path) -> None:
     for project in runtime.list_projects():
         runtime.remove_project(project)
     runtime.remove_rules()
+    # What attackers spoilt is kept for a while, to be looked at: file systems that nobody would unmount.
+    for directory in (var / "runs").glob("*"):
+        runtime.remove_directory(directory)
 
 
 def _empty() -> None:
