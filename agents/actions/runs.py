@@ -158,8 +158,12 @@ def begin_merge(run: Run, *, merge_commit: str, now: datetime) -> None:
 
 def merge_again(run: Run, *, now: datetime) -> None:
     """Main moved meanwhile: look at the change again on top of it."""
-    with audit.journal(by=SUPERVISOR, now=now):
+    with audit.journal(by=SUPERVISOR, now=now) as journal:
+        given_up = run.merge_commit
         step(run, RunStatus.EVALUATING, table=RUN_TRANSITIONS, merge_commit="")
+        journal.add(
+            "run.merging_again", project_id=run.project_id, agent_id=run.agent_id, obj=run, details={"commit": given_up}
+        )
 
 
 def record_verification(
