@@ -35,7 +35,13 @@ def follow_name() -> pgtrigger.Trigger:
             NEW.client_id := NULL;
             IF NEW.client_name <> '' THEN
                 INSERT INTO projects_client (id, name, created_at)
-                VALUES (gen_random_uuid(), NEW.client_name, NEW.created_at) ON CONFLICT DO NOTHING;
+                VALUES (
+                    -- A UUIDv7, as `projects.ids` makes them: 48 bits of milliseconds, the version, and what a random
+                    -- UUID has after its own version. Older servers than 18 have no uuidv7().
+                    (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || '7'
+                     || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid,
+                    NEW.client_name, NEW.created_at
+                ) ON CONFLICT DO NOTHING;
                 SELECT id INTO STRICT NEW.client_id FROM projects_client WHERE lower(name) = lower(NEW.client_name);
             END IF;
             RETURN NEW;

@@ -2,10 +2,12 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from uuid import RFC_4122
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 
+from projects.ids import new_id
 from projects.models import Client, Project
 from tests.factories import NOW, ProjectFactory
 
@@ -20,6 +22,18 @@ def test_projects_of_one_name_share_a_client_whatever_its_case() -> None:
     first, second = ProjectFactory(client_name="Rowing club"), ProjectFactory(client_name="ROWING CLUB")
 
     assert client_of(first) == client_of(second) == Client.objects.get(name="Rowing club")
+
+
+def test_client_has_a_key_that_sorts_by_time() -> None:
+    before = new_id()
+    for name in ("We", "They"):
+        ProjectFactory(client_name=name)
+    after = new_id()
+
+    keys = list(Client.objects.values_list("pk", flat=True))
+    assert [(key.version, key.variant) for key in keys] == [(7, RFC_4122)] * 2
+    # The first 48 bits are milliseconds, by the server's clock, which is this machine's; rounded there, cut here.
+    assert all(before.int >> 80 <= key.int >> 80 <= (after.int >> 80) + 1 for key in keys)
 
 
 def test_project_without_a_client_has_none() -> None:
