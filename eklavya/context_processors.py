@@ -21,7 +21,11 @@ _SECTIONS = {
     "project_new": "home",
     "approvals": "approvals",
     "approval": "approvals",
+    "run": "projects",
+    "task": "projects",
+    "execution": "projects",
     "agents": "agents",
+    "roles": "agents",
     "budget": "budget",
     "audit": "audit",
     "workers": "workers",
@@ -30,6 +34,10 @@ _SECTIONS = {
     "api_keys": "settings",
     "webhooks": "settings",
     "webhook": "settings",
+    "recovery": "settings",
+    "secrets": "settings",
+    "account_change_password": "settings",
+    "account_set_password": "settings",
 }
 
 

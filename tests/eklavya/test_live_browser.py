@@ -261,11 +261,11 @@ def furnish() -> list[str]:
     return pages
 
 
-async def test_every_page_of_the_house_fits_a_phone(page: Page) -> None:
+async def test_every_page_of_the_house_fits_a_phone_and_says_where_it_is(page: Page) -> None:
     pages = await sync_to_async(furnish)()
     await page.set_viewport_size(PHONE)
 
-    too_wide = {}
+    too_wide, lost = {}, []
     for address in pages:
         response = await page.goto(address, wait_until="domcontentloaded")
         assert response
@@ -273,7 +273,10 @@ async def test_every_page_of_the_house_fits_a_phone(page: Page) -> None:
         await expect(page.get_by_role("navigation", name="Main, small screen")).to_be_visible()
         if (width := await page.evaluate("document.documentElement.scrollWidth")) != PHONE["width"]:
             too_wide[address] = width
+        if not await page.locator(".nav__link[aria-current]").count():
+            lost.append(address)
     assert too_wide == {}
+    assert lost == [reverse("styleguide")]  # nothing leads there
 
 
 async def height(page: Page, selector: str) -> float:
