@@ -36,4 +36,8 @@ os.environ |= {
 
 from eklavya.settings import *  # noqa: E402, F403  # the environment had to come first
 
+MIDDLEWARE = [
+    "tests.static.StaticFiles" if name == "servestatic.middleware.ServeStaticMiddleware" else name
+    for name in MIDDLEWARE  # noqa: F405
+]
 PASSWORD_HASHERS = ["tests.hashing.CheapArgon2", *PASSWORD_HASHERS[1:]]  # noqa: F405
