@@ -103,7 +103,11 @@ class Specialisation(models.Model):
 
 
 class Agent(models.Model):
-    """A member of a project's squad. `pid` and `working_dir` are those of its current run, empty between runs."""
+    """A member of a project's squad. `pid` and `working_dir` are those of its current run, empty between runs.
+
+    The process is on the machine that supervises the run: the CLI itself, or what speaks to it in its container or on
+    its remote worker.
+    """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="agents")

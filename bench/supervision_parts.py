@@ -224,7 +224,7 @@ def measure(repeats: int) -> dict[str, list[float]]:
         run = Run.objects.select_related("task__project", "project", "agent").get(pk=made.run_id)
         runs.hold_run(run, owner="bench", prompt_version_id=run.prompt_version_id, now=house_now())
         runs.claim_run(run, now=house_now())
-        runs.begin_running(run, base_commit="a" * 40, pid=None, working_dir="", now=house_now())
+        runs.begin_running(run, base_commit="a" * 40, working_dir="", now=house_now())
         line = Line(RunEvent.Kind.TEXT, {"text": "x" * 120}, house_now())
         _timed(found["event"], lambda run=run, line=line: record_lines(run, [line]))
         runs.begin_evaluation(run, commit="b" * 40, now=house_now())

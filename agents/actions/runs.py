@@ -115,11 +115,11 @@ def renew_leases(run_ids: list[UUID], *, owner: str, now: datetime) -> dict[UUID
     return {pk: Renewed(stop, bool(has_mail)) for pk, stop, has_mail, _ in rows}
 
 
-def begin_running(run: Run, *, base_commit: str, pid: int | None, working_dir: str, now: datetime) -> None:
+def begin_running(run: Run, *, base_commit: str, working_dir: str, now: datetime) -> None:
     """Note that the agent's process is about to start on a clone of `base_commit`."""
     with audit.journal(by=SUPERVISOR, now=now) as journal:
         step(run, RunStatus.RUNNING, table=RUN_TRANSITIONS, base_commit=base_commit)
-        Agent.objects.filter(pk=run.agent_id).update(pid=pid, working_dir=working_dir, last_heartbeat=now)
+        Agent.objects.filter(pk=run.agent_id).update(working_dir=working_dir, last_heartbeat=now)
         journal.add("run.running", project_id=run.project_id, agent_id=run.agent_id, obj=run)
 
 
@@ -128,6 +128,11 @@ def record_program(run: Run, times: ProgramTimes) -> None:
     Run.objects.filter(pk=run.pk).update(
         program_began_at=times.began_at, program_up_at=times.up_at, program_ended_at=times.ended_at
     )
+
+
+def note_process(run: Run, pid: int) -> None:
+    """Note which process speaks for a run's agent, unless the run has ended: then it is nobody's. May be done twice."""
+    Agent.objects.filter(pk=run.agent_id, runs=run.pk, runs__status=RunStatus.RUNNING).update(pid=pid)
 
 
 def begin_evaluation(run: Run, *, commit: str, now: datetime) -> None:

@@ -47,6 +47,13 @@ class Program:
         self.client = ClaudeSDKClient(options)
         self._servers = dict(servers or {})
 
+    @property
+    def pid(self) -> int | None:
+        """The process on this machine that the SDK speaks to, as long as it does: the CLI itself, or what passes its
+        words on to a container or to another machine."""
+        process = getattr(self.client._transport, "_process", None)
+        return process.pid if process else None
+
     async def boot(self) -> None:
         """Start it."""
         self.times.began_at = self.clock()

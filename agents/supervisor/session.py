@@ -16,6 +16,7 @@ from typing import Any
 from claude_agent_sdk import AssistantMessage, ClaudeSDKClient, Message, ResultMessage
 from django.db import close_old_connections
 
+from agents.actions import runs
 from agents.actions.transcript import Line
 from agents.context import CHECK_AGAIN
 from agents.models import Run, RunEvent
@@ -179,6 +180,9 @@ async def _talk(session: _Session, program: Program) -> SessionEnd:
             # Shielded: its thread would go on, and would still be at work in directories that are being removed.
             prompt, _ = await asyncio.gather(asyncio.shield(session.opening), program.connect())
             await client.query(prompt)
+        if pid := program.pid:
+            with suppress(*AWAY):  # nothing depends on it
+                await in_thread(runs.note_process, session.run, pid)
         messages = client.receive_messages()
         while True:
             async with asyncio.timeout(limits.stall_s):

@@ -205,7 +205,7 @@ def _open(place: Workplace, stop: Stop, *, clock: Clock) -> str:
     place = workplace.fill(replace(place, run=run))
     _check(stop)
     told = patiently(lambda: first_message(run), is_futile=lambda: _is_lost(stop))
-    runs.begin_running(run, base_commit=place.base_commit, pid=None, working_dir=str(place.clone), now=clock())
+    runs.begin_running(run, base_commit=place.base_commit, working_dir=str(place.clone), now=clock())
     return told
 
 

@@ -71,7 +71,8 @@ class Work(Watched):
             "hold": lambda run: runs.hold_run(run, owner="here", prompt_version_id=None, now=self.now),
             "claim": lambda run: runs.claim_run(run, now=self.now),
             "begin": self._hold_and_claim,
-            "work": lambda run: runs.begin_running(run, base_commit=COMMIT, pid=7, working_dir="/w", now=self.now),
+            "work": lambda run: runs.begin_running(run, base_commit=COMMIT, working_dir="/w", now=self.now),
+            "note process": lambda run: runs.note_process(run, 7),
             "evaluate": lambda run: runs.begin_evaluation(run, commit=COMMIT, now=self.now),
             "merge": lambda run: runs.begin_merge(run, merge_commit=COMMIT, now=self.now),
             "merge again": lambda run: runs.merge_again(run, now=self.now),
@@ -122,7 +123,7 @@ class Work(Watched):
                 self.attempt(partial(self.verbs[NEXT[RunStatus(run.status)]], run))
 
     @rule(pick=PICK, verb=st.sampled_from(
-        ["hold", "claim", "work", "evaluate", "merge", "merge again", "succeed", "ask", "stop"]
+        ["hold", "claim", "work", "evaluate", "merge", "merge again", "succeed", "ask", "stop", "note process"]
     ), is_stale=st.booleans())  # fmt: skip
     def do_anything(self, pick: int, verb: str, is_stale: bool) -> None:
         found = self.copies if is_stale else self._runs()

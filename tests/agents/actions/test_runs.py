@@ -100,7 +100,7 @@ def test_renew_tells_who_is_asked_to_stop() -> None:
 
 def test_succeed_completes_the_task_and_kills_the_token() -> None:
     run, token = claim(RunFactory())
-    runs.begin_running(run, base_commit="a" * 40, pid=None, working_dir="/w", now=NOW)
+    runs.begin_running(run, base_commit="a" * 40, working_dir="/w", now=NOW)
 
     runs.succeed(run, result={"commit": "b" * 40}, now=LATER)
 

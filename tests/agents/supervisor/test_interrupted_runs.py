@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from agents.actions import recovery, runs, verbs
 from agents.actions.checkpoints import INTERRUPTED
-from agents.models import Checkpoint, Run, RunEvent
+from agents.models import Agent, Checkpoint, Run, RunEvent
 from agents.sandboxes import repository, run_directory
 from agents.states import RunStatus
 from agents.supervisor import supervise
@@ -105,12 +105,16 @@ def test_a_worker_that_stops_does_not_begin_what_it_claims_late(keeper: LeaseKee
 
 def test_a_paused_project_stops_its_run_and_goes_on_later(keeper: LeaseKeeper) -> None:
     supervised, task = working(keeper, order=WAITING + " times=1")
+    agent = Agent.objects.get(status="working")
+    assert agent.pid in {process.pid for process in processes_of(supervised.run)}
     projects.pause_project(task.project, reason="Wait.", by=TESTER, now=timezone.now())
 
     stop_runs(project_id=str(task.project_id), reason="paused")
 
     run = supervised.join()
     assert_handed_back(run, task, "paused")
+    agent.refresh_from_db()
+    assert agent.pid is None
     assert draft_of(run) == b"half done\n"
 
 

@@ -42,7 +42,7 @@ def begun(order: str) -> tuple[Run, Callable[..., SessionEnd]]:
     def opening() -> str:
         runs.claim_run(run, now=timezone.now())
         filled = workplace.fill(place)
-        runs.begin_running(run, base_commit=filled.base_commit, pid=None, working_dir="", now=timezone.now())
+        runs.begin_running(run, base_commit=filled.base_commit, working_dir="", now=timezone.now())
         return first_message(run)
 
     def talk(stop: Stop | None = None, first: Callable[[], str] | None = None, **limits: Any) -> SessionEnd:
