@@ -264,7 +264,7 @@ def test_it_all_belongs_to_the_user_who_started_it(portal: Portal) -> None:
 
 @pytest.mark.last  # its projects would be in the way of who clicks
 def test_two_projects_come_to_their_demos_at_once_beside_a_running_house(portal: Portal) -> None:
-    done = portal.installation.rehearse("--projects", "2", "--demo-only", CLEAR)
+    done = portal.installation.rehearse("--projects", "2", "--demo-only")
 
     assert done.exit_code == 0, done.said
     assert [outcome["problems"] for outcome in done.outcomes] == [[], []]
@@ -287,12 +287,13 @@ def test_a_phone_in_the_dark_is_enough_to_decide(portal: Portal, browser: Browse
 
         open_tab(page, "Demos")
         expect(page.frame_locator("iframe").get_by_role("heading", level=1)).to_be_visible()
+        name = re.escape(page.locator(".head h1").inner_text())
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
         assert page.evaluate("getComputedStyle(document.body).colorScheme") == "light dark"
         assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
 
         page.get_by_role("navigation", name="Main, small screen").get_by_role("link", name="Approvals").click()
-        page.get_by_role("link", name=re.compile("Demo 1")).first.click()
+        page.get_by_role("link", name=re.compile(f"Demo 1 of {name}")).first.click()
         decide(page, "Approve")
         expect(page.locator(".head [data-state=building]")).to_be_visible()
 
