@@ -305,6 +305,8 @@ def record_stopped(demo: Demo, *, now: datetime, by: Actor) -> None:
 
 def record_trouble(demo: Demo, detail: str, *, now: datetime, by: Actor) -> None:
     """Note why the preview does not run just now; it is tried again. Written once per cause."""
+    if demo.status == DemoStatus.EXPIRED:
+        return  # its reason says why it ended
     text = storable_text(detail, max_chars=_MAX_DETAIL_CHARS)
     if (demo.reason, demo.detail, demo.address) == (Reason.PREVIEW_DOWN, text, ""):
         return
@@ -322,7 +324,9 @@ def _update_preview(demo: Demo, action: str, *, sandbox: str, address: str, by: 
         return
     with audit.journal(by=by, now=now) as journal:
         fields = {"sandbox": sandbox, "address": address}
-        if demo.reason == Reason.PREVIEW_DOWN:
+        down = Demo.objects.filter(pk=demo.pk, reason=Reason.PREVIEW_DOWN)
+        # If it ended meanwhile, its reason is another one now, and stays.
+        if demo.reason == Reason.PREVIEW_DOWN and down.update(reason="", detail=""):
             fields |= {"reason": "", "detail": ""}
         Demo.objects.filter(pk=demo.pk).update(**fields)
         for name, value in fields.items():
