@@ -18,6 +18,7 @@ from claude_agent_sdk import (
 
 from agents.actions.runs import ProgramTimes
 from agents.supervisor.inbox import Inbox, hooks
+from agents.supervisor.pipe import Pipe
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ class Program:
         self.stderr: list[str] = []
         options.hooks = hooks(self._between_calls)
         options.stderr = lambda line: self.stderr.append(line[:500]) if len(self.stderr) < 50 else None
-        self.client = ClaudeSDKClient(options)
+        self.pipe = Pipe(options)
+        self.client = ClaudeSDKClient(options, self.pipe)
         self._servers = dict(servers or {})
 
     @property

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 # How long the CLI may take to hang up by itself.
 GRACE_S = 2.0
 MAX_REMINDERS = 2
+_CALLS = frozenset({RunEvent.Kind.TOOL_USE, RunEvent.Kind.TOOL_RESULT})
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Keeping:
 @dataclass
 class _Session:
     run: Run
+    program: Program
     limits: Limits
     stop: Stop
     clock: Callable[[], datetime]
@@ -71,6 +73,7 @@ class _Session:
     turns: set[str] = field(default_factory=set)
     reminders: int = 0
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    patience: asyncio.Timeout | None = None
 
     @cached_property
     def record(self) -> Record:
@@ -86,13 +89,25 @@ class _Session:
         """Add the platform's own line to the transcript."""
         self.record.add([Line(kind, payload, self.clock())])
 
-    def take(self, message: Message) -> None:
-        """Record a message."""
-        said = list(lines_of(message, self.clock()))
+    def hear(self, message: Message) -> bool:
+        """Record a message where it arrives; return whether the talk has to look at what it has come to."""
+        if self.is_over.is_set():
+            return False
+        if self.patience is not None:
+            with suppress(RuntimeError):  # nobody waits for a message now
+                self.patience.reschedule(asyncio.get_running_loop().time() + self.limits.stall_s)
+        now = self.clock()
+        said = list(lines_of(message, now))
         self.record.add(said)
         self.progress.take(said)
         if isinstance(message, AssistantMessage):
             self.turns.add(message.message_id or str(len(self.turns)))
+        if self.record.is_full:
+            self.program.pipe.hold(is_held=True)
+            return True
+        called = any(line.kind in _CALLS for line in said)
+        is_stuck = called and self.progress.circling() is not None
+        return is_stuck or len(self.turns) > self.limits.turns or self.progress.is_time_to_look(now)
 
 
 def _closing_connections(call: Callable[[], str]) -> str:
@@ -122,8 +137,9 @@ async def drive(
     the work in and then went silent is finished.
     """
     opened = asyncio.create_task(asyncio.to_thread(_closing_connections, opening))
-    session = _Session(run, limits, stop, clock, opened, progress or Progress())
+    session = _Session(run, program, limits, stop, clock, opened, progress or Progress())
     program.inbox = session.inbox
+    program.pipe.listen(session.hear)
     beside = [asyncio.create_task(_keep_often(session, keep))] if keep is not None and keep.every_s else []
     try:
         end = await _converse(session, program, kill)
@@ -185,13 +201,13 @@ async def _talk(session: _Session, program: Program) -> SessionEnd:
                 await in_thread(runs.note_process, session.run, pid)
         messages = client.receive_messages()
         while True:
-            async with asyncio.timeout(limits.stall_s):
+            async with asyncio.timeout(limits.stall_s) as session.patience:
                 message = await anext(messages, None)
-            if message is None:
-                return await _after_silence(session)
-            session.take(message)
             if session.record.is_full:
                 await session.record.room()
+                program.pipe.hold(is_held=False)
+            if message is None:
+                return await _after_silence(session)
             if stuck := await _stuck(session):
                 return SessionEnd(stuck.reason, stuck.detail)
             if len(session.turns) > limits.turns:
