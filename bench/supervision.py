@@ -181,8 +181,8 @@ def _dead(lease_s: int) -> None:
 
 def _tables(options: argparse.Namespace) -> None:
     with _database() as env:
-        full = {**env, "DATABASE_URL": env["DATABASE_URL"].replace("/eklavya?", "/full?")}
-        _admin(env, "CREATE DATABASE full TEMPLATE eklavya")
+        full = {**env, "DATABASE_URL": env["DATABASE_URL"].replace("/eklavya?", "/filled?")}
+        _admin(env, "CREATE DATABASE filled TEMPLATE eklavya")
         began = time.monotonic()
         _run(["--inside", "fill", "--tasks", str(options.tasks), "--events", str(options.events)], full)
         _say(f"filled with {options.tasks:,} tasks and {options.events:,} events in {time.monotonic() - began:.0f} s")

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -25,7 +26,7 @@ from agents.clock import house_now
 from agents.models import Run, RunEvent
 from agents.runtimes.local import LocalRuntime
 from agents.sandboxes import repository
-from agents.supervisor.keeper import LeaseKeeper
+from agents.supervisor.keeper import INTERVAL_S, LeaseKeeper
 from agents.supervisor.supervise import supervise
 from projects.models import Squad, Task
 from projects.states import TaskStatus
@@ -47,7 +48,8 @@ def agents(count: int, *, fake: str, every_s: float, seconds: float, say: Say) -
     _ready_tasks(count)
     made = dispatch(now=house_now())
     assert len(made) == count, f"{len(made)} runs of {count}"
-    keeper = LeaseKeeper("bench", clock=house_now, on_beat=lambda now: None)
+    beats: list[float] = []
+    keeper = LeaseKeeper("bench", clock=house_now, on_beat=lambda now: beats.append(time.monotonic()))
     keeper.start()
     me = psutil.Process()
     before = me.memory_info().rss
@@ -73,6 +75,8 @@ def agents(count: int, *, fake: str, every_s: float, seconds: float, say: Say) -
         say(
             f"  {per_50:.1f} % of a core per 50 agents (target 15), {memory / count / 2**20:.2f} MB an agent (target 3)"
         )
+        gap = max(later - earlier for earlier, later in pairwise(beats))
+        say(f"  leases renewed every {INTERVAL_S:g} s, {gap:.1f} s apart at most")
     finally:
         # Ended like this, not run by run: saving so many clones is not what is measured.
         for name in runtime.list_sandboxes():
