@@ -80,7 +80,7 @@ class Watched(RuleBasedStateMachine):
 
 
 def explore(machine: type[Watched], *, examples: int, steps: int) -> None:
-    """Run a machine: the same few examples each time, whatever the machine's load."""
+    """Run a machine with a few examples. They follow from the code, whose constants are tried, not from chance."""
     run_state_machine_as_test(
         machine,
         settings=settings(
