@@ -12,7 +12,7 @@ between two transactions that record in different order.
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -129,6 +129,20 @@ def _join(outer: Journal, *, by: Actor, now: datetime) -> Iterator[Journal]:
     except BaseException:
         del outer._rows[kept:]
         raise
+
+
+def lock_free(chains: Collection[str]) -> set[str]:
+    """Lock, until the transaction ends, those of the chains that nobody else has; return them.
+
+    For who must not wait with what it has locked already. One that is not there yet is free.
+    """
+    if not chains:
+        return set()
+    heads = AuditChain.objects.filter(key__in=chains)
+    locked = set(heads.select_for_update(skip_locked=True).values_list("key", flat=True))
+    if len(locked) == len(chains):
+        return locked
+    return set(chains) - set(heads.exclude(key__in=locked).values_list("key", flat=True))
 
 
 def _append(rows: list[AuditLog]) -> None:

@@ -98,7 +98,12 @@ def _record(said: Sequence[Said], *, waits: bool) -> NotStored:
     latest = max(one.lines[-1].at for one in said)
     with audit.journal(by=TRANSCRIPTS, now=latest, is_whole=True):
         stored = _lock(said, waits=waits)
+        left_out = [one.run for one in said if one.run.pk not in stored]
+        busy = set() if waits else _still_mine(left_out)
         mine = [one for one in said if one.run.pk in stored]
+        if not waits:
+            mine, late = _apart(mine)
+            busy |= late
         rows: list[_Row] = []
         for one in mine:
             rows.extend(_rows(one, stored[one.run.pk]))
@@ -107,12 +112,12 @@ def _record(said: Sequence[Said], *, waits: bool) -> NotStored:
                 runs = [one.run.pk for one in mine]
                 cursor.execute(_MOVE, [runs, [one.run.last_seq + len(one.lines) for one in mine]])
                 cursor.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
+    # It is committed: from here on nothing may raise, or the same lines would come again under other numbers.
     for one in mine:
         one.run.last_seq += len(one.lines)
+    for one in mine:
         _tell(one.run)
-    left_out = [one.run for one in said if one.run.pk not in stored]
-    busy = frozenset(_still_mine(left_out)) if left_out and not waits else frozenset()
-    return NotStored(frozenset(run.pk for run in left_out) - busy, busy)
+    return NotStored(frozenset(run.pk for run in left_out) - busy, frozenset(busy))
 
 
 def _lock(said: Sequence[Said], *, waits: bool) -> dict[UUID, int]:
@@ -123,11 +128,21 @@ def _lock(said: Sequence[Said], *, waits: bool) -> dict[UUID, int]:
     return {pk: last_seq for pk, owner, last_seq in rows if owner == owners[pk]}
 
 
-def _still_mine(runs: Sequence[Run]) -> list[UUID]:
+def _apart(said: Sequence[Said]) -> tuple[list[Said], set[UUID]]:
+    """Part those whose audit chains are free, and now ours, from the runs whose chains somebody else has."""
+    calling = [one.run for one in said if any(line.kind == RunEvent.Kind.TOOL_USE for line in one.lines)]
+    free = audit.lock_free({str(run.project_id) for run in calling})
+    late = {run.pk for run in calling if str(run.project_id) not in free}
+    return [one for one in said if one.run.pk not in late], late
+
+
+def _still_mine(runs: Sequence[Run]) -> set[UUID]:
     """Return which of them are held by who asks: they were left out because somebody had their rows."""
+    if not runs:
+        return set()
     owners = {run.pk: run.lease_owner for run in runs}
     rows = Run.objects.filter(pk__in=owners, status__in=LEASED_RUN).values_list("pk", "lease_owner")
-    return [pk for pk, owner in rows if owner == owners[pk]]
+    return {pk for pk, owner in rows if owner == owners[pk]}
 
 
 def _rows(said: Said, stored: int) -> list[_Row]:
@@ -148,5 +163,6 @@ def _rows(said: Said, stored: int) -> list[_Row]:
 
 
 def _tell(run: Run) -> None:
+    """Tell who watches; it is a hint. A browser that misses it sees the lines with the next."""
     payload = {"projectId": str(run.project_id), "runId": str(run.pk), "lastSeq": run.last_seq}
     broadcast({"id": None, "type": RUN_EVENTS, "payload": payload}, project_id=run.project_id)

@@ -6,15 +6,17 @@ answers or keeps count of (control messages, the system's, results) goes its way
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
 from claude_agent_sdk import ClaudeAgentOptions, CLIJSONDecodeError, Message, ProcessError
 from claude_agent_sdk._internal.message_parser import parse_message
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport, _parse_stdout_line
+
+logger = logging.getLogger(__name__)
 
 _CONTROL = frozenset({"control_request", "control_response", "control_cancel_request"})
 # What is only heard, unless who hears wants the conversation to look.
@@ -78,7 +80,10 @@ class Pipe(SubprocessCLITransport):
     # -- as a reader of asyncio's protocol
 
     def feed_data(self, data: bytes) -> None:
-        """Take what the CLI wrote."""
+        """Take what the CLI wrote. What comes after something went wrong is dropped: nobody bounds it any more."""
+        if self._is_deaf:
+            self._parts, self._length = [], 0
+            return
         self._parts.append(data)
         self._length += len(data)
         if b"\n" in data:
@@ -92,8 +97,11 @@ class Pipe(SubprocessCLITransport):
     def feed_eof(self) -> None:
         """Hear that the CLI closed its output. What it did not end with a newline was cut off, or is a message."""
         tail, self._parts, self._length = b"".join(self._parts), [], 0
-        with suppress(ValueError, CLIJSONDecodeError):
-            self._line(tail)
+        if not self._is_deaf:
+            try:
+                self._line(tail)
+            except Exception as error:
+                logger.info("the CLI's last words are no message: %r", error)
         self._is_eof = True
         self._came.set()
 
@@ -164,9 +172,13 @@ class Pipe(SubprocessCLITransport):
                 f"a message of more than {self._max_buffer_size} characters", ValueError(f"{length} characters")
             )
 
+    @property
+    def _is_deaf(self) -> bool:
+        return self._failure is not None or self._is_closing
+
     def _guarded(self, step: Callable[[], object]) -> None:
         """Take a step; what it raises is raised to who reads, and nothing is taken any more."""
-        if self._failure is not None or self._is_closing:
+        if self._is_deaf:
             return
         try:
             step()

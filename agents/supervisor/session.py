@@ -205,7 +205,8 @@ async def _talk(session: _Session, program: Program) -> SessionEnd:
                 message = await anext(messages, None)
             if session.record.is_full:
                 await session.record.room()
-                program.pipe.hold(is_held=False)
+            # Always: who was held may have been stored meanwhile.
+            program.pipe.hold(is_held=False)
             if message is None:
                 return await _after_silence(session)
             if stuck := await _stuck(session):

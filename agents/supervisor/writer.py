@@ -182,7 +182,7 @@ class Writer:
                 self._due = time.monotonic() + AGE_S
             if was_idle or self._count >= MANY_LINES > self._count - lines:
                 self._changed.notify()
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._work, name="transcripts", daemon=True)
                 self._thread.start()
 
@@ -194,15 +194,19 @@ class Writer:
 
     def _work(self) -> None:
         while True:
-            batch = self._next()
             try:
-                again_s = self._store([said for said in batch if said[1]])
+                self._round()
             except Exception:  # nobody else would store what waits
                 logger.exception("transcripts were not stored")
-                again_s = LOOK_AGAIN_S
-            finally:
-                close_old_connections()
-            self._keep([record for record, _ in batch], again_s)
+                time.sleep(LOOK_AGAIN_S)
+
+    def _round(self) -> None:
+        batch = self._next()
+        try:
+            again_s = self._store([said for said in batch if said[1]])
+        finally:
+            close_old_connections()
+        self._keep([record for record, _ in batch], again_s)
 
     def _next(self) -> list[_Batched]:
         """Wait until there is enough, or something has waited for long enough; return it: what waits longest first."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
 import pytest
 from claude_agent_sdk import (
     AssistantMessage,
@@ -191,3 +192,32 @@ def test_a_line_that_was_cut_off_is_no_error_and_a_whole_one_is_heard(tmp_path: 
     asyncio.run(whole.read())
 
     assert (cut.heard, whole.heard) == (["a"], ["a"])
+
+
+@pytest.mark.parametrize("last", ['{"type": "assistant"}', '{"type": "assistant", "message": null}', "{"])
+def test_last_words_that_are_no_message_end_the_reading(tmp_path: Path, last: str) -> None:
+    other = Other(tmp_path, f"out.write({(line(said('a')) + last).encode()!r})")
+    asyncio.run(other.read())
+    assert other.heard == ["a"]
+
+
+def test_after_a_failure_nothing_is_kept_any_more(tmp_path: Path) -> None:
+    other = Other(tmp_path, "while True: out.write(b'x' * 65536)", max_buffer_size=4000)
+
+    async def read() -> int:
+        await other.pipe.connect()
+        try:
+            other.pipe.listen(other.hear)
+            with pytest.raises(CLIJSONDecodeError):
+                await anext(other.pipe.read_messages())
+            process = other.pipe._process
+            assert process is not None
+            before = psutil.Process(process.pid).io_counters().write_chars
+            while psutil.Process(process.pid).io_counters().write_chars < before + 2**22:
+                await asyncio.sleep(0.01)
+            process.kill()
+            return other.pipe._length
+        finally:
+            await other.pipe.close()
+
+    assert asyncio.run(read()) == 0

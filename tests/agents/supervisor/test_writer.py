@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 
+from agents.actions import runs, transcript
 from agents.actions.transcript import Line, record_lines
 from agents.models import Run, RunEvent
+from agents.supervisor import writer as writer_module
 from agents.supervisor.keeper import LEASE_LOST, Stop
 from agents.supervisor.writer import MOST_LINES, Record, Writer
 from eklavya.env import BASE_DIR
@@ -261,3 +264,70 @@ def test_a_killed_process_leaves_whole_transcripts_that_another_goes_on_with(tmp
         assert left == numbers(len(left))
         record_lines(run, [text(-1)])
         assert texts(run) == [*left, "-1"]
+
+
+def test_a_connection_that_drops_after_the_commit_doubles_nothing(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (held, _), (other, _) = opened(writer, 2)
+    real, times = transcript._still_mine, iter([True])
+
+    def dropped(of: Any) -> Any:
+        if next(times, False):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_backend_pid()")
+                (pid,) = cursor.fetchone()
+            with elsewhere() as session:
+                session.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        return real(of)
+
+    monkeypatch.setattr(transcript, "_still_mine", dropped)
+    with elsewhere() as session:
+        session.execute("SELECT 1 FROM agents_run WHERE id = %s FOR UPDATE", [held.run.pk])
+        held.add([text(0)])
+        other.add([text(0), text(1)])
+        finish(other)
+        session.rollback()
+    finish(held)
+
+    assert (texts(held.run), texts(other.run)) == (["0"], ["0", "1"])
+
+
+def test_a_chain_that_is_somebody_elses_holds_up_its_calls_alone(writer: Writer) -> None:
+    (one, _), (two, _) = opened(writer, 2)
+    assert one.run.project_id != two.run.project_id
+    one.add([call(0)])
+    finish(one)
+    with elsewhere() as session:
+        session.execute("SELECT 1 FROM projects_auditchain WHERE key = %s FOR UPDATE", [str(one.run.project_id)])
+        one.add([call(1)])
+        two.add([text(0)])
+        finish(two)
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '5s'")
+        try:
+            assert runs.renew_leases([one.run.pk, two.run.pk], owner=two.run.lease_owner, now=NOW)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = 0")
+        assert RunEvent.objects.filter(run=one.run).count() == 1
+        session.rollback()
+    finish(one)
+    assert AuditLog.objects.filter(action="tool.called", object_id=str(one.run.pk)).count() == 2
+
+
+def test_the_writer_outlives_an_error_outside_of_storing(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, times = writer_module.close_old_connections, iter([True])
+
+    def broken() -> None:
+        if next(times, False):
+            raise OperationalError("the connection could not be given back")
+        real()
+
+    monkeypatch.setattr(writer_module, "close_old_connections", broken)
+    (one, _), (two, _) = opened(writer, 2)
+    one.add([text(0)])
+    two.add([text(0)])
+    finish(one, two)
+    assert next(times, None) is None
+    assert (texts(one.run), texts(two.run)) == (["0"], ["0"])
