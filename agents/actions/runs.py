@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import QuerySet
 
 from agents.actions import agents, checkpoints, messages, recoveries
 from agents.errors import LeaseLost
@@ -259,11 +260,7 @@ def ask_to_stop(project: Project, *, reason: str, task: Task | None = None, by: 
     ones end at once."""
     wanted = Run.objects.filter(project=project) if task is None else Run.objects.filter(project=project, task=task)
     with audit.journal(by=by, now=now) as journal:
-        count = wanted.filter(status__in=ACTIVE_RUN, stop_requested="").update(stop_requested=reason)
-        queued = wanted.select_for_update(of=("self",)).filter(status=RunStatus.QUEUED)
-        for run in queued.select_related("task__project", "agent"):
-            ending = Ending(RunStatus.CANCELLED, reason, "Stopped before it began.", counts=False, delay=timedelta(0))
-            fail(run, ending, now=now)
+        count = _request_stop(wanted, reason=reason, now=now)
         journal.add("run.stop_requested", project_id=project.pk, details={"count": count, "reason": reason})
     return count
 
@@ -274,13 +271,30 @@ def stop_run(run: Run, *, by: Actor, now: datetime) -> None:
     One that began is ended by its supervisor, who hears of it within seconds. Raises IllegalTransition when its work
     is in already, when it has ended, and when it was asked before.
     """
-    with audit.journal(by=by, now=now):
-        run = Run.objects.select_for_update(of=("self",)).select_related("project", "task").get(pk=run.pk)
+    with audit.journal(by=by, now=now) as journal:
+        run = Run.objects.select_for_update(of=("self",)).get(pk=run.pk)
         if run.status not in STOPPABLE_RUN:
             raise IllegalTransition(f"It is {RunStatus(run.status).label.lower()}: there is nothing to stop any more.")
         if run.stop_requested:
             raise IllegalTransition(f"It was asked to end already: {run.stop_requested}.")
-        ask_to_stop(run.project, reason=STOPPED, task=run.task, by=by, now=now)
+        _request_stop(Run.objects.filter(pk=run.pk), reason=STOPPED, now=now)
+        journal.add(
+            "run.stop_requested",
+            project_id=run.project_id,
+            agent_id=run.agent_id,
+            obj=run,
+            details={"reason": STOPPED},
+        )
+
+
+def _request_stop(wanted: QuerySet[Run], *, reason: str, now: datetime) -> int:
+    """Mark those of `wanted` that are active and not asked yet, and end those that have not begun. Return how many."""
+    count = wanted.filter(status__in=ACTIVE_RUN, stop_requested="").update(stop_requested=reason)
+    queued = wanted.select_for_update(of=("self",)).filter(status=RunStatus.QUEUED)
+    for run in queued.select_related("task__project", "agent"):
+        ending = Ending(RunStatus.CANCELLED, reason, "Stopped before it began.", counts=False, delay=timedelta(0))
+        fail(run, ending, now=now)
+    return count
 
 
 def _end(run: Run, to: RunStatus, *, reason: str, detail: str, now: datetime) -> None:

@@ -205,6 +205,20 @@ def test_ask_to_stop_marks_running_and_ends_queued() -> None:
     assert queued.task.status == TaskStatus.READY
 
 
+@pytest.mark.parametrize("status", ["running", "queued"])
+def test_the_audit_log_says_which_run_a_person_stopped(status: str) -> None:
+    run = RunFactory(task=TaskFactory(status="allocated"), status=status)
+    other = RunFactory(task=TaskFactory(project=run.project, status="allocated"), status=status)
+
+    runs.stop_run(run, by=TESTER, now=NOW)
+
+    row = AuditLog.objects.get(action="run.stop_requested")
+    assert (row.actor_name, row.object_type, row.object_id) == (TESTER.name, "run", str(run.pk))
+    assert (row.project_id, row.agent_id, row.details) == (run.project_id, run.agent_id, {"reason": "stopped"})
+    other.refresh_from_db()
+    assert (other.status, other.stop_requested) == (status, "")
+
+
 @pytest.mark.parametrize("status", sorted(set(RunStatus) - ACTIVE_RUN - {RunStatus.SUCCEEDED}))
 def test_every_bad_ending_leaves_an_audit_row(status: RunStatus) -> None:
     run = RunFactory(status="running")
