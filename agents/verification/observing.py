@@ -2,13 +2,15 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_hex
+from threading import Event, Lock
 from typing import Any
 
 from agents.runtimes.contract import CommandResult, SandboxSpec, ServiceHandle
@@ -21,11 +23,14 @@ from agents.workspace.errors import ManifestInvalid, ManifestMissing
 from agents.workspace.manifest import Manifest
 from agents.workspace.repository import Repository
 
+logger = logging.getLogger(__name__)
+
 _OUTPUT_BYTES = 256_000
 _TAIL_CHARACTERS = 8000
 _LOG_LINES = 200
 _PROBE_S = 3.0
 _PAUSE_S = 0.1
+_KILL_AGAIN_S = 0.5
 
 
 class _Failed(Exception):
@@ -66,6 +71,10 @@ class _Observation:
     times: Times = field(kw_only=True)
     tree: str = field(init=False)
     seen: dict[str, Any] = field(init=False, default_factory=dict)
+    given_up: Event = field(init=False, default_factory=Event)
+    """Set once nobody asks any more whether the application starts."""
+    killing: Lock = field(init=False, default_factory=Lock)
+    """Held while a sandbox is killed: the application's thread does it in the end, and whoever gives it up before."""
 
     def __post_init__(self) -> None:
         self.tree = self.repository.tree_sha(self.commit)
@@ -94,10 +103,32 @@ class _Observation:
             try:
                 done = [self._test(read.test)] if read.test is not None else []
             except BaseException:
-                with contextlib.suppress(RuntimeProblem):  # nobody asks any more whether it starts
-                    self.place.runtime.kill(_sandbox_name(self.place, "app"))
+                if starting is not None:
+                    self._give_up(starting)
                 raise
             return [*done, starting.result()] if starting is not None else done
+
+    def _give_up(self, starting: Future[str]) -> None:
+        """End the application, wherever its start is, and return when nothing of it is left."""
+        self.given_up.set()
+        # Again and again: a kill that comes before there is a sandbox ends nothing, and the runtime waits for a port.
+        while not starting.done():
+            with contextlib.suppress(RuntimeProblem, OSError):
+                self._kill(_sandbox_name(self.place, "app"))
+            wait([starting], _KILL_AGAIN_S)
+        problem = starting.exception()
+        if problem is not None and not isinstance(problem, _Failed):
+            logger.error(
+                "The application of %s could not be started or cleared away", self.place.name, exc_info=problem
+            )
+
+    def _check_asked(self) -> None:
+        if self.given_up.is_set():
+            raise _Failed("start_failed", "Nobody asks any more whether the application starts.")
+
+    def _kill(self, name: str) -> None:
+        with self.killing:
+            self.place.runtime.kill(name)
 
     def _read_manifest(self, *, required: bool) -> Manifest | None:
         try:
@@ -125,11 +156,15 @@ class _Observation:
     def _start(self, command: str, path: str) -> str:
         began = time.monotonic()
         with self._sandbox("app") as spec:
+            self._check_asked()
             try:
                 handle = self.place.runtime.start(spec, command, wait_s=self.times.start_s)
             except ServiceFailed as exc:
                 self.seen["start_output_tail"] = _tail(exc.log)
                 raise _Failed("start_failed", "The start command ended before it served anything.") from exc
+            except (RuntimeProblem, OSError):
+                self._check_asked()  # a kill in the middle of the start may look like anything
+                raise
             try:
                 self._await_health(handle, path, began + self.times.start_s)
             finally:
@@ -142,6 +177,7 @@ class _Observation:
         # One question at least, however long the start has taken.
         timeout_s = _PROBE_S
         while timeout_s > 0:
+            self._check_asked()
             status = http_status(handle.host, handle.port, path=path, timeout_s=timeout_s) or status
             alive = self.place.runtime.is_alive(handle.name)
             if status == 200 and alive:
@@ -168,10 +204,10 @@ class _Observation:
             self.repository.export(self.commit, spec.workspace)
             (spec.home / "data").mkdir(parents=True)
             # Whatever a killed process of ours left under this name.
-            place.runtime.kill(spec.name)
+            self._kill(spec.name)
             yield spec
         finally:
-            place.runtime.kill(spec.name)
+            self._kill(spec.name)
             _open(root)
             place.runtime.remove_directory(root)
 

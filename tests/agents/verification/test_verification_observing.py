@@ -2,11 +2,13 @@
 
 import hashlib
 import shutil
+import threading
 
 import psutil
 import pytest
 
 from agents.runtimes.contract import SandboxSpec
+from agents.runtimes.errors import RuntimeProblem, ServiceFailed
 from agents.verification import Times, verify
 from agents.workspace.errors import UnknownCommit
 
@@ -65,6 +67,87 @@ def test_when_the_tests_fail_nobody_waits_for_the_application(observe, tmp_path)
     start = f"touch {tmp_path}/app; sleep 600"
     result = observe({"eklavya.toml": manifest(test=test, start=start)}, times=Times(test_s=60, start_s=600))
     assert (result.reason, result.started) == ("tests_failed", False)
+
+
+@pytest.fixture
+def given_up(runtime, monkeypatch):
+    """Set once the thread that ran the tests has killed the application's sandbox, be it there or not."""
+    real, given_up = runtime.kill, threading.Event()
+
+    def kill(name):
+        real(name)
+        if name == "verify-1-app" and threading.current_thread() is threading.main_thread():
+            given_up.set()
+
+    monkeypatch.setattr(type(runtime), "kill", lambda self, name: kill(name))
+    return given_up
+
+
+FAILING = {"eklavya.toml": manifest(test="echo 'Ran 1 test in 0.0s'; exit 1", start="sleep 600")}
+
+
+def test_an_application_that_begins_after_it_was_given_up_is_not_waited_for(observe, runtime, given_up, monkeypatch):
+    """As with a container that takes a moment to be made."""
+    real, ended = runtime.start, []
+
+    def start(spec, command, *, wait_s):
+        assert given_up.wait(20)
+        try:
+            return real(spec, command, wait_s=wait_s)
+        except ServiceFailed:
+            ended.append(spec.name)
+            raise
+
+    monkeypatch.setattr(type(runtime), "start", lambda self, *args, **named: start(*args, **named))
+    assert observe(FAILING, times=Times(test_s=60, start_s=8)).reason == "tests_failed"
+    assert ended == ["verify-1-app"]
+
+
+def test_an_application_that_was_given_up_is_not_started(observe, runtime, given_up, monkeypatch):
+    real_make, real_start, started = runtime.make_directory, runtime.start, []
+
+    def make_directory(root, *, disk_mb):
+        assert "-app-" not in root.name or given_up.wait(20)
+        real_make(root, disk_mb=disk_mb)
+
+    def start(spec, command, *, wait_s):
+        started.append(spec.name)
+        return real_start(spec, command, wait_s=wait_s)
+
+    monkeypatch.setattr(type(runtime), "make_directory", lambda self, *args, **named: make_directory(*args, **named))
+    monkeypatch.setattr(type(runtime), "start", lambda self, *args, **named: start(*args, **named))
+    assert observe(FAILING, times=Times(test_s=60, start_s=8)).reason == "tests_failed"
+    assert started == []
+
+
+def test_an_application_that_cannot_be_killed_is_not_asked_for_its_health(observe, runtime, tmp_path, monkeypatch):
+    """Whoever gives it up cannot end it; its own thread hears of that, and ends it."""
+    real = runtime.kill
+
+    def kill(name):
+        if name == "verify-1-app" and threading.current_thread() is threading.main_thread():
+            raise RuntimeProblem("the daemon does not answer")
+        real(name)
+
+    monkeypatch.setattr(type(runtime), "kill", lambda self, name: kill(name))
+    test = f"until [ -e {tmp_path}/app ]; do sleep 0.05; done; echo 'Ran 1 test in 0.0s'; exit 1"
+    health = manifest(test=test, start=f"touch {tmp_path}/app; python3 -m app").replace("/health", "/missing")
+    result = observe({"eklavya.toml": health}, times=Times(test_s=60, start_s=600))
+    assert (result.reason, result.started) == ("tests_failed", False)
+
+
+def test_a_directory_that_stays_is_told_also_when_the_tests_failed(observe, runtime, monkeypatch, caplog):
+    real = runtime.remove_directory
+
+    def remove_directory(root):
+        real(root)
+        if "-app-" in root.name:
+            raise RuntimeProblem("something holds the volume")
+
+    monkeypatch.setattr(type(runtime), "remove_directory", lambda self, root: remove_directory(root))
+    assert observe(FAILING).reason == "tests_failed"
+    assert "The application of verify-1 could not be started or cleared away" in caplog.text
+    assert "something holds the volume" in caplog.text
 
 
 def test_a_suite_without_tests_fails(observe):
