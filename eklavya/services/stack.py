@@ -133,8 +133,11 @@ class Stack:
             raise
 
     def _told(self, problem: ServiceError | psycopg.Error) -> ServiceError:
-        """The problem as a sentence: a disk that filled meanwhile is the reason of whatever failed on it."""
-        free = shutil.disk_usage(self.var).free
+        """The problem as a sentence: a disk that filled meanwhile, or went, is the reason of whatever failed on it."""
+        try:
+            free = shutil.disk_usage(self.var).free
+        except OSError as gone:
+            return unwritable(gone)
         if free < _FULL_BYTES or os.strerror(errno.ENOSPC) in str(problem):
             return DiskFull(self.var, free=free, needed=_NEEDED_BYTES)
         if isinstance(problem, ServiceError):

@@ -245,6 +245,22 @@ def test_disk_that_fills_while_services_start_is_told_as_such(fresh_var: Path, m
     assert re.fullmatch(rf"{fresh_var} has only \d+ MB free: make room \(300 MB or more\), .*", str(caught.value))
 
 
+def test_data_directory_that_goes_while_services_start_leaves_nothing_running(fresh_var: Path, make: Make) -> None:
+    stack = make("valkey", "setup")
+    started: list[int] = []
+
+    def take_away() -> None:
+        started.append(pids(stack)["valkey"])
+        fresh_var.rename(fresh_var.with_name("elsewhere"))
+        raise ValueError("no prompts")
+
+    stack._set_up = take_away
+    with pytest.raises(ServiceError, match=rf"^cannot write {fresh_var} \(No such .*set EKLAVYA_VAR"):
+        stack.start()
+    assert len(started) == 1
+    assert not psutil.pid_exists(started[0])
+
+
 def fill(path: Path) -> None:
     """Take all the room there is."""
     free = shutil.disk_usage(path.parent).free
