@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Thread
 from typing import Literal
 
 import psutil
@@ -234,12 +235,31 @@ class Stack:
             return
         began = time.monotonic()
         self._say(spec.name, spec.title, state="starting")
-        try:
-            self._set_up()
-        except Exception as problem:  # whatever it is, it ends the start with one line
+        problem = self._run_beside(self._set_up)
+        if problem is not None:  # whatever it is, it ends the start with one line
             said = " ".join(str(problem).split())[:300]
             raise StartFailed(f"{spec.title} failed: {type(problem).__name__}: {said} (logs: {self.logs})") from problem
         self._say(spec.name, spec.title, state="ready", detail="done", since=began)
+
+    def _run_beside(self, work: Callable[[], None]) -> BaseException | None:
+        """Run something of this process to its end in a thread, and return what it raised.
+
+        Raises StopRequested as soon as somebody asks: the thread, which may wait for what another holds locked, is left
+        behind, and ends with its server or with this process.
+        """
+        problems: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as problem:  # in a thread, SystemExit would look like success
+                problems.append(problem)
+
+        thread = Thread(target=run, name="set-up", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            self._pause(thread.join)
+        return problems[0] if problems else None
 
     def _begin(self, specs: Iterable[Spec]) -> None:
         """Start some at once, and return when each is ready."""
@@ -409,10 +429,10 @@ class Stack:
 
     # -- small things
 
-    def _pause(self) -> None:
+    def _pause(self, wait: Callable[[float], None] = time.sleep) -> None:
         if self.stop_requested:
             raise StopRequested
-        time.sleep(POLL_SECONDS)
+        wait(POLL_SECONDS)
 
     def _say(self, name: str, title: str, *, state: State, detail: str = "", since: float | None = None) -> None:
         seconds = time.monotonic() - since if since is not None else 0.0

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -347,6 +348,36 @@ def test_set_up_that_breaks_is_one_sentence_and_leaves_nothing(make: Make) -> No
     with pytest.raises(ServiceError, match=r"^Set-up failed: ValueError: no prompt for the tester \(logs: .*/logs\)$"):
         stack.start()
     assert redis_problem(valkey_url(stack.var))
+
+
+def test_stop_is_heard_while_the_set_up_waits(make: Make) -> None:
+    stack = make("postgres", "setup")
+    ended = threading.Event()
+
+    def wait_for_a_lock() -> None:
+        url = postgres_url(stack.var)
+        try:
+            with psycopg.connect(url) as holder, psycopg.connect(url) as waiting:
+                holder.execute("SELECT pg_advisory_lock(1)")
+                stack.request_stop()
+                waiting.execute("SET lock_timeout = '20s'")
+                waiting.execute("SELECT pg_advisory_lock(1)")
+        finally:
+            ended.set()
+
+    stack._set_up = wait_for_a_lock
+    with pytest.raises(StopRequested):
+        stack.start()
+    assert ended.wait(20)  # with its server
+    assert running(stack.env) is None
+    assert database_problem(postgres_url(stack.var))
+
+
+def test_set_up_that_exits_is_not_taken_for_done(make: Make) -> None:
+    stack = make("valkey", "setup")
+    stack._set_up = lambda: sys.exit(3)
+    with pytest.raises(ServiceError, match=r"^Set-up failed: SystemExit: 3 "):
+        stack.start()
 
 
 def test_hook_runs_while_the_servers_still_answer(make: Make) -> None:
