@@ -1,7 +1,7 @@
 """Storing what runs say and do, in batches. What their agents do with tools goes to the audit log in the same batch.
 
 One transaction stores the lines of any number of runs. It waits for no run's row while it has another's, so it
-is in nobody's way: a row that somebody else has at that moment is left out, and its lines come with the next batch.
+is in nobody's way: a run whose row, or whose audit chain, somebody else has at that moment comes with the next batch.
 """
 
 import json
@@ -60,7 +60,8 @@ class Said(NamedTuple):
 class NotStored(NamedTuple):
     """The runs of a batch of which nothing was stored.
 
-    `lost` are not their supervisor's any more. The rows of `busy` were somebody else's at that moment: try again.
+    `lost` are not their supervisor's any more. Of `busy` the row, or the audit chain that their calls go to, was
+    somebody else's at that moment: try again.
     """
 
     lost: frozenset[UUID]

@@ -33,6 +33,7 @@ from projects.states import (
 )
 from tests.factories import NOW, TESTER, AgentFactory, DemoFactory
 from tests.projects import lives
+from tests.stateful import reachable
 
 WHO: Any = {"by": TESTER, "now": NOW}
 TABLES = {
@@ -57,15 +58,6 @@ NEXT = {
     TaskStatus.BLOCKED: "unblock",
     TaskStatus.FAILED: "unblock",
 }
-
-
-def reachable(table: Any, old: str) -> set[str]:
-    """The state and all that can follow it. Single steps are the database's to check."""
-    reached, edge = {old}, {old}
-    while edge:
-        edge = {new for state in edge for new in table[state]} - reached
-        reached |= edge
-    return reached
 
 
 class Life(RuleBasedStateMachine):
