@@ -47,7 +47,9 @@ WAYS: dict[str, Way] = {
     "model_error": Way("the model refused a request", Remedy.ATTEMPT, _ATTEMPTS),
     "model_outage": Way("the model's API answers none of its requests", Remedy.FREE, "14 in a row, then attempts"),
     "platform_error": Way(
-        "the platform failed: no sandbox, no clone, a full disk, a database away too long", Remedy.ATTEMPT, _ATTEMPTS
+        "the platform failed: no sandbox, no clone, a full disk, Git or a database away too long",
+        Remedy.FREE,
+        "5 in a row, then attempts",
     ),
     "lease_expired": Way("its machine or supervisor died", Remedy.FREE, "5, then attempts"),
     "worker_gone": Way("its worker went away before it began", Remedy.FREE),

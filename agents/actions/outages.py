@@ -39,9 +39,8 @@ def sentence(run: Run, said: str) -> str:
 
 def delay_of(run: Run) -> tuple[timedelta, bool]:
     """Return after how long the run's task is tried again, and whether that costs it an attempt."""
-    before = _in_a_row(run)
-    delay = min(_FIRST_DELAY * 2 ** min(before, 10), _LONGEST_DELAY)
-    return delay, before >= MAX_OUTAGES
+    before = in_a_row(run, MODEL_OUTAGE, most=MAX_OUTAGES)
+    return later(before), before >= MAX_OUTAGES
 
 
 def tell(run: Run, detail: str, *, by: Actor, now: datetime) -> None:
@@ -52,11 +51,17 @@ def tell(run: Run, detail: str, *, by: Actor, now: datetime) -> None:
         chat.notify(run.project, level=level, title="The model does not answer", message=detail, by=by, now=now)
 
 
-def _in_a_row(run: Run) -> int:
-    """Count the runs before this one that ended of an outage, back to one that did not."""
+def later(before: int) -> timedelta:
+    """Return how long to wait for what others must mend, when so many runs in a row ended of it before."""
+    delay: timedelta = min(_FIRST_DELAY * 2 ** min(before, 10), _LONGEST_DELAY)
+    return delay
+
+
+def in_a_row(run: Run, reason: str, *, most: int) -> int:
+    """Count the runs of its task before this one that ended so, back to one that did not; at most `most`."""
     count = 0
-    for reason in run.task.runs.exclude(pk=run.pk).order_by("-attempt").values_list("reason", flat=True)[:MAX_OUTAGES]:
-        if reason != MODEL_OUTAGE:
+    for ended in run.task.runs.exclude(pk=run.pk).order_by("-attempt").values_list("reason", flat=True)[:most]:
+        if ended != reason:
             break
         count += 1
     return count

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from agents.actions import checkpoints, money, outages, outcomes, recoveries, recovery, runs
+from agents.actions import checkpoints, faults, money, outages, outcomes, recoveries, recovery, runs
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
 from agents.actions.runs import STOPPED, Ending, Held
 from agents.actions.workers import DRAINING, WORKER_GONE
@@ -163,7 +163,7 @@ def _work_or_fail(
     except Exception as error:
         logger.exception("run %s failed on the platform's side", run.pk)
         detail = f"Something failed on the platform's side: {error}"
-        patiently(lambda: _fail(run, "platform_error", detail, stop, clock=clock), is_futile=lambda: _is_lost(stop))
+        patiently(lambda: _fault(run, detail, stop, clock=clock), is_futile=lambda: _is_lost(stop))
 
 
 def _prepared(held: Held, stop: Stop, loop: asyncio.Runner, *, runtime: Runtime, clock: Clock) -> Booted:
@@ -257,6 +257,19 @@ def _keep_now(run_id: UUID, stop: Stop, *, clock: Clock) -> None:
         logger.warning("no checkpoint of run %s could be made: %s", run_id, error)
 
 
+def _fault(run: Run, detail: str, stop: Stop, *, clock: Clock) -> None:
+    """End a run that the platform failed. What its agent made, handed in or not, the next run goes on from."""
+    _check_lease(stop)
+    run = _reload(run.pk)
+    if run.is_active:
+        _, counts = faults.delay_of(run)
+        try:
+            checkpoints.keep(run, by=runs.SUPERVISOR, now=clock(), resumes=not counts)
+        except (WorkspaceError, OSError) as error:
+            logger.warning("the work of run %s could not be saved: %s", run.pk, error)
+        _fail(run, faults.PLATFORM_ERROR, detail, stop, clock=clock)
+
+
 def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> None:
     """End a run that led to nothing, unless it has ended or is not ours any more."""
     _check_lease(stop)
@@ -270,6 +283,8 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
     detail = _SENTENCES.get(reason) or detail or reason
     counts = reason not in _NOT_COUNTED or (reason == WORKER_GONE and recovery.is_often_lost(run))
     delay = None if counts else timedelta(0)
+    if reason == faults.PLATFORM_ERROR:
+        delay, counts = faults.delay_of(run)
     if outages.is_outage(run, reason):
         reason, detail = outages.MODEL_OUTAGE, outages.sentence(run, detail)
         delay, counts = outages.delay_of(run)

@@ -3,10 +3,12 @@
 import shutil
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
+from pytest_django import Settings
 
 from agents.actions import recovery, runs, verbs
 from agents.actions.checkpoints import INTERRUPTED
@@ -243,9 +245,33 @@ def test_a_platform_that_breaks_says_so(keeper: LeaseKeeper) -> None:
     run = supervised.join()
     assert (run.status, run.reason) == (RunStatus.FAILED, "platform_error")
     assert "platform" in run.detail
-    assert is_ready_again(task, attempts=1)
+    assert is_ready_again(task, attempts=0)
+    assert task.next_attempt_at > timezone.now()
     assert (run_directory(run.pk) / "workspace" / "docs" / "draft.md").exists()  # as long as nobody holds it
     assert processes_of(run) == []
+
+
+def test_work_that_was_handed_in_is_gone_on_from_where_the_platform_could_not_look_at_it(
+    keeper: LeaseKeeper, settings: Settings
+) -> None:
+    supervised, task = working(keeper, order="stall after=1 times=1 delay=1")
+    checks = Path(settings.EKLAVYA_VAR) / "checks"
+    shutil.rmtree(checks, ignore_errors=True)
+    checks.write_text("No directory can be made here.")
+
+    run = supervised.join()
+
+    assert (run.status, run.reason) == (RunStatus.FAILED, "platform_error")
+    assert run.commit, "it was handed in"
+    assert is_ready_again(task, attempts=0)
+    (saved,) = run.checkpoints.all()
+    assert task.context == {"checkpoint": saved.file_snapshot, "resume": INTERRUPTED}
+    checks.unlink()
+    Task.objects.filter(pk=task.pk).update(next_attempt_at=timezone.now())
+    task.refresh_from_db()
+    again = attempt(task, keeper)
+    assert again.status == RunStatus.SUCCEEDED, again.detail
+    assert repository(task.project_id).file(again.merge_commit, "docs/draft.md").data == b"half done\n"
 
 
 def poor_task(**limits: str) -> Task:
