@@ -32,6 +32,7 @@ MAX_KEY_CHARS = 200
 MAIN_JOB = "main_job"
 KEPT = timedelta(days=90)
 _FORGOTTEN_AT_ONCE = 100
+_MOST_TOLD = 10
 _VERSIONS_LOCK = 0x656B_6C78
 
 
@@ -76,6 +77,13 @@ def save_workflow(document: Document, *, is_shipped: bool = False, by: Actor, no
     return made
 
 
+def refuse_workflow(problems: Sequence[str], *, by: Actor, now: datetime) -> None:
+    """Record that somebody's workflow was not taken, and why. What it says is not kept."""
+    with audit.journal(by=by, now=now) as journal:
+        told = [storable_text(problem, max_chars=500) for problem in problems[:_MOST_TOLD]]
+        journal.add("workflow.refused", details={"problems": told, "count": len(problems)})
+
+
 def load_shipped(*, by: Actor, now: datetime) -> list[Workflow]:
     """Store what comes with Eklavya. Idempotent; where a person wrote a newer version, theirs stays the newest."""
     loaded = []
@@ -98,8 +106,18 @@ def document_of(workflow: Workflow) -> Document:
 def start_execution(
     workflow: Workflow, start: Start, *, project: Project | None = None, by: Actor, now: datetime
 ) -> Execution:
-    """Start a workflow once. Raises InvalidExecution."""
-    (found,) = start_executions(workflow, [start], project=project, by=by, now=now)
+    """Start a workflow once. Raises InvalidExecution, with a row in the audit log."""
+    try:
+        (found,) = start_executions(workflow, [start], project=project, by=by, now=now)
+    except InvalidExecution as problem:
+        with audit.journal(by=by, now=now) as journal:
+            journal.add(
+                "execution.refused",
+                project_id=project.pk if project else None,
+                obj=workflow,
+                details={"workflow": workflow.key, "version": workflow.version, "reason": str(problem)[:1_000]},
+            )
+        raise
     return Execution.objects.get(pk=found)
 
 

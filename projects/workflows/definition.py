@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from projects.errors import DomainError
@@ -22,6 +23,7 @@ MAX_EDGES = 50_000
 MAX_RETRIES = 20
 MAX_SECONDS = 86_400
 MAX_PROBLEMS = 50
+MAX_PARAMS_DEPTH = 90
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _FUNCTION = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 _OUTCOMES = ("success", "failure", "always")
@@ -183,9 +185,26 @@ def _node_problems(node: Node, incoming: int) -> Iterator[str]:
         yield f"“{node.function[:40]}” of {name.lower()} is no name of a function."
     if node.role and not node.title.strip():
         yield f"{name} has no title."
+    if not _is_json(node.params):
+        yield f"The params of {name.lower()} hold what is no JSON, such as a date without quotes, or nest too deep."
     if len(node.title) > 255 or len(node.brief) > 20_000:
         yield f"The title of {name.lower()} is over 255 characters, or its brief over 20,000."
     yield from _bounds(node, name, incoming)
+
+
+def _is_json(value: object, depth: int = 1) -> bool:
+    """Whether a value is kept as it is: YAML also knows dates, sets and numbers that are none."""
+    if depth > MAX_PARAMS_DEPTH:
+        return False
+    match value:
+        case dict():
+            return all(isinstance(key, str) and _is_json(item, depth + 1) for key, item in value.items())
+        case list():
+            return all(_is_json(item, depth + 1) for item in value)
+        case float():
+            return isfinite(value)
+        case _:
+            return value is None or isinstance(value, str | int)
 
 
 def _bounds(node: Node, name: str, incoming: int) -> Iterator[str]:

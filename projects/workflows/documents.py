@@ -9,6 +9,9 @@ import yaml
 from projects.workflows.definition import Definition, InvalidWorkflow
 
 MAX_BYTES = 8 * 2**20
+# Of YAML: each costs half a kilobyte while it is read. The largest workflow has some 500,000.
+MAX_EVENTS = 1_000_000
+MAX_DEPTH = 100
 _FIELDS = {"key", "name", "description", "nodes", "edges"}
 
 
@@ -58,7 +61,10 @@ def _plain(document: Document) -> dict[str, Any]:
 
 
 def _parsed(text: str) -> object:
-    """Parse JSON, which is quick, or else YAML: plain values, and no aliases, by which ten lines become gigabytes."""
+    """Parse JSON, which is quick, or else YAML: plain values, and no aliases, by which ten lines become gigabytes.
+
+    Raises InvalidWorkflow, whatever the text is.
+    """
     try:
         return json.loads(text, parse_constant=_no_number)
     except RecursionError:
@@ -66,13 +72,25 @@ def _parsed(text: str) -> object:
     except ValueError:
         pass
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.CSafeLoader)):
-            raise InvalidWorkflow(["Aliases (*name) are not allowed in it."])
+        _look_through(text)
         return yaml.load(text, Loader=yaml.CSafeLoader)
     except yaml.YAMLError as error:
         raise InvalidWorkflow([f"It is neither JSON nor YAML: {' '.join(str(error).split())[:300]}"]) from None
-    except RecursionError:
-        raise InvalidWorkflow(["It nests too deep."]) from None
+    except (ValueError, OverflowError) as error:  # a date that is none, a number of 5,000 digits, half a character
+        raise InvalidWorkflow([f"It holds what cannot be read: {' '.join(str(error).split())[:300]}"]) from None
+
+
+def _look_through(text: str) -> None:
+    """Raise InvalidWorkflow for YAML that would grow or nest without end, before anything is made of it."""
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise InvalidWorkflow(["Aliases (*name) are not allowed in it."])
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise InvalidWorkflow(["It nests too deep."])
+        if count > MAX_EVENTS:
+            raise InvalidWorkflow(["It has too many parts to be a workflow."])
 
 
 def _no_number(name: str) -> object:

@@ -6,7 +6,7 @@ import pytest
 
 from accounts.roles import AccountRole
 from projects.actions import workflows
-from projects.models import Execution, Task
+from projects.models import AuditLog, Execution, Task
 from projects.states import NodeStatus
 from tests.accounts.making import person
 from tests.accounts.test_api import Program, said
@@ -61,6 +61,10 @@ def test_what_cannot_be_started_is_refused(writer: Program, sent: dict[str, Any]
     assert answer.status_code == status
     assert said(answer)
     assert not Execution.objects.exists()
+    recorded = AuditLog.objects.filter(action="execution.refused", project_id=project.pk).values_list(
+        "details", flat=True
+    )
+    assert [told["workflow"] for told in recorded] == (["main_job"] if status == 409 else [])
 
 
 def test_verbs_of_executions_and_nodes(writer: Program) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from projects.actions.workflows import document_of, save_workflow
+from projects.actions.workflows import document_of, refuse_workflow, save_workflow
 from projects.actors import Actor
 from projects.models import Workflow
 from projects.workflows.definition import InvalidWorkflow
@@ -41,7 +41,7 @@ class Command(BaseCommand):
                 found = _read(options["file"])
                 self.stdout.write(f"{found.key}: {len(found.definition.nodes):,} nodes, nothing is wrong with it.")
             case "import":
-                self._import(_read(options["file"]))
+                self._import(options["file"])
             case _:
                 found = document_of(_find(options["key"], options["number"]))
                 self.stdout.write(as_json(found) if options["format"] == "json" else as_yaml(found), ending="")
@@ -50,22 +50,28 @@ class Command(BaseCommand):
         for row in Workflow.objects.defer("definition").order_by("key", "-version"):
             self.stdout.write(f"{row.key} {row.version}  {row.name}")
 
-    def _import(self, found: Document) -> None:
+    def _import(self, name: str) -> None:
         try:
-            saved = save_workflow(found, by=BY, now=timezone.now())
+            saved = save_workflow(_parsed(name), by=BY, now=timezone.now())
         except InvalidWorkflow as error:
+            refuse_workflow(error.problems, by=BY, now=timezone.now())
             raise CommandError("\n".join(error.problems)) from error
         self.stdout.write(f"{saved.key} {saved.version}")
 
 
 def _read(name: str) -> Document:
     try:
+        return _parsed(name)
+    except InvalidWorkflow as error:
+        raise CommandError("\n".join(error.problems)) from error
+
+
+def _parsed(name: str) -> Document:
+    try:
         if name == "-":
             return read(sys.stdin.read(MAX_BYTES + 1))
         with Path(name).open() as file:
             return read(file.read(MAX_BYTES + 1))
-    except InvalidWorkflow as error:
-        raise CommandError("\n".join(error.problems)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{name} cannot be read: {error}") from error
 

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from projects.actions.workflows import load_shipped, save_workflow
-from projects.models import Workflow
+from projects.models import AuditLog, Workflow
 from projects.workflows.documents import Document, read
 from projects.workflows.shipped import shipped
 from tests.factories import NOW, TESTER
@@ -67,6 +67,8 @@ def test_command_says_what_is_wrong(tmp_path: Path) -> None:
     for verb in ("check", "import"):
         with pytest.raises(CommandError, match="unknown role “wizard”"):
             run(verb, str(file))
+    (refused,) = AuditLog.objects.filter(action="workflow.refused")
+    assert "wizard" in refused.details["problems"][0]
     file.write_bytes(b"\xff\xfe")
     for arguments in (("check", str(file)), ("check", str(tmp_path / "none")), ("export", "nobody")):
         with pytest.raises(CommandError):
