@@ -298,6 +298,24 @@ def record_preview(demo: Demo, *, sandbox: str, address: str, now: datetime, by:
     _update_preview(demo, "demo.preview_started", sandbox=sandbox, address=address, by=by, now=now)
 
 
+def take_preview(demo: Demo, *, worker: str, now: datetime, by: Actor) -> bool:
+    """Have a worker keep a demo's preview, and nobody else; return whether it does now.
+
+    Of several that take it from the same one, or from none, one gets it. `demo` is as it was read.
+    """
+    before = demo.kept_by
+    with audit.journal(by=by, now=now) as journal:
+        fields = {"kept_by": worker} | ({"sandbox": "", "address": ""} if before else {})
+        if not Demo.objects.filter(pk=demo.pk, kept_by=before).update(**fields):
+            return False
+        for name, value in fields.items():
+            setattr(demo, name, value)
+        if before:
+            details = {"number": demo.demo_number, "from": before, "to": worker}
+            journal.add("demo.preview_moved", project_id=demo.project_id, obj=demo, details=details)
+    return True
+
+
 def record_stopped(demo: Demo, *, now: datetime, by: Actor) -> None:
     """Note that the preview does not run any more, on purpose."""
     _update_preview(demo, "demo.preview_stopped", sandbox="", address="", by=by, now=now)

@@ -1,7 +1,8 @@
 """Brings previews and rows together: what should run does, what should not is gone.
 
 Each function looks at the rows and at the runtime, takes a step, and may be killed at any point: the next call goes on.
-One step per preview at a time (`previews.claim`). It reads the clock itself: starting takes seconds.
+One step per preview at a time (`previews.claim`), and each preview on one machine (`Demo.kept_by`): others leave it
+alone as long as its worker beats, and then one of them takes it. It reads the clock itself: starting takes seconds.
 """
 
 import logging
@@ -66,9 +67,12 @@ def open_for(task: Task) -> Demo:
 def show(demo_id: UUID, runtime: Runtime) -> None:
     """Have a demo's preview run, and say where, or why not. Does nothing when it should not, or is in work."""
     demo = Demo.objects.get(pk=demo_id)
+    if not _is_ours(demo, queries.present_workers()):
+        return
     with previews.claim(preview_of(demo)) as mine:
         # Asked again inside: whoever held the claim before may have changed the row.
-        wanted = queries.wanting_preview(timezone.now()).filter(pk=demo_id).first() if mine else None
+        wanting = queries.wanting_preview(timezone.now()).filter(pk=demo_id, kept_by=settings.EKLAVYA_WORKER_NAME)
+        wanted = wanting.first() if mine else None
         if wanted is not None:
             _show(wanted, runtime)
 
@@ -105,17 +109,36 @@ def _try_later(demo: Demo, detail: str) -> None:
 
 
 def keep(runtime: Runtime) -> list[UUID]:
-    """Take every due step but the slow one, and return the demos that `show` should be called for."""
+    """Take every due step of this machine but the slow one, and return the demos that `show` is to be called for."""
     _each(queries.tasks_without_demo(), open_for)
     _each(queries.to_expire(timezone.now()), _expire)
-    _each(queries.done_with_preview(timezone.now()), lambda demo: _stop(demo, runtime))
+    present = queries.present_workers()
+    done = [demo for demo in queries.done_with_preview(timezone.now()) if _is_near(demo, present)]
+    _each(done, lambda demo: _stop(demo, runtime))
     # First what runs, then who owns it: a preview made in between is not in the first list.
     running = previews.list_previews(runtime)
-    wanted = list(queries.wanting_preview(timezone.now()))
+    wanted = [demo for demo in queries.wanting_preview(timezone.now()) if _is_ours(demo, present)]
     owned = {preview_of(demo).name for demo in wanted}
     _each([name for name in running if name not in owned], runtime.kill)
     _remove_stale_directories()
     return [demo.pk for demo in wanted if _is_due(demo, runtime)]
+
+
+def _is_near(demo: Demo, present: frozenset[str]) -> bool:
+    """Whether no other machine that beats keeps a demo's preview."""
+    return demo.kept_by == settings.EKLAVYA_WORKER_NAME or demo.kept_by not in present
+
+
+def _is_ours(demo: Demo, present: frozenset[str]) -> bool:
+    """Whether this machine keeps a demo's preview, from now on if nobody else does."""
+    ours = settings.EKLAVYA_WORKER_NAME
+    if not settings.EKLAVYA_PREVIEWS:
+        if demo.kept_by == ours:  # whoever may keep it takes it; what runs here is ended
+            actions.take_preview(demo, worker="", now=timezone.now(), by=KEEPER)
+        return False
+    if demo.kept_by == ours:
+        return True
+    return _is_near(demo, present) and actions.take_preview(demo, worker=ours, now=timezone.now(), by=KEEPER)
 
 
 def _is_due(demo: Demo, runtime: Runtime) -> bool:
@@ -143,15 +166,17 @@ def _stop(demo: Demo, runtime: Runtime) -> None:
 def _remove_stale_directories() -> None:
     """Remove what previews left that are over."""
     entries = previews.list_directories(previews_root())
-    wanted = {str(pk) for pk in queries.wanting_preview(timezone.now()).values_list("pk", flat=True)}
+    here = queries.wanting_preview(timezone.now()).filter(kept_by=settings.EKLAVYA_WORKER_NAME)
+    wanted = {str(pk) for pk in here.values_list("pk", flat=True)}
     _each([entry for entry in entries if entry.name not in wanted], previews.remove_tree)
 
 
 def stop_all(runtime: Runtime) -> None:
-    """End every preview, keeping its data: `keep` starts it again. For the shutdown of the whole."""
-    for demo in Demo.objects.exclude(sandbox=""):
+    """End every preview of this machine, keeping its data: `keep` starts it again. For the shutdown of the whole."""
+    running = previews.list_previews(runtime)
+    for demo in Demo.objects.filter(sandbox__in=running):
         actions.record_stopped(demo, now=timezone.now(), by=KEEPER)
-    _each(previews.list_previews(runtime), runtime.kill)
+    _each(running, runtime.kill)
 
 
 def _each(items: Iterable[T], act: Callable[[T], object]) -> None:

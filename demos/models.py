@@ -27,6 +27,7 @@ class Demo(models.Model):
     feedback = models.TextField(blank=True, help_text="What the decision said.")
     sandbox = models.CharField(max_length=100, blank=True, help_text="Name of the preview's sandbox.")
     address = models.CharField(max_length=100, blank=True, help_text="host:port of the application in it.")
+    kept_by = models.CharField(max_length=100, blank=True, help_text="Worker on whose machine the preview runs.")
     created_at = models.DateTimeField()
     ready_at = models.DateTimeField(null=True, blank=True)
     approved_at = models.DateTimeField(null=True, blank=True)

@@ -8,6 +8,8 @@ from uuid import UUID
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
+from agents.models import Worker
+from agents.states import WorkerStatus
 from demos.errors import FAILURES
 from demos.models import Demo
 from demos.states import DemoStatus
@@ -56,6 +58,11 @@ def wanting_preview(now: datetime) -> QuerySet[Demo]:
 def done_with_preview(now: datetime) -> QuerySet[Demo]:
     """Return the demos that still name a sandbox but should not have one."""
     return Demo.objects.exclude(sandbox="").exclude(_wanted(now)).select_related("project").order_by("pk")
+
+
+def present_workers() -> frozenset[str]:
+    """Return the names of the workers that beat: each keeps the previews that are its own, and nobody else does."""
+    return frozenset(Worker.objects.exclude(status=WorkerStatus.OFFLINE).values_list("name", flat=True))
 
 
 def to_expire(now: datetime) -> QuerySet[Demo]:

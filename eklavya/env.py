@@ -95,6 +95,9 @@ class Env(BaseSettings):
     EKLAVYA_WORKER: Literal["all", "light", "runs"] = "all"
     """What a Celery worker started here takes: runs of this machine and light work, or only one of the two."""
 
+    EKLAVYA_PREVIEWS: bool = True
+    """Whether demos are shown on this machine: not, where the portal cannot reach what runs here."""
+
     EKLAVYA_WORKER_CAPACITY: Annotated[int, Field(ge=1, le=1000)] | None = None
     """Most agents at work at a time on this machine. Unset: as many as in the whole house."""
 

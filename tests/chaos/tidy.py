@@ -26,11 +26,12 @@ def main() -> None:
     there = runtime()
     orphans.clear(there, now=now + orphans.KEPT_FOR + timedelta(minutes=1))
     keeper.keep(there)
-    wanted = {keeper.preview_of(demo).name for demo in wanting_preview(now)}
+    here = list(wanting_preview(now).filter(kept_by=settings.EKLAVYA_WORKER_NAME))
+    wanted = {keeper.preview_of(demo).name for demo in here}
     sandboxes = [name for name in there.list_sandboxes() if name not in wanted]
     var = Path(settings.EKLAVYA_VAR)
     directories = [str(path) for part in ("runs", "checks") for path in (var / part).glob("*")]
-    shown = {str(demo.pk) for demo in wanting_preview(now)}
+    shown = {str(demo.pk) for demo in here}
     directories += [str(path) for path in previews.list_directories(var / "previews") if path.name not in shown]
     sys.stdout.write(json.dumps({"sandboxes": sandboxes, "directories": directories}) + "\n")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from celery.contrib.testing.worker import start_worker
+from django.conf import settings
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -19,6 +20,7 @@ from projects.models import Task
 from projects.workflows import hosting
 from tests.demos.making import complete_demo_task, make_project
 from tests.demos.repositories import APP, MANIFEST, commit_files
+from tests.factories import WorkerFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,6 +63,21 @@ def test_keep_demos_makes_up_for_a_lost_hint(task: Task) -> None:
     tasks.keep_demos.delay()
 
     assert poll(lambda: Demo.objects.filter(status=DemoStatus.READY).exists(), timeout_s=60)
+
+
+@pytest.mark.usefixtures("configured")
+def test_keep_demos_has_each_machine_look_after_its_own() -> None:
+    for name, status in {"gone": "offline", "elsewhere": "online"}.items():
+        WorkerFactory(name=name, queue=f"runs.{name}", status=status)
+    WorkerFactory(queue=settings.EKLAVYA_WORKER_QUEUE)
+
+    tasks.keep_demos()
+
+    with app.connection_for_read() as broker:
+        message = broker.default_channel.basic_get("runs.elsewhere", no_ack=True)
+        assert message.headers["task"] == "demos.tasks.keep_previews"
+        for queue in ("runs.elsewhere", "runs.gone", settings.EKLAVYA_WORKER_QUEUE):
+            assert broker.default_channel.basic_get(queue, no_ack=True) is None
 
 
 def test_stop_all_previews_ends_them(task: Task, configured: Runtime) -> None:
