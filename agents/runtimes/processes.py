@@ -183,7 +183,7 @@ class ProcessTable:
         by a child faster than /proc can be read. That takes intent, against which there is the other runtime.
         """
         directory = self.directory(name)
-        if directory.is_dir():
+        with suppress(FileNotFoundError):  # there is none, or somebody else removes it now
             (directory / "killed").touch()
         deadline = time.monotonic() + _KILL_TIMEOUT_S
         found = self._freeze(name)
@@ -209,9 +209,16 @@ class ProcessTable:
             shutil.rmtree(self.directory(name), onerror=_open_and_retry)
 
     def _recorded(self, name: str) -> Iterator[Process]:
-        for path in self.directory(name).glob("*.process"):
+        directory = self.directory(name)
+        try:
+            entries = os.listdir(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for entry in entries:
+            if not entry.endswith(".process"):
+                continue
             try:
-                record = json.loads(path.read_bytes())
+                record = json.loads((directory / entry).read_bytes())
             except FileNotFoundError:  # someone else ended the sandbox just now
                 continue
             process = Process(record["pid"], record["start"])
@@ -309,15 +316,16 @@ def _send(process: Process, number: signal.Signals) -> None:
         os.close(pinned)
 
 
-def _open_and_retry(remove: Callable[[str], None], path: str, error: object) -> None:
-    """A sandbox may have closed its own directories; a file that is gone needs no removal."""
+def _open_and_retry(_: Callable[..., object], path: str, error: object) -> None:
+    """Go on where something could not be removed: a sandbox may have closed its own directories. What is gone needs no
+    removal: whoever else ends the sandbox at this moment was first."""
     with suppress(FileNotFoundError):
         os.chmod(os.path.dirname(path), 0o700)
         if os.path.isdir(path) and not os.path.islink(path):
             os.chmod(path, 0o700)
             shutil.rmtree(path, onerror=_open_and_retry)
         else:
-            remove(path)
+            os.unlink(path)
 
 
 def _boot_id() -> str:

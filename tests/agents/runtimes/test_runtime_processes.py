@@ -1,13 +1,16 @@
 """Records of processes: whom they find, and whom they must never find."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
-from agents.runtimes.processes import About, ProcessTable, poll, write_private
+from agents.runtimes.processes import About, ProcessTable, _open_and_retry, poll, write_private
 
 ABOUT = About(project="p", labels={}, port=None)
 
@@ -85,6 +88,38 @@ def test_kill_ends_what_a_killer_that_died_left(table: ProcessTable, bystander: 
     (table.directory("a") / "killed").touch()
     table.kill("a")
     assert bystander.wait(timeout=60) == -9
+    assert table.names() == []
+
+
+def test_two_kills_at_once_both_succeed(table: ProcessTable) -> None:
+    def kill(begin: Barrier) -> None:
+        begin.wait()
+        table.kill("a")
+
+    for _ in range(3):
+        directory = table.open("a", ABOUT)
+        for number in range(400):
+            (directory / "tmp" / str(number) / "cache").mkdir(parents=True)
+        begin = Barrier(2)
+        with ThreadPoolExecutor(2) as killers:
+            ended = [killers.submit(kill, begin) for _ in range(2)]
+        assert [one.exception() for one in ended] == [None, None]
+        assert table.names() == []
+
+
+def test_a_directory_that_goes_while_it_is_being_removed_is_fine(tmp_path: Path) -> None:
+    # Between a look and the next step: too short a moment to wait for another kill to hit it.
+    for step in (os.open, os.lstat, os.scandir, os.rmdir, os.unlink):
+        _open_and_retry(step, str(tmp_path / "gone"), None)
+
+
+def test_kill_removes_directories_that_a_sandbox_closed(table: ProcessTable) -> None:
+    inner = table.open("a", ABOUT) / "tmp" / "closed"
+    inner.mkdir(parents=True)
+    (inner / "file").touch()
+    inner.chmod(0)
+    inner.parent.chmod(0o500)
+    table.kill("a")
     assert table.names() == []
 
 
