@@ -50,12 +50,13 @@ class Events(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channels has 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """Browsers have nothing to say here."""
 
-    async def live_event(self, message: dict[str, Any]) -> None:
-        """Pass an event on, unless the right to it ended meanwhile."""
-        if await self._may_watch():
-            await self.send_json(message["event"])
-        else:
+    async def live_events(self, message: dict[str, Any]) -> None:
+        """Pass events on, unless the right to them ended meanwhile."""
+        if not await self._may_watch():
             await self.close(NOT_SIGNED_IN)
+            return
+        for event in message["events"]:
+            await self.send_json(event)
 
     async def _find_group(self) -> bool:
         return self._may_hear_of(None)

@@ -29,7 +29,7 @@ from eklavya.tasks import after_run
 from learning import queries as learning
 from projects import events
 from projects.events import Published
-from projects.live import broadcast
+from projects.live import News, broadcast_many
 from projects.queries import SKIPPED
 from projects.roles import Role
 from projects.states import TaskKind
@@ -103,10 +103,11 @@ def _rehearsed_runs() -> QuerySet[Run, Any]:
 
 def _tell_browsers(rows: Sequence[Published]) -> None:
     """Send the live events among committed rows to whoever watches."""
-    for row in rows:
-        if row.event_type:
-            message = {"id": str(row.id), "type": row.event_type, "payload": row.event_payload}
-            broadcast(message, project_id=row.project_id)
+    broadcast_many(
+        News({"id": str(row.id), "type": row.event_type, "payload": row.event_payload}, row.project_id)
+        for row in rows
+        if row.event_type
+    )
 
 
 def _tell_receivers(rows: Sequence[Published]) -> None:

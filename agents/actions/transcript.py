@@ -23,7 +23,7 @@ from projects.actors import Actor
 from projects.events import RUN_EVENTS
 from projects.ids import new_id
 from projects.jsontext import storable_json
-from projects.live import broadcast
+from projects.live import News, broadcast_many
 
 MAX_TEXT_CHARS = 100_000
 TRANSCRIPTS = Actor.system("transcripts")
@@ -116,8 +116,7 @@ def _record(said: Sequence[Said], *, waits: bool) -> NotStored:
     # It is committed: from here on nothing may raise, or the same lines would come again under other numbers.
     for one in mine:
         one.run.last_seq += len(one.lines)
-    for one in mine:
-        _tell(one.run)
+    broadcast_many(_news(one.run) for one in mine)
     return NotStored(frozenset(run.pk for run in left_out) - busy, frozenset(busy))
 
 
@@ -163,7 +162,7 @@ def _rows(said: Said, stored: int) -> list[_Row]:
     return rows
 
 
-def _tell(run: Run) -> None:
-    """Tell who watches; it is a hint. A browser that misses it sees the lines with the next."""
+def _news(run: Run) -> News:
+    """Return what tells who watches. It is a hint: a browser that misses it sees the lines with the next."""
     payload = {"projectId": str(run.project_id), "runId": str(run.pk), "lastSeq": run.last_seq}
-    broadcast({"id": None, "type": RUN_EVENTS, "payload": payload}, project_id=run.project_id)
+    return News({"id": None, "type": RUN_EVENTS, "payload": payload}, run.project_id)

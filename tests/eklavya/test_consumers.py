@@ -15,7 +15,7 @@ from django.db import connections
 from eklavya import consumers
 from eklavya.routing import websocket_urlpatterns
 from projects.ids import new_id
-from projects.live import ALL_GROUP, project_group
+from projects.live import ALL_GROUP, News, broadcast_many, project_group
 from tests.factories import ProjectFactory, UserFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -47,7 +47,7 @@ async def close(socket: ApplicationCommunicator) -> None:
 
 
 async def send(group: str, event: dict[str, Any]) -> None:
-    await get_channel_layer().group_send(group, {"type": "live.event", "event": event})
+    await get_channel_layer().group_send(group, {"type": "live.events", "events": [event]})
 
 
 async def joined(socket: ApplicationCommunicator) -> None:
@@ -98,6 +98,36 @@ async def test_a_project_hears_of_itself_alone() -> None:
     assert await heard(socket) == EVENT
     assert await socket.receive_nothing()
     await close(socket)
+
+
+async def test_what_is_told_together_comes_in_order_and_to_each_its_own() -> None:
+    mine, other = await sync_to_async(ProjectFactory.create_batch)(2)
+    user = await sync_to_async(UserFactory)()
+    house, project = await opened("/ws/events/", user), await opened(f"/ws/projects/{mine.pk}/", user)
+    await joined(house)
+    await joined(project)
+    events = [{**EVENT, "id": str(number)} for number in range(4)]
+    of = [mine.pk, other.pk, None, mine.pk]
+
+    broadcast_many(News(*one) for one in zip(events, of, strict=True))
+
+    assert [await heard(house) for _ in events] == events
+    assert [await heard(project) for _ in range(2)] == [events[0], events[3]]
+    assert await project.receive_nothing()
+    await close(house)
+    await close(project)
+
+
+async def test_a_group_gets_what_is_told_together_in_one_message() -> None:
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add(ALL_GROUP, channel)
+    events = [{**EVENT, "id": str(number)} for number in range(3)]
+
+    broadcast_many(News(event, new_id()) for event in events)
+
+    assert await layer.receive(channel) == {"type": "live.events", "events": events}
+    await layer.group_discard(ALL_GROUP, channel)
 
 
 async def test_a_right_that_ended_ends_the_events(monkeypatch: pytest.MonkeyPatch) -> None:
