@@ -14,10 +14,24 @@ _UNSTORABLE = dict.fromkeys([0, *range(0xD800, 0xE000)], _REPLACEMENT)
 
 def storable_text(text: str, *, max_chars: int | None = None) -> str:
     """Return `text` with what PostgreSQL cannot store replaced, cut to `max_chars` with an ellipsis."""
-    text = text.translate(_UNSTORABLE)
+    if not _is_storable(text):
+        text = text.translate(_UNSTORABLE)
     if max_chars is not None and len(text) > max_chars:
         return text[: max_chars - 1] + "…"
     return text
+
+
+def _is_storable(text: str) -> bool:
+    """Whether PostgreSQL takes it as it is: nearly every text, so this must not look at each character in Python."""
+    if "\0" in text:
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def storable_json(value: Any, *, max_chars: int | None = None) -> Any:
