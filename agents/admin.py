@@ -15,6 +15,7 @@ from agents.models import (
     MergeEntry,
     Message,
     MessageCounter,
+    Pulse,
     Recovery,
     RecoverySettings,
     Run,
@@ -166,6 +167,17 @@ class RecoverySettingsAdmin(ShownAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[RecoverySettings], search_term: str
     ) -> tuple[QuerySet[RecoverySettings], bool]:
+        return queryset, False  # there is one
+
+
+@admin.register(Pulse)
+class PulseAdmin(ShownAdmin):
+    list_display = ("__str__", "since", "seen_at")
+    list_filter = ("since",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Pulse], search_term: str
+    ) -> tuple[QuerySet[Pulse], bool]:
         return queryset, False  # there is one
 
 

@@ -6,7 +6,7 @@ import pgtrigger
 from django.contrib.postgres.fields import ArrayField
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from accounts.models import ApiKey
 from agents.states import (
@@ -422,6 +422,27 @@ class RecoverySettings(models.Model):
 
     def __str__(self) -> str:
         return "Recovery settings"
+
+
+class Pulse(models.Model):
+    """The one row that says since when somebody has reached the database without a gap, and who last did so when.
+
+    Written by every beat of a worker and every sweep (`actions.pulse`); without it, nobody ever has.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    since = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "pulse"
+        constraints = [
+            models.CheckConstraint(condition=Q(id=1), name="pulse_one_row"),
+            models.CheckConstraint(condition=Q(since__lte=F("seen_at")), name="pulse_in_order"),
+        ]
+
+    def __str__(self) -> str:
+        return f"Pulse since {self.since:%Y-%m-%d %H:%M:%S}"
 
 
 class MergeEntry(models.Model):

@@ -19,7 +19,7 @@ from celery import shared_task
 from django.conf import settings
 
 from agents import delivery, housekeeping, machine, partitions
-from agents.actions import messages, recovery, retention, runs, workers
+from agents.actions import messages, pulse, recovery, retention, runs, workers
 from agents.actions.dispatch import Dispatched, Host
 from agents.actions.dispatch import dispatch as dispatch_ready
 from agents.actions.workers import Registration
@@ -68,6 +68,7 @@ def standbys() -> "Standbys":
 def _beat(held_by: LeaseKeeper, now: datetime) -> None:
     reading = machine.read(settings.EKLAVYA_VAR, clock_behind_s=house_now.compare().total_seconds())
     workers.beat(settings.EKLAVYA_WORKER_NAME, running=held_by.held, reading=reading, now=now)
+    pulse.note(now=now)
 
 
 def announce_worker() -> None:
@@ -203,9 +204,11 @@ def keep_transcripts() -> None:
 @shared_task(ignore_result=True)
 def sweep() -> None:
     """Look after what messages and dead processes left behind. Safe to run twice at once, and at any time."""
+    house_now.compare()  # a process of light work does not beat
     now = house_now()
-    workers.notice_silent(now=now)
-    recovery.end_lost_runs(now=now)
+    if pulse.is_steady(now=now):
+        workers.notice_silent(now=now)
+        recovery.end_lost_runs(now=now)
     recovery.end_silent_runs(now=now)
     recovery.stop_unwanted(now=now)
     recovery.stop_at_cancelled(now=now)

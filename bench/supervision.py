@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=0, help="so many instead of 50 and 150")
     parser.add_argument("--tasks", type=int, default=TASKS)
     parser.add_argument("--events", type=int, default=EVENTS)
-    parser.add_argument("--lease", type=int, default=30, help="seconds of a lease, for `dead`")
+    parser.add_argument("--lease", type=int, default=20, help="seconds of a lease, for `dead`")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:

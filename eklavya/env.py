@@ -120,8 +120,9 @@ class Env(BaseSettings):
     EKLAVYA_MIN_MEMORY_MB: Annotated[int, Field(ge=0)] = 512
     """A machine with less free megabytes (2^20 bytes) than these takes no new run."""
 
-    EKLAVYA_LEASE_SECONDS: Annotated[int, Field(ge=10, le=3600)] = 30
-    """A run whose supervisor is silent for so long is lost. A lease is renewed every 2 s: ten is four missed beats."""
+    EKLAVYA_LEASE_SECONDS: Annotated[int, Field(ge=10, le=3600)] = 20
+    """A run whose supervisor is silent for so long, while others reach the database, is lost. A lease is renewed every
+    2 s: ten is four missed beats."""
 
     EKLAVYA_LOOP_CALLS: Annotated[int, Field(ge=0, le=1000)] = 8
     """An agent that makes the same calls with the same answers so many times in a row is stopped. 0: never."""

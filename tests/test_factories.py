@@ -15,7 +15,7 @@ from projects.states import ACTIVE_PROJECT, ApprovalStatus, PlanStatus, ProjectS
 from tests import factories
 
 pytestmark = pytest.mark.django_db
-OF_ONE_ROW = {"RecoverySettings"}
+OF_ONE_ROW = {"Pulse", "RecoverySettings"}
 APPS = ("accounts", "projects", "billing", "agents", "demos", "learning")
 MADE = {
     factories.ProjectFactory: ProjectStatus,

@@ -326,6 +326,7 @@ ADMIN: dict[str, frozenset[str]] = dict.fromkeys(
         "agents.mergeentry",
         "agents.message",
         "agents.messagecounter",
+        "agents.pulse",
         "agents.recovery",
         "agents.recoverysettings",
         "agents.run",

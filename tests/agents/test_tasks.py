@@ -9,14 +9,14 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from agents import sandboxes, tasks
-from agents.models import Run, Worker
+from agents.models import Pulse, Run, Worker
 from agents.sandboxes import runtime
 from agents.states import RunStatus, WorkerStatus
 from agents.supervisor.keeper import WORKER_STOPPING
 from eklavya.celery import app
 from projects.states import TaskStatus
 from tests.agents.supervisor.line import wait_until
-from tests.factories import NOW, ProjectFactory, RunFactory, TaskFactory, WorkerFactory
+from tests.factories import NOW, ProjectFactory, PulseFactory, RunFactory, TaskFactory, WorkerFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -84,6 +84,7 @@ def test_a_worker_does_one_of_the_runs_that_it_dispatches_itself(settings: Setti
 
 @pytest.mark.usefixtures("_empty_queues")
 def test_sweep_finds_what_was_left_behind() -> None:
+    PulseFactory(seen_at=timezone.now())
     silent = WorkerFactory(heartbeat_at=timezone.now() - timedelta(minutes=5))
     lost = RunFactory(status="running", lease_until=timezone.now() - timedelta(minutes=1))
     unasked = RunFactory(
@@ -117,6 +118,7 @@ def test_sweep_has_each_machine_clear_up_after_itself() -> None:
 
 
 def test_sweep_twice_is_as_once() -> None:
+    PulseFactory(seen_at=timezone.now())
     lost = RunFactory(status="running", lease_until=timezone.now() - timedelta(minutes=1))
 
     tasks.sweep()
@@ -124,6 +126,31 @@ def test_sweep_twice_is_as_once() -> None:
 
     lost.task.refresh_from_db()
     assert (lost.task.status, lost.task.attempts) == (TaskStatus.READY, 0)
+
+
+@pytest.mark.usefixtures("_empty_queues")
+def test_sweep_after_an_outage_takes_nobody_for_dead() -> None:
+    outage = timedelta(seconds=30)
+    PulseFactory(seen_at=timezone.now() - outage)
+    expired = timezone.now() - outage + timedelta(seconds=20)
+    run = RunFactory(status="running", started_at=timezone.now(), lease_until=expired)
+    worker = WorkerFactory(heartbeat_at=timezone.now() - outage - timedelta(seconds=1))
+
+    tasks.sweep()
+
+    assert Run.objects.get(pk=run.pk).status == RunStatus.RUNNING
+    assert Worker.objects.get(pk=worker.pk).status == WorkerStatus.ONLINE
+
+
+def test_a_worker_that_beats_keeps_the_pulse() -> None:
+    PulseFactory(seen_at=timezone.now() - timedelta(seconds=1))
+    before = Pulse.objects.get()
+
+    tasks.keeper().beat_once()
+
+    after = Pulse.objects.get()
+    assert after.since == before.since
+    assert after.seen_at > before.seen_at
 
 
 def test_stop_runs_asks_the_projects_runs_alone() -> None:

@@ -81,7 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lean", action="store_true", help="without egress proxies and a second beat")
     parser.add_argument("--gap", type=float, default=6, help="seconds between two faults, about")
     parser.add_argument("--longest", type=float, default=45, help="seconds that a lasting fault lasts at most")
-    parser.add_argument("--lease", type=int, default=30, help="seconds of a run's lease")
+    parser.add_argument("--lease", type=int, default=20, help="seconds of a run's lease")
     parser.add_argument("--timeout", type=float, default=7200, help="seconds for all projects together")
     parser.add_argument("--only", action="append", default=[], help="only kinds of faults that contain this")
     parser.add_argument("--directory", help="where the data goes (default: the temporary directory)")

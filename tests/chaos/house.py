@@ -73,7 +73,7 @@ class House:
     base: Path
     machines_wanted: int = 3
     runtime: str = "local"
-    lease_s: int = 30
+    lease_s: int = 20
     is_lean: bool = False
     machines: list[Machine] = field(default_factory=list)
     parts: dict[str, Part] = field(default_factory=dict)

@@ -4,4 +4,4 @@ import os
 
 from eklavya.settings import *  # noqa: F403
 
-EKLAVYA_LEASE_SECONDS = int(os.environ.get("CHAOS_LEASE_S", "30"))
+EKLAVYA_LEASE_SECONDS = int(os.environ.get("CHAOS_LEASE_S", "20"))

@@ -14,6 +14,7 @@ from agents.models import (
     MergeEntry,
     Message,
     MessageCounter,
+    Pulse,
     Recovery,
     RecoverySettings,
     Run,
@@ -118,7 +119,7 @@ class RunFactory(DjangoModelFactory[Run]):
     specialisations = factory.LazyAttribute(lambda o: specialisations_of(o.agent, o.task) if o.agent else [])
     token_hash = factory.LazyAttribute(lambda o: hash_token(new_token()) if o.is_active else "")
     lease_owner = factory.LazyAttribute(lambda o: "worker-1" if o.is_leased else "")
-    lease_until = factory.LazyAttribute(lambda o: NOW + timedelta(seconds=30) if o.is_leased else None)
+    lease_until = factory.LazyAttribute(lambda o: NOW + timedelta(seconds=20) if o.is_leased else None)
     created_at = NOW
     started_at = factory.LazyAttribute(lambda o: None if o.status == RunStatus.QUEUED else NOW)
     finished_at = factory.LazyAttribute(lambda o: None if o.is_active else NOW)
@@ -225,6 +226,18 @@ class RecoverySettingsFactory(DjangoModelFactory[RecoverySettings]):
         django_get_or_create = ("id",)
 
     id = 1
+
+
+class PulseFactory(DjangoModelFactory[Pulse]):
+    """Of a house in which whoever did not renew is dead."""
+
+    class Meta:
+        model = Pulse
+        django_get_or_create = ("id",)
+
+    id = 1
+    seen_at = NOW
+    since = factory.LazyAttribute(lambda o: o.seen_at - timedelta(hours=1))
 
 
 class VerificationFactory(DjangoModelFactory[Verification]):

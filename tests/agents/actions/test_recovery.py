@@ -13,7 +13,7 @@ from projects.states import TaskKind, TaskStatus
 from tests.factories import NOW, CheckpointFactory, ProjectFactory, RunFactory, TaskFactory, WorkerFactory
 
 pytestmark = pytest.mark.django_db
-EXPIRED = NOW + timedelta(seconds=31)
+EXPIRED = NOW + timedelta(seconds=21)
 
 
 def test_a_run_without_a_lease_is_lost_and_its_task_tried_again_at_once() -> None:
@@ -82,7 +82,7 @@ def test_what_waits_for_a_worker_that_stops_is_free_again_at_once() -> None:
 def test_a_run_with_a_lease_is_left_alone() -> None:
     RunFactory(status="running")
 
-    assert recovery.end_lost_runs(now=NOW + timedelta(seconds=29)) == []
+    assert recovery.end_lost_runs(now=NOW + timedelta(seconds=19)) == []
 
 
 def test_a_lost_run_is_ended_once() -> None:

@@ -67,8 +67,8 @@ def test_a_held_run_whose_supervisor_died_is_lost() -> None:
     run = RunFactory()
     runs.hold_run(run, owner="here", prompt_version_id=None, now=NOW)
 
-    assert end_lost_runs(now=NOW + timedelta(seconds=29)) == []
-    assert end_lost_runs(now=NOW + timedelta(seconds=31)) == [run]
+    assert end_lost_runs(now=NOW + timedelta(seconds=19)) == []
+    assert end_lost_runs(now=NOW + timedelta(seconds=21)) == [run]
     run.task.refresh_from_db()
     assert (run.task.status, run.task.attempts) == (TaskStatus.READY, 0)
 
@@ -88,8 +88,8 @@ def test_renew_extends_only_what_the_owner_holds() -> None:
     mine.refresh_from_db()
     theirs.refresh_from_db()
     assert kept == {mine.pk: ("", False)}
-    assert mine.lease_until == LATER + timedelta(seconds=30)
-    assert theirs.lease_until == NOW + timedelta(seconds=30)
+    assert mine.lease_until == LATER + timedelta(seconds=20)
+    assert theirs.lease_until == NOW + timedelta(seconds=20)
 
 
 def test_renew_tells_who_is_asked_to_stop() -> None:

@@ -14,7 +14,7 @@ from tests.agents.supervisor.line import wait_until
 from tests.factories import NOW, RunFactory
 
 LATER = NOW + timedelta(seconds=10)
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=20)
 
 
 def keeper_at(now: datetime, beats: list[datetime] | None = None) -> LeaseKeeper:
