@@ -2,7 +2,7 @@
 
 A partition `agents_runevent_20261116` has the runs of the week that begins on that Monday at midnight UTC; the oldest
 has all before it too. What belongs to no week yet lies in the default one and is moved when its week is made. The
-functions in the database are those of migration 0009, which says more.
+functions in the database are in `migrations/_sql.py`.
 """
 
 from collections.abc import Iterator

@@ -7,8 +7,13 @@ from eklavya.services.errors import ServiceError
 
 
 def unapplied(url: str) -> int:
-    """Number of migrations that the database lacks. Django must be set up. Raises ServiceError when refused."""
-    wanted = set(MigrationLoader(None, ignore_no_migrations=True).disk_migrations)
+    """Number of migrations that the database lacks. Django must be set up. Raises ServiceError when refused.
+
+    Of a squashed migration and the files that it replaces one way is counted: the one that `migrate` takes
+    (docs/adr/0017-squashed-migrations.md). Where all of the files ran, the squashed one is still to be recorded.
+    """
+    loader = MigrationLoader(None, ignore_no_migrations=True)
+    wanted = set(loader.disk_migrations)
     try:
         with psycopg.connect(url) as database:
             applied = set(database.execute("SELECT app, name FROM django_migrations"))
@@ -19,6 +24,12 @@ def unapplied(url: str) -> int:
             f"{_who(url)} may not read the tables of its database: let their owner run `manage.py database_roles` "
             "(docs/operations.md), or name the owner in DATABASE_URL"
         ) from None
+    for squashed, migration in loader.replacements.items():
+        replaced = set(migration.replaces)
+        if applied.isdisjoint(replaced):
+            wanted -= replaced
+        elif not replaced <= applied:
+            wanted.discard(squashed)
     return len(wanted - applied)
 
 

@@ -57,7 +57,7 @@ class Task(models.Model):
     """A node of a project's graph.
 
     `unmet_count` is the number of dependencies that are not completed; the completing transaction lowers it.
-    `agent_id` is a foreign key in the database only: agents is a higher app (its first migration adds it).
+    `agent_id` is a foreign key in the database only: agents is a higher app (its migration adds it).
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)

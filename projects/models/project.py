@@ -19,7 +19,7 @@ class Project(models.Model):
 
     `budget_limit` and `budget_spent` repeat the project's row in `billing.Budget`, which is the truth; they are
     brought up to date when a run ends or the limit is changed (`actions.projects.record_budget`).
-    `approved_demo_id` is a foreign key in the database only: demos is a higher app (its first migration adds it).
+    `approved_demo_id` is a foreign key in the database only: demos is a higher app (its migration adds it).
     """
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)

@@ -160,7 +160,8 @@ def test_beat_makes_and_drops_and_so_does_the_command(settings: Settings) -> Non
 def test_migration_keeps_every_row_of_the_table_that_was() -> None:
     """The table as migration 0008 left it, with rows, and what 0009 makes of it."""
     migration = import_module("agents.migrations.0009_run_events_by_week")
-    before = MigrationLoader(connection).project_state(("agents", "0008_leases_of_held_runs")).apps
+    loader = MigrationLoader(connection, replace_migrations=False)
+    before = loader.project_state(("agents", "0008_leases_of_held_runs")).apps
     old_model = before.get_model("agents", "RunEvent")
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE {TABLE}")
