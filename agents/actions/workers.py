@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
-from accounts.queries import live_keys
+from accounts.queries import joining_keys
 from agents.actions import recovery
 from agents.actions.dispatch import be_alone
 from agents.errors import WorkerConflict, WorkerInUse
@@ -103,7 +103,7 @@ def _known(given: Registration, *, now: datetime) -> Worker | None:
 def _check_key(row: Worker, given: Registration, *, now: datetime) -> None:
     """Let nobody become another worker by saying its name or id: a remote one is its key's as long as that is live."""
     is_its_own = row.key_id == given.key_id and row.is_remote == (given.key_id is not None)
-    is_free = row.is_remote and not (row.key_id and live_keys(now).filter(pk=row.key_id).exists())
+    is_free = row.is_remote and not (row.key_id and joining_keys(now).filter(pk=row.key_id).exists())
     if not is_its_own and not is_free:
         raise WorkerConflict(
             f"{row.name} joined in another way or with another key. Revoke that key, forget the worker, "
@@ -170,12 +170,15 @@ def listening_queues() -> list[str]:
 
 
 def notice_silent(*, now: datetime) -> int:
-    """Mark workers offline whose heartbeat stopped, and return how many. Their runs are found by their leases.
+    """Mark workers offline whose heartbeat stopped, and remote ones whose key lets nobody in any more; return how many.
+    The runs of the former are found by their leases, those of a remote one are asked to end.
 
     A heartbeat from the future says nothing about now: its worker is in error until its clock is right.
     """
-    silent = Worker.objects.filter(heartbeat_at__lt=now - SILENT_AFTER).exclude(status=WorkerStatus.OFFLINE)
-    for worker in (found := list(silent)):
+    is_silent = Q(heartbeat_at__lt=now - SILENT_AFTER)
+    is_shut_out = Q(queue__startswith=REMOTE_QUEUE) & ~Exists(joining_keys(now).filter(pk=OuterRef("key")))
+    gone = Worker.objects.filter(is_silent | is_shut_out).exclude(status=WorkerStatus.OFFLINE)
+    for worker in (found := list(gone)):
         _move(worker, WorkerStatus.OFFLINE, now=now)
         if worker.is_remote:
             ask_runs(worker, WORKER_GONE)

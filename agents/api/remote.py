@@ -27,6 +27,7 @@ from agents.remote import files
 from agents.worker.server import PIECE_BYTES as MOST_PIECE_BYTES
 from projects import permissions
 from projects.api.views import ProjectsApi
+from projects.errors import NotAllowed
 from projects.web import streamed
 
 JOIN = Scope.WORKERS_JOIN
@@ -96,7 +97,7 @@ class HeardSerializer(serializers.Serializer[Any]):
 
 def joined(view: ProjectsApi, request: Request) -> Response:
     """Let a machine join. The key's owner must be an admin: its machine gets to see projects."""
-    permissions.check_can_administer(view.user)
+    _check_owner(view, Worker.objects.filter(key=view.key).first() if view.key else None)
     if view.key is None:
         raise PermissionDenied("A remote worker joins with an API key that has the scope workers:join.")
     sent = view.read(JoiningSerializer)
@@ -122,14 +123,29 @@ def joined(view: ProjectsApi, request: Request) -> Response:
     return Response(JoinedSerializer(told).data, status=201)
 
 
+def _check_owner(view: ProjectsApi, known: Worker | None) -> None:
+    """Raise NotAllowed unless the key's owner is an admin; of a worker that is known, that is recorded."""
+    try:
+        permissions.check_can_administer(view.user)
+    except NotAllowed as why:
+        if known is not None:
+            remote.refuse(known, "owner_is_no_admin", str(why), now=timezone.now())
+        raise
+
+
 class OfWorker(ProjectsApi):
     """What the addresses share that a remote worker calls: nobody but the holder of its key is that worker."""
 
     serializer_class = HeartbeatSerializer
 
     def mine(self) -> Worker:
-        """Return the worker that the request's key joined as. Raises Http404."""
-        return worker_of_key(self, self.kwargs.get("worker_id"))
+        """Return the worker that the request's key joined as. Raises Http404, NotAllowed.
+
+        Asked at each request, as when it joined: the key acts as its owner, who may be an admin no more.
+        """
+        found = worker_of_key(self, self.kwargs.get("worker_id"))
+        _check_owner(self, found)
+        return found
 
 
 def worker_of_key(view: ProjectsApi, worker_id: UUID | None = None) -> Worker:

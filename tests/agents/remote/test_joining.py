@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import actions as accounts
+from accounts.models import ApiKey
 from accounts.roles import AccountRole
 from accounts.scopes import Scope
 from agents.actions.dispatch import dispatch
@@ -97,6 +98,37 @@ def test_nobody_becomes_another_worker_by_its_name_or_id(machine: Machine) -> No
 
     accounts.revoke_key(machine.key, by=machine.key.owner, now=timezone.now())
     assert Machine(Scope.WORKERS_JOIN).join().status_code == 201, "who replaces a key goes on with the machine"
+
+
+@pytest.mark.parametrize("what", ["demoted", "switched off", "deleted", "revoked", "expired"])
+def test_a_machine_is_out_when_its_keys_owner_is_no_admin_any_more(machine: Machine, what: str) -> None:
+    worker, owner, now = machine.worker, machine.key.owner, timezone.now()
+    run = RunFactory(status="running", worker=worker)
+    by = person(AccountRole.ADMIN, "another")
+    assert notice_silent(now=now) == 0
+    match what:
+        case "demoted":
+            accounts.set_role(owner, AccountRole.OPERATOR, by=by, now=now)
+        case "switched off":
+            accounts.switch_off(owner, by=by, now=now)
+        case "deleted":
+            owner.delete()
+        case "revoked":
+            accounts.revoke_key(machine.key, by=by, now=now)
+        case "expired":
+            ApiKey.objects.update(expires_at=now)
+
+    refused = 403 if what == "demoted" else 401
+    files = machine.client.get(reverse("api_run_files", args=[run.pk]))
+    assert {machine.beat(worker).status_code, files.status_code, machine.join().status_code} == {refused}
+    assert refusals() == (["owner_is_no_admin"] if what == "demoted" else [])
+
+    assert notice_silent(now=now) == 1, "at once, though it was heard a moment ago"
+    run.refresh_from_db()
+    worker.refresh_from_db()
+    assert (worker.status, run.stop_requested) == (WorkerStatus.OFFLINE, "worker_gone")
+    if what == "demoted":
+        assert Machine(Scope.WORKERS_JOIN).join().status_code == 201, "another admin's key goes on with the machine"
 
 
 def test_a_heartbeat_from_the_future_says_nothing(machine: Machine) -> None:
