@@ -14,8 +14,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.utils import timezone
 
 from accounts.models import ApiKey
-from accounts.queries import live_keys
-from accounts.scopes import Scope
+from accounts.queries import joining_keys
 from agents.actions import remote
 from agents.errors import ReportRefused
 from agents.models import Worker
@@ -25,6 +24,7 @@ NOT_LET_IN, NO_SUCH_WORKER = 4401, 4404
 RECHECK_S = 10
 MOST_CHARS = 2_000_000
 """Of one frame. Bytes of a run come in pieces far smaller than this."""
+NO_FRAME = 'A frame is {"type", "data"}, of a type that docs/remote-workers.md names.'
 KNOWN = frozenset({"pong", "accepted", "output", "ack", "task_rejected"})
 """Types of frames that a worker sends."""
 
@@ -39,7 +39,7 @@ class WorkerSocket(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channel
         """Accept first: only then does the client learn the close code."""
         await self.accept()
         key = self.scope.get("api_key")
-        if not isinstance(key, ApiKey) or not key.may(Scope.WORKERS_JOIN):
+        if not isinstance(key, ApiKey) or not await _lets_in(key.pk):
             await self.close(NOT_LET_IN)
             return
         worker_id = self.scope["url_route"]["kwargs"]["worker_id"]
@@ -64,24 +64,27 @@ class WorkerSocket(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channel
             return
         try:
             content = await self.decode_json(text_data)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         kind = content.get("type") if isinstance(content, dict) else None
         data = content.get("data", {}) if isinstance(content, dict) else None
-        if kind not in KNOWN or not isinstance(data, dict):
-            await self._refuse("no_frame", 'A frame is {"type", "data"}, of a type that docs/remote-workers.md names.')
+        if not isinstance(kind, str) or kind not in KNOWN or not isinstance(data, dict):
+            await self._refuse("no_frame", NO_FRAME)
         elif kind != "pong" and await self._may_go_on():
-            await self._pass_on(str(kind), data)
+            await self._pass_on(kind, data)
 
     async def _pass_on(self, kind: str, data: dict[str, Any]) -> None:
-        run_id = str(data.get("subtask_id", ""))
+        run_id = _canonical(data.get("subtask_id"))
         try:
             await self._check_owns(run_id)
         except ReportRefused as refused:
             await self.send_json({"type": "task_cancel", "data": {"subtask_id": run_id, "reason": str(refused)}})
             return
         frame = {"type": kind, "data": data}
-        await self.channel_layer.group_send(run_group(run_id), {"type": TO_RUN, "frame": frame})
+        try:
+            await self.channel_layer.group_send(run_group(run_id), {"type": TO_RUN, "frame": frame})
+        except (ValueError, OverflowError):  # text or a number that JSON has, and the channel layer has not
+            await self._refuse("no_frame", NO_FRAME)
 
     async def remote_to_worker(self, message: dict[str, Any]) -> None:
         """Send the worker what a relay has for it."""
@@ -93,20 +96,17 @@ class WorkerSocket(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channel
         now = time.monotonic()
         if now - self.own_runs.get(run_id, -RECHECK_S) < RECHECK_S:
             return
-        try:
-            wanted = UUID(run_id)
-        except ValueError:
-            wanted = UUID(int=0)
-        await database_sync_to_async(remote.run_of)(self.worker, wanted, now=timezone.now())
+        await database_sync_to_async(remote.run_of)(self.worker, UUID(run_id), now=timezone.now())
         self.own_runs = {known: at for known, at in self.own_runs.items() if now - at < RECHECK_S} | {run_id: now}
 
     async def _may_go_on(self) -> bool:
-        """Whether the key still opens this; a key that was revoked is out within seconds."""
+        """Whether the key still lets it in; one that was revoked, or whose owner is no admin any more, is out within
+        seconds."""
         if self.worker is None:
             return False
         if time.monotonic() - self.checked_at >= RECHECK_S:
             assert self.worker.key_id is not None
-            if not await database_sync_to_async(live_keys(timezone.now()).filter(pk=self.worker.key_id).exists)():
+            if not await _lets_in(self.worker.key_id):
                 await self.close(NOT_LET_IN)
                 return False
             self.checked_at = time.monotonic()
@@ -116,3 +116,16 @@ class WorkerSocket(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channel
         if self.worker is not None:
             await database_sync_to_async(remote.refuse)(self.worker, reason, sentence, now=timezone.now())
             await self.send_json({"type": "error", "data": {"reason": reason, "message": sentence}})
+
+
+def _canonical(run_id: object) -> str:
+    """Return a run's id as it is written; of what is none, one that no run has."""
+    try:
+        return str(UUID(str(run_id)))
+    except ValueError:
+        return str(UUID(int=0))
+
+
+@database_sync_to_async  # type: ignore[untyped-decorator]
+def _lets_in(key_id: int) -> bool:
+    return joining_keys(timezone.now()).filter(pk=key_id).exists()

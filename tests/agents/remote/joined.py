@@ -31,6 +31,7 @@ class Machine:
 
     def __init__(self, *scopes: Scope, role: AccountRole = AccountRole.ADMIN, **about: Any) -> None:
         self.key, text = key_of(person(role, username=f"u{ApiKey.objects.count()}"), *scopes, now=timezone.now())
+        self.text = text
         self.client = Client(headers=bearer(text))
         self.about = ABOUT | about
 
