@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,9 @@ class Relay:
     async def _assign(self) -> None:
         while not self._heard.is_set():
             await self._send("task_assignment", self._assignment)
-            try:
-                await asyncio.wait_for(self._heard.wait(), AGAIN_S)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_S):
+                    await self._heard.wait()
 
     async def _read(self) -> None:
         """Read what the SDK says to the CLI, once somebody listens."""

@@ -71,8 +71,10 @@ class Sender:
             self._changed.clear()
             before = self._acked
             await self._send_rest()
+            # Not wait_for, which loses that it was cancelled when the event comes in the same moment.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), AGAIN_S)
+                async with asyncio.timeout(AGAIN_S):
+                    await self._changed.wait()
                 continue
             if self._acked == before:
                 self._sent = self._acked
