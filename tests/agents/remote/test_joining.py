@@ -143,6 +143,14 @@ def test_a_heartbeat_from_the_future_says_nothing(machine: Machine) -> None:
     assert refusals() == ["clock_ahead"], "recorded, and not a row for each"
 
 
+def test_a_clock_that_is_behind_does_no_harm(machine: Machine) -> None:
+    began = timezone.now()
+    for behind in (timedelta(hours=1), timedelta(days=20_000)):
+        assert machine.beat(timestamp=(began - behind).isoformat()).status_code == 200
+    assert machine.worker.heartbeat_at >= began, "when it was heard, by our clock"
+    assert (notice_silent(now=timezone.now()), refusals()) == (0, [])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
