@@ -116,6 +116,15 @@ def renew_leases(run_ids: list[UUID], *, owner: str, now: datetime) -> dict[UUID
     return {pk: Renewed(stop, bool(has_mail)) for pk, stop, has_mail, _ in rows}
 
 
+def note_late(run_id: UUID, *, owner: str, now: datetime) -> None:
+    """Record that `owner` found its run taken away, or ended: whatever it would have reported was not taken."""
+    run = Run.objects.filter(pk=run_id).exclude(lease_owner=owner, status__in=ACTIVE_RUN).first()
+    if run is not None:
+        with audit.journal(by=SUPERVISOR, now=now) as journal:
+            details = {"owner": owner, "status": run.status, "reason": run.reason}
+            journal.add("run.came_late", project_id=run.project_id, agent_id=run.agent_id, obj=run, details=details)
+
+
 def begin_running(run: Run, *, base_commit: str, working_dir: str, now: datetime) -> None:
     """Note that the agent's process is about to start on a clone of `base_commit`."""
     with audit.journal(by=SUPERVISOR, now=now) as journal:

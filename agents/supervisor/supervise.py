@@ -6,6 +6,7 @@ The caller is a Celery task, but the message that started it was only a hint: wh
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,7 +28,7 @@ from agents.roles import limits_of_run, policy_of
 from agents.runtimes.contract import Runtime
 from agents.states import RunStatus
 from agents.supervisor import teardown, workplace
-from agents.supervisor.connections import give_back, patiently
+from agents.supervisor.connections import AWAY, give_back, patiently
 from agents.supervisor.evaluate import evaluate
 from agents.supervisor.keeper import LEASE_LOST, WORKER_STOPPING, LeaseKeeper, Stop
 from agents.supervisor.program import Program
@@ -134,6 +135,8 @@ def supervise_held(
         except LeaseLost:
             # Somebody else already wrote how it ended; only what runs here is ours to clear away.
             logger.warning("the lease of run %s was lost", run.pk)
+            with suppress(*AWAY):
+                runs.note_late(run.pk, owner=keeper.owner, now=clock())
         finally:
             if not teardown.finish(run.pk, runtime, now=clock()):
                 logger.warning("run %s ended, and the sweep removes its directories later", run.pk)

@@ -33,7 +33,7 @@ from agents.states import (
 from projects.actions import projects, steering, tasks
 from projects.actions.tasks import Setback
 from projects.models import AuditChain, Project
-from projects.states import RUNNING_TASK
+from projects.states import RUNNING_TASK, TaskStatus
 from tests.factories import COMMIT, NOW, TESTER, ProjectFactory, TaskFactory
 from tests.projects import lives
 from tests.stateful import Watched, explore
@@ -169,9 +169,12 @@ class Work(Watched):
         self.now += timedelta(seconds=seconds)
         for look in (workers.notice_silent, recovery.end_lost_runs, recovery.requeue, recovery.stop_unwanted):
             self.attempt(partial(look, now=self.now))
+        self.attempt(partial(recovery.stop_at_cancelled, now=self.now))
         assert not Run.objects.filter(status__in=LEASED_RUN, lease_until__lt=self.now).exists()
 
-    @rule(pick=PICK, verb=st.sampled_from(["pause", "resume", "resume", "retry", "dismiss"]))
+    @rule(pick=PICK, verb=st.sampled_from(
+        ["pause", "resume", "resume", "retry", "skip", "reassign", "reassign", "dismiss"]
+    ))  # fmt: skip
     def steer_project(self, pick: int, verb: str) -> None:
         project = Project.objects.get(pk=self.project.pk)
         match verb:
@@ -179,9 +182,10 @@ class Work(Watched):
                 call: Any = partial(projects.pause_project, project, reason="")
             case "resume":
                 call = partial(projects.resume_project, project)
-            case "retry":
+            case "retry" | "skip" | "reassign":
                 found = list(project.tasks.order_by("pk"))
-                call = partial(steering.retry_task, found[pick % len(found)])
+                given = {"role": ("tester", "developer", "mentor")[pick % 3]} if verb == "reassign" else {}
+                call = partial(getattr(steering, f"{verb}_task"), found[pick % len(found)], **given)
             case _ if pick % 5:  # for good
                 return
             case _:
@@ -197,6 +201,8 @@ class Work(Watched):
             assert run.is_active or not run.token_hash, f"{run} has ended, and its token lives"
             assert run.status not in LEASED_RUN or (run.lease_owner and run.lease_until and run.token_hash), run
             assert bool(run.reason) != run.is_active, f"{run}: {run.reason!r}"
+            if run.is_active and run.task.status == TaskStatus.CANCELLED:
+                continue  # a person left its task out: it is asked to end, and its work is not taken
             if run.is_active:
                 assert run.task.status in RUNNING_TASK, f"{run}: its task is {run.task.status}"
                 assert run.task.agent_id == run.agent_id

@@ -150,11 +150,14 @@ def test_a_supervisor_without_lease_writes_nothing_more(keeper: LeaseKeeper) -> 
     supervised, task = working(keeper)
 
     (lost,) = recovery.end_lost_runs(now=timezone.now() + timedelta(hours=1))
-    known = RunEvent.objects.filter(run=lost).count(), AuditLog.objects.filter(object_id=str(lost.pk)).count()
+    told = AuditLog.objects.filter(object_id=str(lost.pk)).order_by("seq")
+    known = RunEvent.objects.filter(run=lost).count(), list(told)
 
     run = supervised.join()
     assert (run.status, run.reason) == (RunStatus.LOST, "lease_expired")
-    assert (RunEvent.objects.filter(run=run).count(), AuditLog.objects.filter(object_id=str(run.pk)).count()) == known
+    *before, late = told.all()
+    assert (RunEvent.objects.filter(run=run).count(), before) == known
+    assert (late.action, late.details["owner"], late.details["status"]) == ("run.came_late", keeper.owner, "lost")
     assert is_ready_again(task, attempts=0)
     assert draft_of(run) == b"half done\n"  # kept, and nothing that anybody goes on from
     assert task.context.get("checkpoint") is None

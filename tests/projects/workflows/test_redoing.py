@@ -233,6 +233,16 @@ def test_claim_of_a_function_that_is_done_anew_never_fits_again(is_over: bool) -
     assert (node.status, node.result, node.attempts) == (NodeStatus.COMPLETED, {}, 3 if is_over else 2)
 
 
+def give_away(execution: Execution) -> None:
+    for task in open_steps(execution).values():
+        steering.reassign_task(task, "qa" if task.role != "qa" else "tester", **WHO)
+
+
+def try_again(execution: Execution) -> None:
+    for task in Task.objects.filter(project=execution.project, status__in=["blocked", "failed"]):
+        steering.retry_task(task, **WHO)
+
+
 def verbs_of(execution: Execution) -> list[Callable[[], Any]]:
     """Everything that may happen to it at the same time."""
 
@@ -255,6 +265,8 @@ def verbs_of(execution: Execution) -> list[Callable[[], Any]]:
         finish,
         give_up,
         leave_out,
+        partial(give_away, execution),
+        partial(try_again, execution),
         fresh(redoing.retry_from, "a"),
         fresh(redoing.retry_from, "b"),
         fresh(redoing.skip_node, "b"),
