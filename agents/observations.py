@@ -1,20 +1,27 @@
 """What the platform itself sees of a commit: the link from `agents.verification`, which knows no rows, to rows."""
 
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
+from agents.machine import MB
+from agents.runtimes.errors import RuntimeUnavailable
 from agents.sandboxes import network_name, repository, runtime
 from agents.verification import Place, VerificationResult, verify
 from projects.models import Project
+
+# What a disk that is full can make of any program.
+_OF_DISK = frozenset({"tests_failed", "no_tests_ran", "tests_timed_out", "start_failed", "health_failed"})
 
 
 def observe(project: Project, commit: str, *, name: str, require_app: bool) -> VerificationResult:
     """Check a commit out clean, test it and start it. `name` names its sandboxes and is unique to the caller.
 
-    Raises UnknownCommit, and RuntimeProblem where the sandboxes themselves do not work.
+    Raises UnknownCommit, and RuntimeProblem where the sandboxes themselves do not work, or something failed while the
+    machine's disk is nearly full: that says nothing about the commit.
     """
     place = Place(
         runtime=runtime(),
@@ -23,7 +30,15 @@ def observe(project: Project, commit: str, *, name: str, require_app: bool) -> V
         scratch=Path(settings.EKLAVYA_VAR) / "checks",
         labels={"check": str(project.pk)},
     )
-    return verify(repository(project.pk), commit, place=place, require_app=require_app)
+    seen = verify(repository(project.pk), commit, place=place, require_app=require_app)
+    if seen.reason in _OF_DISK and is_disk_short():
+        raise RuntimeUnavailable(f"The machine's disk is nearly full, and so {seen.reason} says nothing.")
+    return seen
+
+
+def is_disk_short() -> bool:
+    """Whether this machine has less disk than it needs to take new runs (EKLAVYA_MIN_DISK_MB)."""
+    return shutil.disk_usage(settings.EKLAVYA_VAR).free // MB < settings.EKLAVYA_MIN_DISK_MB
 
 
 def facts_of(seen: VerificationResult) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from agents import sandboxes
+from agents.observations import is_disk_short
 from agents.runtimes.contract import Runtime
 from agents.runtimes.errors import RuntimeProblem
 from agents.workspace.errors import WorkspaceError
@@ -31,6 +32,8 @@ from projects.models import Task
 logger = logging.getLogger(__name__)
 KEEPER = Actor.system("demos")
 _PLATFORM_PROBLEMS = (RuntimeProblem, WorkspaceError, OSError)
+# What a disk that is full can make of any application.
+_OF_DISK = frozenset({Reason.DID_NOT_START, Reason.DID_NOT_ANSWER})
 T = TypeVar("T")
 
 
@@ -96,8 +99,9 @@ def _show(demo: Demo, runtime: Runtime) -> None:
 
 
 def _take_failure(demo: Demo, failure: PreviewFailed) -> None:
-    """A demo that nobody has seen is built anew; one that did run before may run again."""
-    if demo.status == DemoStatus.BUILDING:
+    """A demo that nobody has seen is built anew, unless a full disk may be why; one that did run may run again."""
+    is_told = failure.reason not in _OF_DISK or not is_disk_short()
+    if demo.status == DemoStatus.BUILDING and is_told:
         actions.mark_failed(demo, failure.reason, failure.detail, now=timezone.now(), by=KEEPER)
     else:
         _try_later(demo, failure.detail)

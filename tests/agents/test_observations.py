@@ -8,6 +8,7 @@ from agents import sandboxes
 from agents.actions import runs
 from agents.models import Verification
 from agents.observations import facts_of, observe
+from agents.runtimes.errors import RuntimeUnavailable
 from agents.sandboxes import runtime
 from agents.workspace.errors import UnknownCommit
 from tests.agents.supervisor.line import PRODUCT, seed
@@ -40,6 +41,20 @@ def test_what_is_seen_can_be_kept(files: dict[str, str], passed: bool, reason: s
     assert kept.tests_run == (1 if passed else 0)
     assert list((tmp_path / "checks").glob("*")) == []
     assert runtime().list_sandboxes() == ()
+
+
+@pytest.mark.parametrize("is_broken", [True, False])
+def test_what_fails_while_the_disk_is_full_says_nothing_about_the_commit(is_broken: bool, settings: Settings) -> None:
+    settings.EKLAVYA_MIN_DISK_MB = 10**9  # more than there is
+    broken = {"tests/test_app.py": PRODUCT["tests/test_app.py"].replace("1 + 1", "1")}
+    project = ProjectFactory(status="building")
+    commit = seed(project, PRODUCT | (broken if is_broken else {}))
+
+    if is_broken:
+        with pytest.raises(RuntimeUnavailable, match="nearly full, and so tests_failed"):
+            observe(project, commit, name="check-1", require_app=True)
+    else:
+        assert observe(project, commit, name="check-1", require_app=True).passed
 
 
 def test_a_commit_that_is_not_there_says_nothing_about_the_project() -> None:

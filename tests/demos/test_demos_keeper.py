@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from django.utils import timezone
+from pytest_django import Settings
 
 from agents import sandboxes
 from agents.runtimes.contract import Runtime, SandboxSpec
@@ -141,6 +142,21 @@ def test_a_platform_without_runtime_fails_no_demo(project: Project, runtime: Run
 
     keeper.show(demo.pk, runtime)
     assert (again(demo).status, demo.reason) == ("ready", "")
+
+
+def test_a_demo_that_does_not_start_while_the_disk_is_full_is_tried_later(
+    project: Project, runtime: Runtime, settings: Settings
+) -> None:
+    build(project, {"eklavya.toml": MANIFEST, "app.py": "raise OSError(28, 'No space left on device')\n"})
+    free, settings.EKLAVYA_MIN_DISK_MB = settings.EKLAVYA_MIN_DISK_MB, 10**9  # more than there is
+
+    sweep(runtime)
+
+    demo = project.demos.get()
+    assert (demo.status, demo.reason) == (DemoStatus.BUILDING, "preview_down")
+    settings.EKLAVYA_MIN_DISK_MB = free
+    keeper.show(demo.pk, runtime)
+    assert (again(demo).status, demo.reason) == (DemoStatus.EXPIRED, "did_not_start")
 
 
 def test_a_demo_that_somebody_else_starts_is_left_alone(project: Project, runtime: Runtime) -> None:
