@@ -33,6 +33,7 @@ from agents.supervisor import orphans
 from agents.supervisor.keeper import WORKER_STOPPING, LeaseKeeper
 from projects.actors import Actor
 from projects.models import Project, Task
+from projects.sweeping import take_each
 
 if TYPE_CHECKING:
     from agents.supervisor.standby import Standbys
@@ -203,21 +204,38 @@ def keep_transcripts() -> None:
 
 @shared_task(ignore_result=True)
 def sweep() -> None:
-    """Look after what messages and dead processes left behind. Safe to run twice at once, and at any time."""
+    """Look after what messages and dead processes left behind. Safe to run twice at once, and at any time.
+
+    A step that breaks does not keep the others: what it should have done waits for the next sweep, and for people who
+    read the log.
+    """
     house_now.compare()  # a process of light work does not beat
     now = house_now()
+    take_each(
+        lambda: _end_silent(now),
+        lambda: recovery.end_silent_runs(now=now),
+        lambda: recovery.stop_unwanted(now=now),
+        lambda: recovery.stop_at_cancelled(now=now),
+        lambda: recovery.cancel_leftovers(now=now),
+        lambda: _send(recovery.requeue(now=now)),
+        lambda: recovery.escalate_unanswered(now=now),
+        lambda: dispatch_ready(now=now, send=_send),
+        lambda: _deliver_built(now),
+        _tidy_all,
+    )
+
+
+def _end_silent(now: datetime) -> None:
     if pulse.is_steady(now=now):
-        workers.notice_silent(now=now)
-        recovery.end_lost_runs(now=now)
-    recovery.end_silent_runs(now=now)
-    recovery.stop_unwanted(now=now)
-    recovery.stop_at_cancelled(now=now)
-    recovery.cancel_leftovers(now=now)
-    _send(recovery.requeue(now=now))
-    recovery.escalate_unanswered(now=now)
-    dispatch_ready(now=now, send=_send)
+        take_each(lambda: workers.notice_silent(now=now), lambda: recovery.end_lost_runs(now=now))
+
+
+def _deliver_built(now: datetime) -> None:
     for project_id in recovery.undelivered(now=now):
         deliver.delay(project_id=str(project_id))
+
+
+def _tidy_all() -> None:
     for queue in workers.listening_queues():
         tidy.apply_async(queue=queue, expires=TIDY_EXPIRES_S)
 

@@ -17,6 +17,7 @@ from learning import actions as learning
 from learning.actions import RunFacts
 from projects.actions import approvals
 from projects.actors import Actor
+from projects.sweeping import take_each
 
 BOOKKEEPER = Actor.system("bookkeeper")
 
@@ -36,10 +37,12 @@ def after_run(*, run_id: str) -> None:
 def expire() -> None:
     """Settle what nobody settled, record the requests that are closed and escalate what nobody decided."""
     now = house_now()
-    billing.expire_reservations(now)
-    billing.audit_requests(now)
-    approvals.take_defaults(by=BOOKKEEPER, now=now)
-    approvals.escalate_overdue(by=BOOKKEEPER, now=now)
+    take_each(
+        lambda: billing.expire_reservations(now),
+        lambda: billing.audit_requests(now),
+        lambda: approvals.take_defaults(by=BOOKKEEPER, now=now),
+        lambda: approvals.escalate_overdue(by=BOOKKEEPER, now=now),
+    )
 
 
 @shared_task(ignore_result=True)

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
+
 from projects import audit
 from projects.actions.chat import notify, post_message
 from projects.actors import Actor
@@ -199,6 +201,10 @@ def take_defaults(*, by: Actor, now: datetime) -> int:
             decide(approval.pk, said, by=by, now=now)
         except DomainError as error:  # a person was quicker, or its project stands still: then people are reminded
             logger.info("the default of approval %s was not taken: %s", approval.pk, error)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # one that cannot be decided must not keep the others
+            logger.exception("the default of approval %s could not be taken", approval.pk)
         else:
             taken += 1
     return taken

@@ -9,6 +9,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from agents import sandboxes, tasks
+from agents.actions import workers
 from agents.models import Pulse, Run, Worker
 from agents.sandboxes import runtime
 from agents.states import RunStatus, WorkerStatus
@@ -101,6 +102,22 @@ def test_sweep_finds_what_was_left_behind() -> None:
     assert Run.objects.get(pk=lost.pk).status == RunStatus.LOST
     assert Run.objects.get(pk=unasked.pk).stop_requested == "paused"
     assert ("agents.tasks.deliver", {"project_id": str(built.project_id)}) in [one[1:] for one in messages()]
+
+
+def test_a_step_of_the_sweep_that_breaks_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = WorkerFactory(heartbeat_at=timezone.now() - timedelta(minutes=5))
+    lost = RunFactory(status="running", lease_until=timezone.now() - timedelta(minutes=1))
+
+    def breaks(**_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(workers, "notice_silent", breaks)
+    with pytest.raises(ExceptionGroup) as broken:
+        tasks.sweep()
+
+    assert broken.group_contains(ZeroDivisionError)
+    assert Worker.objects.get(pk=silent.pk).status == WorkerStatus.ONLINE
+    assert Run.objects.get(pk=lost.pk).status == RunStatus.LOST
 
 
 @pytest.mark.usefixtures("_empty_queues")

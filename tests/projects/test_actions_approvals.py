@@ -178,6 +178,16 @@ def test_recommended_answers_are_taken_when_nobody_answers_in_time() -> None:
     assert AuditLog.objects.filter(action="approval.decided", object_id=str(approval.pk)).count() == 1
 
 
+def test_a_default_that_cannot_be_taken_does_not_keep_the_others() -> None:
+    broken, other = question("blue"), question("green")
+    Approval.objects.filter(pk=broken.pk).update(task=None)
+
+    assert approvals.take_defaults(by=TESTER, now=NOW + DEADLINE) == 1
+
+    other.refresh_from_db()
+    assert (other.status, other.answers) == ("approved", ["green"])
+
+
 def test_question_without_a_recommended_answer_waits_for_a_person() -> None:
     approval = question("blue", " ")
     assert approval.default_option == ""
