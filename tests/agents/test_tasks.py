@@ -105,6 +105,7 @@ def test_sweep_finds_what_was_left_behind() -> None:
 
 
 def test_a_step_of_the_sweep_that_breaks_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    PulseFactory(seen_at=timezone.now())
     silent = WorkerFactory(heartbeat_at=timezone.now() - timedelta(minutes=5))
     lost = RunFactory(status="running", lease_until=timezone.now() - timedelta(minutes=1))
 
