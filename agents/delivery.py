@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connection
@@ -18,12 +18,17 @@ from projects.errors import IllegalTransition, StaleState
 from projects.models import Project
 
 DELIVERY = Actor.system("delivery")
+AGAIN_AFTER = timedelta(seconds=30)
+"""What fails while it runs may fail for its machine, such as for a full disk: it counts when it fails again later."""
+# What the commit itself says, however often one looks.
+_OF_THE_COMMIT = frozenset({"manifest_missing", "manifest_invalid", "no_test_command", "start_missing"})
 
 
 def deliver(project_id: UUID, *, clock: Callable[[], datetime]) -> None:
     """Verify main of a project whose tasks are all completed, and complete the project or pause it with the reason.
 
-    Idempotent, and harmless for a project that is not there yet. Of two at once one looks, the other goes home.
+    Idempotent, and harmless for a project that is not there yet. Of two at once one looks, the other goes home. What
+    fails while it runs is looked at once more, `AGAIN_AFTER` later, before the project is paused.
     """
     with _alone(project_id) as is_alone:
         project = Project.objects.get(pk=project_id)
@@ -47,13 +52,24 @@ def _alone(project_id: UUID) -> Iterator[bool]:
 
 def _look(project: Project, *, clock: Callable[[], datetime]) -> None:
     commit = repository(project.pk).head()
+    failed_at = _last_failure(project, commit)
+    if failed_at is not None and clock() < failed_at + AGAIN_AFTER:
+        return
     seen = observe(project, commit, name=f"delivery-{project.pk.hex}", require_app=True)
     runs.record_verification(project, None, Verification.Purpose.DELIVERY, facts_of(seen), now=clock())
+    if not seen.passed and failed_at is None and seen.reason not in _OF_THE_COMMIT:
+        return  # the sweep asks again
     try:
         _conclude(project, commit, passed=seen.passed, detail=seen.detail, now=clock())
     except (IllegalTransition, StaleState):
         # Somebody paused, cancelled or completed it while we looked.
         return
+
+
+def _last_failure(project: Project, commit: str) -> datetime | None:
+    looks = Verification.objects.filter(project=project, commit=commit, purpose=Verification.Purpose.DELIVERY)
+    newest = looks.filter(passed=False).order_by("-created_at")
+    return newest.values_list("created_at", flat=True).first()
 
 
 def _conclude(project: Project, commit: str, *, passed: bool, detail: str, now: datetime) -> None:

@@ -1,5 +1,6 @@
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from agents.models import Agent, Verification
 from agents.sandboxes import repository, runtime
 from projects.models import Project, Task
 from projects.states import ProjectStatus
-from tests.agents.supervisor.line import seed
+from tests.agents.supervisor.line import PRODUCT, seed
 from tests.factories import AgentFactory, ProjectFactory, TaskFactory
 
 pytestmark = pytest.mark.django_db
@@ -33,8 +34,8 @@ def built() -> Project:
     return project
 
 
-def deliver(project: Project) -> Project:
-    delivery.deliver(project.pk, clock=timezone.now)
+def deliver(project: Project, *, later: timedelta = timedelta(0)) -> Project:
+    delivery.deliver(project.pk, clock=lambda: timezone.now() + later)
     project.refresh_from_db()
     return project
 
@@ -62,6 +63,34 @@ def test_a_built_project_that_does_not_work_is_paused_with_the_reason() -> None:
     assert (project.status, project.paused_from) == (ProjectStatus.PAUSED, ProjectStatus.BUILDING)
     assert project.status_reason.startswith("The delivery check failed: ")
     assert not Verification.objects.get(project=project).passed
+
+
+def seed_what_needs(path: Path, project: Project) -> None:
+    """An application that ends at once where a file is missing, as one does on a full disk."""
+    seed(project, PRODUCT | {"app/__main__.py": f"open({str(path)!r})\n" + PRODUCT["app/__main__.py"]})
+
+
+def test_an_application_that_ended_once_is_started_again_later(tmp_path: Path) -> None:
+    project = built()
+    seed_what_needs(tmp_path / "room", project)
+
+    assert deliver(project).status == ProjectStatus.BUILDING
+    assert deliver(project).status == ProjectStatus.BUILDING  # too early
+    assert Verification.objects.get(project=project).reason == "start_failed"
+    (tmp_path / "room").touch()
+
+    assert deliver(project, later=delivery.AGAIN_AFTER).status == ProjectStatus.COMPLETE
+
+
+def test_a_project_whose_application_ends_twice_is_paused(tmp_path: Path) -> None:
+    project = built()
+    seed_what_needs(tmp_path / "room", project)
+    deliver(project)
+
+    deliver(project, later=delivery.AGAIN_AFTER)
+
+    assert project.status == ProjectStatus.PAUSED
+    assert project.status_reason == "The delivery check failed: The start command ended before it served anything."
 
 
 @pytest.mark.parametrize("status", ["planning", "demo", "paused", "cancelled", "archived"])
