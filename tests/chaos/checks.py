@@ -6,7 +6,6 @@
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
@@ -33,10 +32,9 @@ from billing.actions.reservations import RESERVATION_LIFETIME  # noqa: E402
 from billing.models import Budget, LedgerEntry, Reservation  # noqa: E402
 from projects.models import AuditLog, Project, Task  # noqa: E402
 from projects.states import TaskStatus  # noqa: E402
+from tests.chaos.money import Answer, compare  # noqa: E402
 
 _TOKENS = ("input_tokens", "output_tokens", "cache_write_tokens", "cache_read_tokens")
-_SERVED = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-Tokens = tuple[int, ...]
 
 
 def chains() -> Iterator[str]:
@@ -95,40 +93,36 @@ def _history(path: Path) -> Iterator[str]:
 def ledger(facts: dict[str, Any]) -> Iterator[str]:
     """The ledger says what the model's witness says.
 
-    Each answer that left as a whole is in the ledger with its tokens, or its reservation was left open by a gateway
-    that died, and expires at its full amount. What is in the ledger and was not served as a whole broke off.
+    Each answer that left as a whole is in the ledger with its tokens. But a gateway that dies leaves its reservation
+    open, which expires at its full amount; and whoever leaves before the end is billed for what the gateway had read of
+    the answer by then, a guess that must follow from the request or the answer (`Answer.may_cost`).
     """
     open_before = Reservation.objects.filter(status=Reservation.Status.OPEN).count()
     billing.expire_reservations(timezone.now() + RESERVATION_LIFETIME + timedelta(minutes=1))
     expired = Reservation.objects.filter(status=Reservation.Status.EXPIRED).count()
-    lines = [json.loads(line) for line in Path(os.environ["CHAOS_SERVED"]).read_text().splitlines()]
-    whole = Counter(_served(line) for line in lines if line["whole"])
-    broken = sum(not line["whole"] for line in lines)
+    answers = [Answer.read(json.loads(line)) for line in Path(os.environ["CHAOS_SERVED"]).read_text().splitlines()]
     unpriced = set(Reservation.objects.filter(status=Reservation.Status.EXPIRED).values_list("pk", flat=True))
     settled = LedgerEntry.objects.filter(kind="settle").exclude(request_id__in=unpriced)
-    billed: Counter[Tokens] = Counter(tuple(row) for row in settled.values_list(*_TOKENS))
-    missing, surplus = whole - billed, billed - whole
+    found = compare(answers, settled.values_list(*_TOKENS))
+    whole = sum(answer.is_whole for answer in answers)
     facts["ledger"] = {
-        "served": whole.total(),
-        "equal": (whole & billed).total(),
-        "cut": broken,
+        "served": whole,
+        "equal": found.equal,
+        "left": found.left,
+        "cut": len(answers) - whole,
         "expired": expired,
         "open_at_end": open_before,
-        "missing": missing.total(),
-        "surplus": surplus.total(),
+        "missing": len(found.missing),
+        "surplus": len(found.surplus),
     }
-    if missing.total() > expired + surplus.total():
-        yield f"ledger: {missing.total()} answers were served and not billed: {list(missing)[:3]}, {facts['ledger']}"
-    if surplus.total() > broken + missing.total():
-        yield f"ledger: {surplus.total()} lines were never served: {list(surplus)[:3]}, {facts['ledger']}"
+    if len(found.missing) > expired:
+        yield f"ledger: {len(found.missing)} answers were served and not billed: {found.missing[:3]}, {facts['ledger']}"
+    if found.surplus:
+        yield f"ledger: {len(found.surplus)} lines were never served: {found.surplus[:3]}, {facts['ledger']}"
     for budget in Budget.objects.filter(scope=Budget.Scope.PROJECT):
         of = LedgerEntry.objects.filter(project_id=budget.scope_id, kind__in=["settle", "adjust"])
         if (of.aggregate(sum=Sum("amount"))["sum"] or 0) != budget.settled or budget.reserved:
             yield f"ledger: the budget of project {budget.scope_id} says {budget.settled} and {budget.reserved} held"
-
-
-def _served(line: dict[str, Any]) -> Tokens:
-    return tuple(line["usage"].get(name, 0) for name in _SERVED)
 
 
 def main() -> None:

@@ -22,12 +22,14 @@ from rich.console import Console  # noqa: E402
 from agents.supervisor.connections import AWAY  # noqa: E402
 from eklavya.management.commands.rehearse import MORE_BRIEFS  # noqa: E402
 from eklavya.rehearse import decider  # noqa: E402
-from eklavya.rehearse.driver import POLL_S, Outcome, Rehearsal  # noqa: E402
+from eklavya.rehearse.driver import Outcome, Rehearsal  # noqa: E402
 from eklavya.rehearse.timeline import JsonLines  # noqa: E402
 from projects.briefs import SAMPLE_BRIEF  # noqa: E402
 
 T = TypeVar("T")
 PATIENCE_S = 120
+# Looking at twenty projects ten times a second is more work than theirs.
+LOOK_S = 0.5
 LOOK_AGAIN_S = 0.5
 # Each kill of an agent counts as a failed attempt, and the person of a rehearsal gives up after two blocked tasks.
 RETRIES = 1_000
@@ -47,7 +49,7 @@ class Patient(Rehearsal):
                 if patiently(partial(self._is_over, project)):
                     self._ended_s[project.pk] = time.monotonic() - self._began
                     del open_projects[project.pk]
-            time.sleep(POLL_S)
+            time.sleep(LOOK_S)
         return [patiently(partial(self._conclude, project)) for project in made]
 
 

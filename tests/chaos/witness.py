@@ -25,7 +25,14 @@ class Witness:
             await self._application(scope, receive, send)
             return
         body = bytearray()
+        asked_bytes = 0
         is_whole = False
+
+        async def hear() -> Message:
+            nonlocal asked_bytes
+            message = await receive()
+            asked_bytes += len(message.get("body", b""))
+            return message
 
         async def look(message: Message) -> None:
             nonlocal is_whole
@@ -35,13 +42,13 @@ class Witness:
                 is_whole = is_whole or not message.get("more_body", False)
 
         try:
-            await self._application(scope, receive, look)
+            await self._application(scope, hear, look)
         finally:
             if usage := usage_of(bytes(body)):
-                self._note(usage, is_whole=is_whole)
+                self._note({"usage": usage, "whole": is_whole, "asked_bytes": asked_bytes})
 
-    def _note(self, usage: dict[str, int], *, is_whole: bool) -> None:
-        line = json.dumps({"usage": usage, "whole": is_whole}) + "\n"
+    def _note(self, said: dict[str, Any]) -> None:
+        line = json.dumps(said) + "\n"
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             os.write(descriptor, line.encode())

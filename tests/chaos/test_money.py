@@ -1,0 +1,38 @@
+"""The comparison of what was served with what was billed finds what is wrong, and excuses nothing else."""
+
+import pytest
+
+from tests.chaos.money import Answer, compare
+
+ANSWER = Answer((3, 70, 900, 4000), is_whole=True, asked_bytes=15_000)
+CUT = Answer((3, 1, 900, 4000), is_whole=False, asked_bytes=15_000)
+
+
+def test_an_answer_is_billed_once() -> None:
+    found = compare([ANSWER, ANSWER], [ANSWER.tokens, ANSWER.tokens])
+
+    assert (found.equal, found.left, found.missing, found.surplus) == (2, 0, [], [])
+
+
+@pytest.mark.parametrize("bill", [(5000, 0, 0, 0), (3, 12, 900, 4000)], ids=["before the first byte", "after it"])
+@pytest.mark.parametrize("answer", [ANSWER, CUT], ids=["whole", "cut"])
+def test_who_left_before_the_end_pays_for_what_was_read(answer: Answer, bill: tuple[int, ...]) -> None:
+    found = compare([answer], [bill])
+
+    assert (found.equal, found.left, found.missing, found.surplus) == (0, int(answer.is_whole), [], [])
+
+
+def test_an_answer_without_a_bill_is_missing() -> None:
+    assert compare([ANSWER], []).missing == [ANSWER.tokens]
+
+
+@pytest.mark.parametrize("bill", [(4999, 0, 0, 0), (3, 70, 900, 4001), (4, 70, 900, 4000)])
+def test_a_bill_that_no_answer_explains_is_surplus(bill: tuple[int, ...]) -> None:
+    found = compare([ANSWER], [bill])
+
+    assert (found.missing, found.surplus) == ([ANSWER.tokens], [bill])
+
+
+def test_one_answer_explains_one_bill() -> None:
+    assert compare([ANSWER], [ANSWER.tokens, ANSWER.tokens]).surplus == [ANSWER.tokens]
+    assert compare([ANSWER], [(5000, 0, 0, 0), (5000, 0, 0, 0)]).surplus == [(5000, 0, 0, 0)]
