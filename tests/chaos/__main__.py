@@ -8,6 +8,7 @@ what they hit depends on where the work is at that moment.
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -47,6 +48,9 @@ class Report:
 
 def main() -> None:
     options = _options()
+    # Whoever ends it early gets his machine back as it was, too.
+    for end in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(end, lambda *_: sys.exit("ended early"))
     base = Path(tempfile.mkdtemp(prefix="ekc-", dir=options.directory))
     base.chmod(0o711)
     house = House(
@@ -94,7 +98,7 @@ def _run(house: House, options: argparse.Namespace, report: Report) -> None:
     """Start projects, break things while they are worked on, and look at the end of it."""
     arguments = ["--projects", str(options.projects), "--timeout", str(options.timeout)]
     command = [sys.executable, "-m", "tests.chaos.client", *arguments, *["--demo-only"] * options.demo_only]
-    log = (house.logs / "client.log").open("w")
+    log, began = (house.logs / "client.log").open("w"), time.monotonic()
     with (
         log,
         subprocess.Popen(command, env=house.environment(), stdout=subprocess.PIPE, stderr=log, text=True) as client,
@@ -105,6 +109,7 @@ def _run(house: House, options: argparse.Namespace, report: Report) -> None:
             _wait(house, lambda: not reader.is_alive())
         finally:
             client.kill()
+    _say(f"{time.monotonic() - began:7.1f} s  the projects are over")
     report.outcomes = reader.outcomes
     report.problems += [f"{one['name']}: {problem}" for one in reader.outcomes for problem in one["problems"]]
     if len(reader.outcomes) != options.projects:

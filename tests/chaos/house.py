@@ -101,8 +101,7 @@ class House:
         prepare_valkey(self.var)
         self._begin([postgres_spec(self.var), valkey_spec(self.var)])
         ensure_database(self.var)
-        for command in ("migrate", "setup"):
-            self.run([sys.executable, "manage.py", command, *(["--no-input"] if command == "migrate" else [])])
+        self.run([sys.executable, "-m", "tests.chaos.beginning"])
         self.machines = [self._machine(number) for number in range(1, self.machines_wanted + 1)]
         programs = components.program_specs(self.env, isolated=self.runtime == "docker")
         model = programs["rehearsal"]
