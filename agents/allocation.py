@@ -13,7 +13,7 @@ from uuid import UUID
 from agents.models import Worker
 from agents.roles import ROLES, Terminal
 from agents.states import Trust
-from projects.models import Task
+from projects.queries import Candidate
 from projects.roles import Role
 
 WEIGHTS = {"tools": Decimal("0.5"), "resources": Decimal("0.3"), "privacy": Decimal("0.2")}
@@ -64,9 +64,9 @@ def tools_of(role: str) -> frozenset[str]:
     return frozenset(tools)
 
 
-def wanted_by(task: Task) -> Wanted:
-    """Return what a task's runs ask. Needs its project loaded."""
-    return Wanted(tools_of(task.role), task.project.config.get("privacy") == Trust.SENSITIVE)
+def wanted_by(candidate: Candidate) -> Wanted:
+    """Return what a task's runs ask."""
+    return Wanted(tools_of(candidate.role), candidate.is_sensitive)
 
 
 def free_of_tools(limits: Mapping[str, int], active: Mapping[str, int]) -> dict[str, int]:
@@ -75,6 +75,11 @@ def free_of_tools(limits: Mapping[str, int], active: Mapping[str, int]) -> dict[
     for role, count in active.items():
         used.update(dict.fromkeys(tools_of(role) & limits.keys(), count))
     return {tool: most - used[tool] for tool, most in limits.items()}
+
+
+def lacks(role: str, free: Mapping[str, int]) -> bool:
+    """Return whether a limited tool of the role is used up. `free` is as `free_of_tools` returns it."""
+    return any(free.get(tool, 1) <= 0 for tool in tools_of(role))
 
 
 def choose(workers: Sequence[Worker], free: dict[UUID, int], wanted: Wanted) -> Decision | None:

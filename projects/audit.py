@@ -22,9 +22,10 @@ from typing import Any
 from uuid import UUID
 
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import models, transaction
+from django.db import connection, models, transaction
 
 from projects.actors import Actor
+from projects.bulk import insert_all
 from projects.events import EVENT_TYPES, Event, Published, publish
 from projects.ids import new_id
 from projects.jsontext import storable_json
@@ -49,6 +50,12 @@ DIGESTED = (
     "event_payload",
     "prev_hash",
 )
+
+
+_MOVE_HEADS = """
+UPDATE projects_auditchain AS chain SET last_seq = moved.last_seq, last_hash = moved.last_hash
+FROM unnest(%s::text[], %s::bigint[], %s::text[]) AS moved (key, last_seq, last_hash) WHERE chain.key = moved.key
+"""
 
 
 @dataclass
@@ -153,14 +160,16 @@ def _append(rows: list[AuditLog]) -> None:
     for row in rows:
         by_chain[row.chain].append(row)
     AuditChain.objects.bulk_create([AuditChain(key=key) for key in sorted(by_chain)], ignore_conflicts=True)
-    heads = AuditChain.objects.select_for_update().filter(key__in=by_chain).order_by("key")
-    for head in list(heads):
+    heads = list(AuditChain.objects.select_for_update().filter(key__in=by_chain).order_by("key"))
+    for head in heads:
         for row in by_chain[head.key]:
             row.seq = head.last_seq = head.last_seq + 1
             row.prev_hash = head.last_hash
             row.hash = head.last_hash = digest(row)
-        head.save(update_fields=["last_seq", "last_hash"])
-    AuditLog.objects.bulk_create(rows)
+    with connection.cursor() as cursor:
+        columns = zip(*((head.key, head.last_seq, head.last_hash) for head in heads), strict=True)
+        cursor.execute(_MOVE_HEADS, [list(column) for column in columns])
+    insert_all(AuditLog, rows)
     transaction.on_commit(partial(publish, [_published(row) for row in rows]))
 
 

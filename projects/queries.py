@@ -57,6 +57,10 @@ class Candidate:
     project_id: UUID
     role: str
     room: int
+    specialisation: str = ""
+    # Whom it was given to before, while it waited for an answer.
+    agent: str = ""
+    is_sensitive: bool = False
 
 
 # Fair between projects: each project's first candidate comes before any project's second, and a project that already
@@ -68,7 +72,9 @@ WITH running AS (
     SELECT project_id, count(*) AS n FROM projects_task
     WHERE status IN ('allocated', 'in_progress', 'review') GROUP BY project_id
 ), ranked AS (
-    SELECT t.id, t.project_id, t.role, t.next_attempt_at,
+    SELECT t.id, t.project_id, t.role, t.next_attempt_at, t.specialisation,
+           coalesce(t.context->>'agent', '') AS agent,
+           coalesce(p.config->>'privacy', '') = 'sensitive' AS is_sensitive,
            coalesce(r.n, 0)
              + row_number() OVER (
                PARTITION BY t.project_id
@@ -88,7 +94,7 @@ WITH running AS (
         )
       ))
 )
-SELECT id, project_id, role, room FROM ranked
+SELECT id, project_id, role, room, specialisation, agent, is_sensitive FROM ranked
 WHERE place <= most + %s
 ORDER BY place, next_attempt_at, id LIMIT %s
 """

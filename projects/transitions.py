@@ -1,9 +1,12 @@
 """The one step by which every status changes. Only actions call it."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import models
 
+from projects.bulk import update_each
 from projects.errors import IllegalTransition, StaleState
 from projects.states import Transitions
 
@@ -31,3 +34,32 @@ def step(obj: models.Model, to: models.TextChoices, *, table: Transitions[Any], 
         raise StaleState(f"{obj} is not {old} any more. Look again and decide anew.")
     for name, value in {"status": to.value, **fields}.items():
         setattr(obj, name, value)
+
+
+def step_all(
+    objs: Sequence[models.Model],
+    to: models.TextChoices,
+    *,
+    table: Transitions[Any],
+    each: Mapping[str, Sequence[Any]] | None = None,
+    **fields: Any,
+) -> None:
+    """Move objects of one model to `to` and set `fields`, as `step` does for one: a statement per state they are in.
+
+    `each` has what differs between them: a value per object for each of its fields. Either all move or the caller's
+    transaction has to be rolled back: StaleState, where some had moved already.
+    """
+    numbers_of: dict[str, list[int]] = defaultdict(list)
+    for number, obj in enumerate(objs):
+        check_step(obj, to, table)
+        numbers_of[obj.status].append(number)  # type: ignore[attr-defined]
+    each = each or {}
+    for old, numbers in numbers_of.items():
+        keys = [objs[number].pk for number in numbers]
+        own = {name: [values[number] for number in numbers] for name, values in each.items()}
+        if len(update_each(type(objs[0]), keys, each=own, where={"status": old}, status=to, **fields)) != len(keys):
+            raise StaleState(f"Some of {len(numbers)} are not {old} any more. Look again and decide anew.")
+    for number, obj in enumerate(objs):
+        own_values = {name: values[number] for name, values in each.items()}
+        for name, value in {"status": to.value, **fields, **own_values}.items():
+            setattr(obj, name, value)

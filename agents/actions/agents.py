@@ -1,6 +1,6 @@
 """The members of a squad: called in, set to work, set free."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from projects.actors import Actor
 from projects.events import AGENT_BLOCKED, AGENT_COMPLETED, AGENT_SPAWNED, AGENT_WORKING, Event
 from projects.ids import new_id
 from projects.models import Project, SquadMember, Task
-from projects.transitions import step
+from projects.transitions import step, step_all
 
 # An agent whose question is being answered may take other work meanwhile.
 FREE = frozenset({AgentStatus.READY, AgentStatus.BLOCKED})
@@ -67,12 +67,13 @@ def _record_spawn(journal: audit.Journal, agent: Agent) -> None:
     )
 
 
-def begin_work(agent: Agent, task: Task, *, by: Actor, now: datetime) -> None:
-    """Set a free agent to work on a task."""
+def begin_work(given: Sequence[tuple[Agent, Task]], *, by: Actor, now: datetime) -> None:
+    """Set free agents to work, each on a task. All or none: StaleState when one of them is not free any more."""
     with audit.journal(by=by, now=now) as journal:
-        step(agent, AgentStatus.WORKING, table=AGENT_TRANSITIONS)
-        payload = {"agentId": agent.pk, "taskId": task.pk, "description": task.title}
-        _record(journal, "agent.working", agent, task, Event(AGENT_WORKING, payload))
+        step_all([agent for agent, _ in given], AgentStatus.WORKING, table=AGENT_TRANSITIONS)
+        for agent, task in given:
+            payload = {"agentId": agent.pk, "taskId": task.pk, "description": task.title}
+            _record(journal, "agent.working", agent, task, Event(AGENT_WORKING, payload))
 
 
 def end_work(run: Run, result: str, *, by: Actor, now: datetime) -> None:

@@ -1,10 +1,11 @@
-"""Giving ready tasks to free agents on free workers: one transaction for as many as fit."""
+"""Giving ready tasks to free agents on free workers, as many as fit: some at a time, each time one transaction."""
 
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -15,17 +16,20 @@ from django.db.models.functions import Coalesce
 from agents import allocation
 from agents.actions import agents, runs
 from agents.actions.runs import Held, Reserved
+from agents.matching import FreeAgent, Match, Room
 from agents.models import Agent, Run, Worker
 from agents.prompts import prompt_version_for
 from agents.roles import limits_of_run, specialisations_of
-from agents.states import ACTIVE_RUN, AgentStatus, WorkerStatus
+from agents.states import ACTIVE_RUN, WorkerStatus
 from billing import actions as billing
 from projects import audit, queries
 from projects.actions import tasks
 from projects.actors import Actor
+from projects.bulk import insert_all
 from projects.ids import new_id
 from projects.models import Task
 from projects.roles import Role
+from projects.states import TaskStatus
 
 SCHEDULER = Actor.system("scheduler")
 # Any constant: the id of the advisory lock that lets one dispatcher count at a time.
@@ -53,31 +57,23 @@ class Host:
     owner: str
     begin: Callable[[Held], None]
     reserve: Callable[[Run], Reserved | None] = lambda _: None
+    # Whether it still can see to a run for which no program waits: to one at once.
+    is_free: bool = True
 
 
 Send = Callable[[list[Dispatched]], None]
+# So many are given out in a transaction: what the statements cost is shared, and the first begin while others follow.
+AT_ONCE = 50
 
 
-@dataclass
-class _Room:
-    """What is free right now, used up as tasks are handed out."""
+@dataclass(frozen=True)
+class _Given:
+    """A task that was given to an agent: the run that is to be saved, its limit, and whether a program waits for it."""
 
-    runs: int
-    workers: list[Worker]
-    free_of_worker: dict[UUID, int]
-    free_of_project: dict[UUID, int]
-    free_of_tool: dict[str, int]
-    agents: dict[tuple[UUID, str], list[Agent]] = field(default_factory=lambda: defaultdict(list))
-    # Who dispatches, and whether it still can see to a run for which no program waits: to one at once.
-    host: Host | None = None
-    is_host_free: bool = True
-
-    def take_worker(self, task: Task) -> allocation.Decision | None:
-        """Return the worker that suits the task best, with one place less."""
-        decision = allocation.choose(self.workers, self.free_of_worker, allocation.wanted_by(task))
-        if decision is not None:
-            self.free_of_worker[decision.worker.pk] -= 1
-        return decision
+    run: Run
+    limit: Decimal
+    made: Dispatched
+    is_awaited: bool
 
 
 def dispatch(*, now: datetime, send: Send | None = None, host: Host | None = None) -> list[Dispatched]:
@@ -86,13 +82,23 @@ def dispatch(*, now: datetime, send: Send | None = None, host: Host | None = Non
     `send` puts them into their workers' queues: right after the commit, before the news of it is published. A lost
     message is found by `recovery.requeue`. One run for `host`, and each for which a program waits there, is begun here.
     """
-    with audit.journal(by=SCHEDULER, now=now, is_whole=True):
-        made = _dispatch(host, now=now)
-        sent = [one for one in made if not one.is_begun]
-        if sent and send is not None:
-            # A broker that is away must not keep the news of what is committed; that it was, is in the log.
-            transaction.on_commit(lambda: send(sent), robust=True)
-    return made
+    given: list[_Given] = []
+    is_last = False
+    while not is_last:
+        with audit.journal(by=SCHEDULER, now=now, is_whole=True):
+            matches = _match(now=now)
+            some = _give(matches, _left_of(host, given), now=now)
+            _send([one.made for one in some], send)
+        given += some
+        is_last = len(matches) < AT_ONCE or not some
+    return [one.made for one in given]
+
+
+def _send(made: Sequence[Dispatched], send: Send | None) -> None:
+    others = [one for one in made if not one.is_begun]
+    if others and send is not None:
+        # A broker that is away must not keep the news of what is committed; that it was, is in the log.
+        transaction.on_commit(lambda: send(others), robust=True)
 
 
 def be_alone() -> None:
@@ -101,7 +107,7 @@ def be_alone() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_ID])
 
 
-def _dispatch(host: Host | None, *, now: datetime) -> list[Dispatched]:
+def _match(*, now: datetime) -> list[Match]:
     # Two dispatchers that count at once would both see the last free place. Waiting, rather than leaving it to the
     # other, matters too: it may have looked before this caller's task became ready.
     be_alone()
@@ -109,27 +115,44 @@ def _dispatch(host: Host | None, *, now: datetime) -> list[Dispatched]:
     if not workers:
         return []
     active = Run.objects.filter(status__in=ACTIVE_RUN).count()
-    most = min(settings.EKLAVYA_MAX_CONCURRENT_RUNS - active, sum(w.room for w in workers))  # type: ignore[attr-defined]
+    free = sum(worker.room for worker in workers)  # type: ignore[attr-defined]
+    most = min(settings.EKLAVYA_MAX_CONCURRENT_RUNS - active, free, AT_ONCE)
     if most <= 0:
         return []
     free_of_tool = _free_of_tool()
     # Those that lack a tool must not fill the list before those that do not.
-    lacking = [role for role in Role if _lacks(role, free_of_tool)]
+    lacking = [role for role in Role if allocation.lacks(role, free_of_tool)]
     candidates = queries.dispatchable(now=now, limit=4 * most + 20, without=lacking)
     if not candidates:
         return []
-    room = _room(most, workers, candidates, free_of_tool, now=now)
-    room.host = host
+    return _room(most, workers, candidates, free_of_tool, now=now).match(candidates)
+
+
+def _give(matches: Sequence[Match], host: Host | None, *, now: datetime) -> list[_Given]:
+    """Lock what was matched, and make its runs. What somebody else has just now is not waited for: it comes later."""
+    if not matches:
+        return []
     earlier = Run.objects.filter(task=OuterRef("pk")).order_by().values("task").annotate(n=Count("pk")).values("n")
-    locked = {
-        task.pk: task
-        for task in Task.objects.select_for_update(skip_locked=True, of=("self",))
-        .select_related("project")
-        .annotate(runs_so_far=Coalesce(Subquery(earlier, output_field=IntegerField()), 0))
-        .filter(pk__in=[candidate.task_id for candidate in candidates], status="ready")
-    }
-    chosen = (locked[candidate.task_id] for candidate in candidates if candidate.task_id in locked)
-    return [run for task in chosen if (run := _hand_out(task, room, now=now))]
+    found = Task.objects.select_for_update(skip_locked=True, of=("self",)).select_related("project")
+    found = found.annotate(runs_so_far=Coalesce(Subquery(earlier, output_field=IntegerField()), 0))
+    here = found.filter(pk__in=[match.candidate.task_id for match in matches], status=TaskStatus.READY)
+    by_id = {task.pk: task for task in here}
+    free = Agent.objects.select_for_update(skip_locked=True, of=("self",)).select_related("member")
+    squad = free.filter(pk__in=[match.agent_id for match in matches], status__in=agents.FREE).in_bulk()
+    given: list[_Given] = []
+    for match in matches:
+        task, agent = by_id.get(match.candidate.task_id), squad.get(match.agent_id)
+        if task is not None and agent is not None:
+            given.append(_make(task, agent, match.decision, _left_of(host, given), now=now))
+    if given:
+        _record(given, now=now)
+    return given
+
+
+def _left_of(host: Host | None, given: Sequence[_Given]) -> Host | None:
+    """Return the host as it is after what it was given: one run at once without a program that waits."""
+    is_taken = any(one.made.is_begun and not one.is_awaited for one in given)
+    return replace(host, is_free=False) if host is not None and is_taken else host
 
 
 def _workers_with_room() -> list[Worker]:
@@ -147,10 +170,6 @@ def _free_of_tool() -> dict[str, int]:
     return allocation.free_of_tools(limits, dict(active))
 
 
-def _lacks(role: str, free_of_tool: dict[str, int]) -> bool:
-    return any(free_of_tool.get(tool, 1) <= 0 for tool in allocation.tools_of(role))
-
-
 def _room(
     runs: int,
     workers: list[Worker],
@@ -158,55 +177,35 @@ def _room(
     free_of_tool: dict[str, int],
     *,
     now: datetime,
-) -> _Room:
+) -> Room:
     projects = {candidate.project_id for candidate in candidates}
     agents.spawn_agents(projects, by=SCHEDULER, now=now)
-    room = _Room(
+    free = Agent.objects.filter(project__in=projects, status__in=agents.FREE)
+    return Room(
         runs=runs,
         workers=workers,
         free_of_worker={worker.pk: worker.room for worker in workers},  # type: ignore[attr-defined]
         free_of_project={candidate.project_id: candidate.room for candidate in candidates},
         free_of_tool=free_of_tool,
+        agents=[FreeAgent(*row) for row in free.values_list(*FreeAgent._fields)],
     )
-    free = Agent.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-        project__in=projects, status__in=agents.FREE
-    )
-    for agent in free.select_related("member").order_by("-status", "name"):
-        room.agents[agent.project_id, agent.agent_type].append(agent)
-    return room
 
 
-def _hand_out(task: Task, room: _Room, *, now: datetime) -> Dispatched | None:
-    free_agents = room.agents[task.project_id, task.role]
-    if room.runs <= 0 or room.free_of_project.get(task.project_id, 0) <= 0 or not free_agents:
-        return None
-    if _lacks(task.role, room.free_of_tool):
-        return None
-    decision = room.take_worker(task)
-    if decision is None:
-        return None
-    room.runs -= 1
-    room.free_of_project[task.project_id] -= 1
-    for tool in allocation.tools_of(task.role) & room.free_of_tool.keys():
-        room.free_of_tool[tool] -= 1
-    # Who was asked before knows the task; otherwise a ready agent goes before one that waits for an answer.
-    agent = next((a for a in free_agents if str(a.pk) == task.context.get("agent")), None)
-    agent = agent or min(free_agents, key=lambda a: (_misfit(a, task), a.status != AgentStatus.READY, a.name))
-    free_agents.remove(agent)
+def _make(task: Task, agent: Agent, decision: allocation.Decision, host: Host | None, *, now: datetime) -> _Given:
+    """Make a run, not saved yet, and hold it where the dispatching process begins it itself."""
     run = _new_run(task, agent, decision, now=now)
+    limits = limits_of_run(run)
+    run.max_turns = limits.turns
     reserved = None
-    host = room.host if room.host is not None and room.host.worker == decision.worker.name else None
-    if host is not None:
+    if host is not None and host.worker == decision.worker.name:
         run.prompt_version_id = prompt_version_for(task.role, pinned=run.prompt_version_id)
         reserved = host.reserve(run)
-    is_begun = host is not None and (reserved is not None or room.is_host_free)
-    if host is not None and is_begun:
-        room.is_host_free &= reserved is not None
-        held = _hold(run, reserved, owner=host.owner, now=now)
-        # Before the news of it is published, and not before it is there: its program shows its token within a second.
-        transaction.on_commit(partial(host.begin, held))
-    _record(run, is_awaited=reserved is not None, now=now)
-    return Dispatched(run.pk, decision.worker.queue, is_begun=is_begun)
+        if reserved is not None or host.is_free:
+            held = _hold(run, reserved, owner=host.owner, now=now)
+            # Before the news of it is published, and not before it is there: its program shows its token soon.
+            transaction.on_commit(partial(host.begin, held))
+    made = Dispatched(run.pk, decision.worker.queue, is_begun=run.lease_owner != "")
+    return _Given(run, limits.cost, made, is_awaited=reserved is not None)
 
 
 def _hold(run: Run, reserved: Reserved | None, *, owner: str, now: datetime) -> Held:
@@ -216,14 +215,9 @@ def _hold(run: Run, reserved: Reserved | None, *, owner: str, now: datetime) -> 
     return Held(run, runs.lease(run, owner=owner, token=reserved.token, now=now))
 
 
-def _misfit(agent: Agent, task: Task) -> int:
-    """Order agents by their own specialisation: the task's before none before another, which both narrow the work."""
-    return 0 if agent.specialisation == task.specialisation else 1 if not agent.specialisation else 2
-
-
 def _new_run(task: Task, agent: Agent, decision: allocation.Decision, *, now: datetime) -> Run:
     assert agent.member is not None, "an agent outlives its squad only in a deleted project"
-    run = Run(
+    return Run(
         id=new_id(),
         project=task.project,
         task=task,
@@ -237,23 +231,29 @@ def _new_run(task: Task, agent: Agent, decision: allocation.Decision, *, now: da
         specialisations=specialisations_of(agent, task),
         created_at=now,
     )
-    run.max_turns = limits_of_run(run).turns
-    return run
 
 
-def _record(run: Run, *, is_awaited: bool, now: datetime) -> None:
-    task, agent = run.task, run.agent
-    tasks.allocate_task(task, agent_id=agent.pk, by=SCHEDULER, now=now)
-    agents.begin_work(agent, task, by=SCHEDULER, now=now)
-    run.save(force_insert=True)
-    limit = limits_of_run(run).cost
-    billing.open_budgets(task.project, run_id=run.pk, run_limit=limit, agent_id=agent.pk, now=now)
+def _record(given: Sequence[_Given], *, now: datetime) -> None:
+    """Write down what was given out: the same statements for one and for many."""
+    made = [one.run for one in given]
+    tasks.allocate_tasks([(run.task, run.agent_id) for run in made], by=SCHEDULER, now=now)
+    agents.begin_work([(run.agent, run.task) for run in made], by=SCHEDULER, now=now)
+    insert_all(Run, made)
+    openings = [billing.Opening(one.run.project, one.run.pk, one.limit, one.run.agent_id) for one in given]
+    billing.open_budgets_for(openings, now=now)
+    with audit.journal(by=SCHEDULER, now=now) as journal:
+        for one in given:
+            run, details = one.run, _details(one)
+            journal.add("run.queued", project_id=run.project_id, agent_id=run.agent_id, obj=run, details=details)
+
+
+def _details(given: _Given) -> dict[str, Any]:
+    run = given.run
     assert run.worker is not None
-    details = {"task": task.key, "attempt": run.attempt, "worker": run.worker.name, "model": run.model}
+    details = {"task": run.task.key, "attempt": run.attempt, "worker": run.worker.name, "model": run.model}
     details |= {"allocation": run.allocation}
-    if is_awaited:
+    if given.is_awaited:
         details["standby"] = True
     if run.specialisations:
         details["specialisations"] = run.specialisations
-    with audit.journal(by=SCHEDULER, now=now) as journal:
-        journal.add("run.queued", project_id=run.project_id, agent_id=agent.pk, obj=run, details=details)
+    return details

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import count
 from uuid import UUID
 
 from django.conf import settings
@@ -21,13 +22,13 @@ from agents.actions.workers import DRAINING, WORKER_GONE
 from agents.context import first_message
 from agents.errors import LeaseLost
 from agents.models import Run
-from agents.prompts import prompt_version_for
 from agents.remote.files import FilesTooLarge, WorkerAway
 from agents.remote.runtime import RemoteRuntime
 from agents.roles import limits_of_run, policy_of
 from agents.runtimes.contract import Runtime
 from agents.states import RunStatus
-from agents.supervisor import teardown, workplace
+from agents.supervisor import claiming, teardown, workplace
+from agents.supervisor.claiming import reload_run
 from agents.supervisor.connections import AWAY, give_back, patiently
 from agents.supervisor.evaluate import evaluate
 from agents.supervisor.keeper import LEASE_LOST, WORKER_STOPPING, LeaseKeeper, Stop
@@ -106,13 +107,11 @@ def supervise(
     `expect` is told of a run whose agent handed its work in, before that is verified.
     """
     try:
-        run = _reload(run_id)
-        version_id = prompt_version_for(run.task.role, pinned=run.prompt_version_id)
-        token = runs.hold_run(run, owner=keeper.owner, prompt_version_id=version_id, now=clock())
+        held = claiming.hold(run_id, owner=keeper.owner, clock=clock)
     except LeaseLost:
         logger.info("run %s is not for us", run_id)
         return
-    supervise_held(Held(run, token), keeper=keeper, runtime=runtime, clock=clock, expect=expect)
+    supervise_held(held, keeper=keeper, runtime=runtime, clock=clock, expect=expect)
 
 
 def supervise_held(
@@ -204,7 +203,10 @@ def _work(run: Run, stop: Stop, booted: Booted, *, clock: Clock, expect: Callabl
 
 def _open(place: Workplace, stop: Stop, *, clock: Clock) -> str:
     """Claim the run and finish its place while the CLI starts. Return what the agent is told first."""
-    run = patiently(lambda: _claimed(place.run, clock=clock), is_futile=lambda: _is_lost(stop))
+    tries = count()
+    run = patiently(
+        lambda: claiming.claim(place.run, clock=clock, is_again=next(tries) > 0), is_futile=lambda: _is_lost(stop)
+    )
     place = workplace.fill(replace(place, run=run))
     _check(stop)
     told = patiently(lambda: first_message(run), is_futile=lambda: _is_lost(stop))
@@ -212,18 +214,8 @@ def _open(place: Workplace, stop: Stop, *, clock: Clock) -> str:
     return told
 
 
-def _claimed(held: Run, *, clock: Clock) -> Run:
-    """Claim a run that we hold, and return it read anew: this may be the second try, and the first in."""
-    run = _reload(held.pk)
-    if run.token_hash != held.token_hash:
-        raise LeaseLost
-    if run.status != RunStatus.STARTING:
-        runs.claim_run(run, now=clock())
-    return run
-
-
 def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock, expect: Callable[[Run], None]) -> None:
-    run = _reload(place.run.pk)
+    run = reload_run(place.run.pk)
     if not run.is_active:
         return
     match end.reason:
@@ -263,7 +255,7 @@ def _keep_now(run_id: UUID, stop: Stop, *, clock: Clock) -> None:
 def _fault(run: Run, detail: str, stop: Stop, *, clock: Clock) -> None:
     """End a run that the platform failed. What its agent made, handed in or not, the next run goes on from."""
     _check_lease(stop)
-    run = _reload(run.pk)
+    run = reload_run(run.pk)
     if run.is_active:
         _, counts = faults.delay_of(run)
         try:
@@ -276,7 +268,7 @@ def _fault(run: Run, detail: str, stop: Stop, *, clock: Clock) -> None:
 def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> None:
     """End a run that led to nothing, unless it has ended or is not ours any more."""
     _check_lease(stop)
-    run = _reload(run.pk)
+    run = reload_run(run.pk)
     if not run.is_active:
         return
     if run.task.status == TaskStatus.CANCELLED:
@@ -304,15 +296,6 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
         asks_person=asks_person,
     )
     money.fail(run, ending, by=runs.SUPERVISOR, now=clock())
-
-
-def _reload(run_id: UUID) -> Run:
-    """Read a run again with all that belongs to it: a transaction that was rolled back leaves the objects as they
-    would have been. Raises LeaseLost when it is gone, with its project or with what would have made it."""
-    found = Run.objects.select_related("task__project", "project", "agent__member").filter(pk=run_id).first()
-    if found is None:
-        raise LeaseLost
-    return found
 
 
 def _is_lost(stop: Stop) -> bool:

@@ -5,7 +5,15 @@ is sent, and leaves its real cost there afterwards. The ledger is the record of 
 concerns people at once (limits, warnings, refusals, costs that could not be foreseen), and each request a little later.
 """
 
-from billing.actions.limits import decide_budget, open_budgets, raise_limit, record_spending, set_limit
+from billing.actions.limits import (
+    Opening,
+    decide_budget,
+    open_budgets,
+    open_budgets_for,
+    raise_limit,
+    record_spending,
+    set_limit,
+)
 from billing.actions.requests import audit_requests
 from billing.actions.reservations import (
     RESERVATION_LIFETIME,
@@ -21,10 +29,12 @@ __all__ = [
     "CASHIER",
     "RESERVATION_LIFETIME",
     "THRESHOLDS",
+    "Opening",
     "audit_requests",
     "decide_budget",
     "expire_reservations",
     "open_budgets",
+    "open_budgets_for",
     "raise_limit",
     "record_refusal",
     "record_spending",

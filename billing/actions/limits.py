@@ -1,5 +1,7 @@
 """Limits: opening budgets, and people's changes to them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from uuid import UUID
@@ -25,26 +27,45 @@ MAX_LIMIT = Decimal(10) ** 8  # what the column holds, exclusive
 NEEDS_LIMIT = frozenset({Scope.ACCOUNT, Scope.PROJECT, Scope.RUN})
 
 
+@dataclass(frozen=True)
+class Opening:
+    """A run that needs budgets: its own has `run_limit`."""
+
+    project: Project
+    run_id: UUID
+    run_limit: Decimal
+    agent_id: UUID | None = None
+
+
 def open_budgets(
     project: Project, *, run_id: UUID, run_limit: Decimal, agent_id: UUID | None = None, now: datetime
 ) -> None:
-    """Make sure that each level of a run has a budget. Doing it again changes nothing.
+    """Make sure that each level of a run has a budget; see `open_budgets_for`."""
+    open_budgets_for([Opening(project, run_id, run_limit, agent_id)], now=now)
+
+
+def open_budgets_for(runs: Sequence[Opening], *, now: datetime) -> None:
+    """Make sure that each level of these runs has a budget, in as many statements as for one. Again changes nothing.
 
     Client and agent start without a limit. The account's limit follows the settings when those change, unless more
     than that is spent or held already.
     """
-    client_id = Project.objects.values_list("client_id", flat=True).get(pk=project.pk)
+    mine = {run.project.pk: run.project for run in runs}
+    clients = Project.objects.filter(pk__in=mine, client__isnull=False).values_list("client_id", flat=True)
     with audit.journal(by=CASHIER, now=now) as journal:
-        rows = [
-            _new(Scope.ACCOUNT, ACCOUNT_ID, settings.EKLAVYA_ACCOUNT_LIMIT, now=now),
-            _new(Scope.PROJECT, project.pk, project.budget_limit, project=project, now=now),
-            _new(Scope.RUN, run_id, run_limit, project=project, now=now),
-        ]
-        if client_id is not None:
-            rows.append(_new(Scope.CLIENT, client_id, None, now=now))
-        if agent_id is not None:
-            rows.append(_new(Scope.AGENT, agent_id, None, project=project, now=now))
-        Budget.objects.bulk_create(rows, ignore_conflicts=True)
+        rows = [_new(Scope.ACCOUNT, ACCOUNT_ID, settings.EKLAVYA_ACCOUNT_LIMIT, now=now)]
+        rows += [_new(Scope.PROJECT, one.pk, one.budget_limit, project=one, now=now) for one in mine.values()]
+        rows += [_new(Scope.CLIENT, client_id, None, now=now) for client_id in set(clients)]
+        rows += [_new(Scope.AGENT, run.agent_id, None, project=run.project, now=now) for run in runs if run.agent_id]
+        # Most of these are there, and a run's is not.
+        there = Budget.objects.filter(
+            scope__in={row.scope for row in rows}, scope_id__in=[row.scope_id for row in rows]
+        )
+        known = set(there.values_list("scope", "scope_id"))
+        rows += [_new(Scope.RUN, run.run_id, run.run_limit, project=run.project, now=now) for run in runs]
+        missing = {(row.scope, row.scope_id): row for row in rows if (row.scope, row.scope_id) not in known}
+        # In one order, so that two who open the same ones do not wait for each other.
+        Budget.objects.bulk_create([missing[key] for key in sorted(missing)], ignore_conflicts=True)
         _follow_settings(journal)
 
 

@@ -32,7 +32,7 @@ from projects.states import (
     TaskKind,
     TaskStatus,
 )
-from projects.transitions import check_step, step
+from projects.transitions import check_step, step, step_all
 
 BACKOFF_BASE = timedelta(seconds=2)
 BACKOFF_MAX = timedelta(minutes=5)
@@ -53,26 +53,32 @@ class Setback:
     delay: timedelta | None = None
 
 
-def allocate_task(task: Task, *, agent_id: UUID, by: Actor, now: datetime) -> None:
-    """Give a ready task to an agent; a run for it is made in the same transaction."""
+def allocate_tasks(given: Sequence[tuple[Task, UUID]], *, by: Actor, now: datetime) -> None:
+    """Give ready tasks to agents, by their ids; a run for each is made in the same transaction.
+
+    All or none: StaleState when one of them is not ready any more.
+    """
     with audit.journal(by=by, now=now) as journal:
-        step(
-            task,
+        step_all(
+            [task for task, _ in given],
             TaskStatus.ALLOCATED,
             table=TASK_TRANSITIONS,
-            agent_id=agent_id,
+            each={"agent_id": [agent_id for _, agent_id in given]},
             reason="",
             detail="",
             progress=0,
         )
-        record_task(journal, "task.allocated", task)
+        for task, _ in given:
+            record_task(journal, "task.allocated", task)
 
 
-def start_task(task: Task, *, by: Actor, now: datetime) -> None:
-    """Note that an agent began."""
+def start_tasks(begun: Sequence[Task], *, by: Actor, now: datetime) -> None:
+    """Note that agents began. All or none, as above."""
     with audit.journal(by=by, now=now) as journal:
-        step(task, TaskStatus.IN_PROGRESS, table=TASK_TRANSITIONS, started_at=task.started_at or now)
-        record_task(journal, "task.started", task)
+        first = [task.started_at or now for task in begun]
+        step_all(begun, TaskStatus.IN_PROGRESS, table=TASK_TRANSITIONS, each={"started_at": first})
+        for task in begun:
+            record_task(journal, "task.started", task)
 
 
 def report_progress(task: Task, percent: int, message: str, *, by: Actor, now: datetime) -> None:

@@ -42,8 +42,8 @@ def complete_demo_task(
         name="developer-1",
         defaults={"agent_type": Role.DEVELOPER, "status": AgentStatus.READY, "created_at": now},
     )
-    tasks.allocate_task(task, agent_id=agent.pk, by=ADMIN, now=now)
-    tasks.start_task(task, by=ADMIN, now=now)
+    tasks.allocate_tasks([(task, agent.pk)], by=ADMIN, now=now)
+    tasks.start_tasks([task], by=ADMIN, now=now)
     tasks.review_task(task, by=ADMIN, now=now)
     tasks.complete_task(task, {"commit": commit, "summary": summary}, by=ADMIN, now=now)
     task.refresh_from_db()

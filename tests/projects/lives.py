@@ -51,8 +51,8 @@ def building(nodes: Sequence[PlannedTask] = NODES) -> dict[str, Task]:
 def begin(task: Task) -> Task:
     """Allocate and start a ready task; return it as it is in the database."""
     task = Task.objects.select_related("project").get(pk=task.pk)
-    tasks.allocate_task(task, agent_id=AgentFactory(project=task.project).pk, by=TESTER, now=NOW)
-    tasks.start_task(task, by=TESTER, now=NOW)
+    tasks.allocate_tasks([(task, AgentFactory(project=task.project).pk)], by=TESTER, now=NOW)
+    tasks.start_tasks([task], by=TESTER, now=NOW)
     return task
 
 

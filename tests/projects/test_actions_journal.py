@@ -217,15 +217,15 @@ def create_build_tasks() -> Act:
     return partial(new_tasks.create_build_tasks, other.project, [made], [], **WHO)
 
 
-@scenario(tasks.allocate_task, "task.allocated")
-def allocate_task() -> Act:
+@scenario(tasks.allocate_tasks, "task.allocated")
+def allocate_tasks() -> Act:
     task = TaskFactory()
-    return partial(tasks.allocate_task, task, agent_id=AgentFactory(project=task.project).pk, **WHO)
+    return partial(tasks.allocate_tasks, [(task, AgentFactory(project=task.project).pk)], **WHO)
 
 
-@scenario(tasks.start_task, "task.started")
-def start_task() -> Act:
-    return partial(tasks.start_task, TaskFactory(status="allocated"), **WHO)
+@scenario(tasks.start_tasks, "task.started")
+def start_tasks() -> Act:
+    return partial(tasks.start_tasks, [TaskFactory(status="allocated")], **WHO)
 
 
 @scenario(tasks.report_progress, "task.progress")

@@ -24,8 +24,8 @@ OOPS = Setback("tests_failed", "1 of 3 failed.", {"failure": {"reason": "tests_f
 ONLY_FROM = {"set_back": RUNNING_TASK, "unblock": {TaskStatus.BLOCKED, TaskStatus.FAILED}}
 # Each verb that changes a status, with the state that it leads to.
 VERBS: dict[str, tuple[TaskStatus, Callable[[Task], object]]] = {
-    "allocate": (TaskStatus.ALLOCATED, lambda t: tasks.allocate_task(t, agent_id=agent(t), by=TESTER, now=NOW)),
-    "start": (TaskStatus.IN_PROGRESS, lambda t: tasks.start_task(t, by=TESTER, now=NOW)),
+    "allocate": (TaskStatus.ALLOCATED, lambda t: tasks.allocate_tasks([(t, agent(t))], by=TESTER, now=NOW)),
+    "start": (TaskStatus.IN_PROGRESS, lambda t: tasks.start_tasks([t], by=TESTER, now=NOW)),
     "review": (TaskStatus.REVIEW, lambda t: tasks.review_task(t, by=TESTER, now=NOW)),
     "complete": (TaskStatus.COMPLETED, lambda t: tasks.complete_task(t, {}, by=TESTER, now=NOW)),
     "set_back": (TaskStatus.READY, lambda t: tasks.set_back(t, OOPS, by=TESTER, now=NOW)),
@@ -107,17 +107,17 @@ def test_no_task_is_made_in_a_project_that_was_given_up(status: str) -> None:
 def test_allocated_task_belongs_to_its_agent_and_begins_anew() -> None:
     task = make("ready", reason="tests_failed", detail="1 of 3 failed.", progress=40)
     chosen = agent(task)
-    tasks.allocate_task(task, agent_id=chosen, by=TESTER, now=NOW)
+    tasks.allocate_tasks([(task, chosen)], by=TESTER, now=NOW)
     task.refresh_from_db()
     assert (task.agent_id, task.reason, task.detail, task.progress) == (chosen, "", "", 0)
 
 
 def test_task_remembers_when_it_was_first_started() -> None:
     task = make("allocated")
-    tasks.start_task(task, by=TESTER, now=NOW)
+    tasks.start_tasks([task], by=TESTER, now=NOW)
     tasks.set_back(task, OOPS, by=TESTER, now=NOW)
-    tasks.allocate_task(task, agent_id=agent(task), by=TESTER, now=NOW)
-    tasks.start_task(task, by=TESTER, now=NOW + timedelta(hours=1))
+    tasks.allocate_tasks([(task, agent(task))], by=TESTER, now=NOW)
+    tasks.start_tasks([task], by=TESTER, now=NOW + timedelta(hours=1))
     task.refresh_from_db()
     assert task.started_at == NOW
 
@@ -307,13 +307,13 @@ def test_stuck_task_is_given_up_whatever_the_comment_holds() -> None:
 def test_audit_of_a_task_names_its_agent() -> None:
     task = make("ready")
     chosen = agent(task)
-    tasks.allocate_task(task, agent_id=chosen, by=TESTER, now=NOW)
+    tasks.allocate_tasks([(task, chosen)], by=TESTER, now=NOW)
     assert AuditLog.objects.get(action="task.allocated").agent_id == chosen
 
 
 def test_agent_of_a_task_must_exist() -> None:
     task = make("ready")
-    tasks.allocate_task(task, agent_id=new_id(), by=TESTER, now=NOW)
+    tasks.allocate_tasks([(task, new_id())], by=TESTER, now=NOW)
     with pytest.raises(Exception, match="projects_task_agent_fk"):
         Task.objects.raw("SET CONSTRAINTS ALL IMMEDIATE")[:]  # type: ignore[call-overload]
 

@@ -161,9 +161,7 @@ def test_task_is_allocated_once(together: Together) -> None:
     task = TaskFactory()
     agents = [AgentFactory(project=task.project).pk for _ in range(4)]
     copies = [Task.objects.select_related("project").get(pk=task.pk) for _ in agents]
-    calls = [
-        partial(tasks.allocate_task, copy, agent_id=agent, **WHO) for copy, agent in zip(copies, agents, strict=True)
-    ]
+    calls = [partial(tasks.allocate_tasks, [(copy, agent)], **WHO) for copy, agent in zip(copies, agents, strict=True)]
     assert outcomes(together(*calls)) == ["", "StaleState", "StaleState", "StaleState"]
     assert AuditLog.objects.filter(action="task.allocated").count() == 1
 

@@ -73,8 +73,8 @@ class Life(RuleBasedStateMachine):
         self.freed: list[UUID] = []
         self.seen: dict[tuple[type, UUID], str] = {}
         self.verbs: dict[str, Callable[[Task], object]] = {
-            "allocate": lambda task: tasks.allocate_task(task, agent_id=self.agent_id, **WHO),
-            "start": lambda task: tasks.start_task(task, **WHO),
+            "allocate": lambda task: tasks.allocate_tasks([(task, self.agent_id)], **WHO),
+            "start": lambda task: tasks.start_tasks([task], **WHO),
             "progress": lambda task: tasks.report_progress(task, 50, "Half.", **WHO),
             "review": lambda task: tasks.review_task(task, **WHO),
             "complete": lambda task: self.freed.extend(tasks.complete_task(task, {}, **WHO)),

@@ -37,7 +37,7 @@ def test_beginning_is_told_with_the_task() -> None:
     agent = AgentFactory()
     task = TaskFactory(project=agent.project, title="Lend a drill")
 
-    agents.begin_work(agent, task, by=TESTER, now=NOW)
+    agents.begin_work([(agent, task)], by=TESTER, now=NOW)
 
     payload = {"agentId": str(agent.pk), "taskId": str(task.pk), "description": "Lend a drill"}
     assert told("agent:working") == [payload]

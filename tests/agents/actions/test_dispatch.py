@@ -1,13 +1,17 @@
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.conf import LazySettings
+from django.db import connection, transaction
+from django.test import TestCase
+from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from agents.actions import runs
-from agents.actions.dispatch import Dispatched, Host, dispatch
+from agents.actions.dispatch import AT_ONCE, Dispatched, Host, dispatch
 from agents.actions.runs import Ending, Held
 from agents.models import Agent, Run
 from agents.states import AgentStatus, RunStatus, WorkerStatus
@@ -239,6 +243,63 @@ def test_dispatch_takes_a_constant_number_of_looks(project: Project, django_asse
 
     with django_assert_max_num_queries(12):  # type: ignore[operator]
         assert dispatch(now=NOW) == []
+
+
+def test_dispatch_takes_as_many_statements_for_many_as_for_few(settings: LazySettings) -> None:
+    settings.EKLAVYA_MAX_CONCURRENT_RUNS = 1000
+    WorkerFactory(capacity=1000)
+
+    def ready(count: int) -> None:
+        for project in ProjectFactory.create_batch(count, status="building"):
+            TaskFactory.create_batch(2, project=project, role=Role.DEVELOPER)
+
+    def statements(count: int) -> int:
+        ready(count)
+        with CaptureQueriesContext(connection) as found:
+            assert len(dispatch(now=NOW)) == 2 * count
+        return len(found)
+
+    assert statements(20) == statements(2)
+
+
+def test_more_than_are_given_out_at_once_are_given_out_one_after_the_other(settings: LazySettings) -> None:
+    settings.EKLAVYA_MAX_CONCURRENT_RUNS = 1000
+    WorkerFactory(capacity=1000)
+    for project in ProjectFactory.create_batch(AT_ONCE // 2 + 3, status="building"):
+        TaskFactory.create_batch(2, project=project, role=Role.DEVELOPER)
+    sizes: list[int] = []
+
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        made = dispatch(now=NOW, send=lambda some: sizes.append(len(some)))
+
+    assert len(made) == Run.objects.count() == AT_ONCE + 6
+    assert sizes == [AT_ONCE, 6]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_another_has_just_now_is_left_and_the_others_are_given_out() -> None:
+    WorkerFactory(capacity=9)
+    project = ProjectFactory(status="building")
+    busy = TaskFactory(project=project, priority=100)
+    other = TaskFactory(project=project)
+
+    def lock_and_dispatch() -> list[Dispatched]:
+        with transaction.atomic(), ThreadPoolExecutor(1) as elsewhere:
+            Task.objects.select_for_update().get(pk=busy.pk)
+            return elsewhere.submit(work).result(30)
+
+    def work() -> list[Dispatched]:
+        try:
+            return dispatch(now=NOW)
+        finally:
+            connection.close()
+
+    (made,) = lock_and_dispatch()
+
+    assert Run.objects.get(pk=made.run_id).task == other
+    busy.refresh_from_db()
+    assert busy.status == TaskStatus.READY
+    assert len(dispatch(now=NOW)) == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,6 +1,10 @@
+import threading
 from datetime import timedelta
 
 import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
 
 from agents.actions import runs
 from agents.actions.recovery import end_lost_runs, requeue
@@ -10,7 +14,7 @@ from agents.models import Run
 from agents.queries import run_by_token
 from agents.states import ACTIVE_RUN, AgentStatus, RunStatus
 from projects.errors import IllegalTransition, StaleState
-from projects.models import AuditLog
+from projects.models import AuditLog, Task
 from projects.states import TaskStatus
 from tests.factories import NOW, TESTER, RunFactory, TaskFactory
 
@@ -76,6 +80,70 @@ def test_a_held_run_whose_supervisor_died_is_lost() -> None:
 def test_claim_of_a_run_that_nobody_holds_is_refused() -> None:
     with pytest.raises(LeaseLost):
         runs.claim_run(RunFactory(), now=NOW)
+
+
+def test_many_are_held_at_once_but_those_that_others_have() -> None:
+    mine, theirs, ended = RunFactory(), RunFactory(), RunFactory(status="failed")
+    runs.hold_run(Run.objects.get(pk=theirs.pk), owner="elsewhere", prompt_version_id=None, now=NOW)
+
+    held = runs.hold_runs([mine, theirs, ended], owner="here", now=NOW)
+
+    assert [one.run for one in held] == [mine]
+    assert run_by_token(held[0].token) == mine
+    theirs.refresh_from_db()
+    assert theirs.lease_owner == "elsewhere"
+
+
+def test_many_are_claimed_in_one_transaction(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    held = runs.hold_runs(RunFactory.create_batch(2), owner="here", now=NOW)
+    with CaptureQueriesContext(connection) as of_two:
+        runs.claim_runs([one.run for one in held], now=NOW)
+    held = runs.hold_runs(RunFactory.create_batch(9), owner="here", now=NOW)
+
+    with django_assert_num_queries(len(of_two)):
+        begun = runs.claim_runs([one.run for one in held], now=NOW)
+
+    assert begun == [one.run for one in held]
+    assert {(run.status, run.task.status) for run in Run.objects.select_related("task")} == {
+        (RunStatus.STARTING, TaskStatus.IN_PROGRESS)
+    }
+    claimed = AuditLog.objects.filter(action="run.claimed").values_list("object_id", flat=True)
+    assert {str(run.pk) for run in begun} <= set(claimed)
+
+
+def test_of_many_those_are_claimed_that_are_held_still() -> None:
+    mine, stopped, lost, nobodys = RunFactory.create_batch(4)
+    held = [one.run for one in runs.hold_runs([mine, stopped, lost], owner="here", now=NOW)]
+    runs.ask_to_stop(stopped.project, reason="paused", by=TESTER, now=NOW)
+    Run.objects.filter(pk=lost.pk).update(lease_owner="elsewhere")
+
+    assert runs.claim_runs([*held, nobodys], now=NOW) == [mine]
+
+    assert Run.objects.filter(status=RunStatus.STARTING).get() == mine
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_somebody_has_just_now_is_left_out_and_not_waited_for() -> None:
+    free, busy, of_busy_task = RunFactory.create_batch(3)
+    held = [one.run for one in runs.hold_runs([free, busy, of_busy_task], owner="here", now=NOW)]
+    claimed: list[Run] = []
+
+    def claim_all() -> None:
+        try:
+            claimed.extend(runs.claim_runs(held, now=NOW))
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        Run.objects.select_for_update().get(pk=busy.pk)
+        Task.objects.select_for_update().get(pk=of_busy_task.task_id)
+        thread = threading.Thread(target=claim_all)
+        thread.start()
+        thread.join(30)
+
+    assert claimed == [free]
+    runs.claim_run(held[1], now=NOW)
+    assert Run.objects.filter(status=RunStatus.STARTING).count() == 2
 
 
 def test_renew_extends_only_what_the_owner_holds() -> None:
