@@ -329,3 +329,6 @@ class Networked(Protocol):
         `busy` projects keep theirs. Safe while sandboxes start: one that comes just then has the network made anew. One
         that is asked for by `host_address` keeps its address only for `idle_s`.
         """
+
+    def remove_rules(self) -> None:
+        """Take what was written into the host's packet filter out again. No sandbox of this installation may run."""

@@ -30,6 +30,7 @@ def main() -> int:
         capacity=given.capacity,
         gateway=given.gateway,
         egress=given.egress,
+        listen=given.listen,
     )
     try:
         asyncio.run(Program(settings).run())
@@ -60,6 +61,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--capacity", type=int, default=2, help="runs at once")
     parser.add_argument("--gateway", default="", metavar="HOST:PORT", help="the agent gateway, if not at the server's")
     parser.add_argument("--egress", default="", metavar="HOST:PORT", help="the egress proxy, if not at the server's")
+    parser.add_argument(
+        "--listen",
+        default="",
+        metavar="ADDRESS",
+        help="where sandboxes find both here; if not given, at the address in each project's network and nowhere else",
+    )
     given = parser.parse_args()
     if not given.url.startswith(("http://", "https://")):
         parser.error("--url begins with http:// or https://")

@@ -29,12 +29,12 @@ CANNOT_START = 125
 
 @dataclass(frozen=True)
 class Host:
-    """What a run needs of the program. `doors`: what stands for the gateway and the proxy in a project's sandboxes."""
+    """What a run needs of the program. `doors`: opens them for a project's sandboxes, and says what stands for them."""
 
     var: Path
     runtime: Runtime
     server: Server
-    doors: Callable[[str], dict[str, str]]
+    doors: Callable[[str], Awaitable[dict[str, str]]]
     send: Callable[[Frame], Awaitable[None]]
 
     def directory(self, run_id: str) -> Path:
@@ -105,8 +105,10 @@ class Execution:
         await asyncio.to_thread(self._make_room)
         archive = self._root / "files.tar"
         await self._host.server.download(self.run_id, archive)
-        spec = await asyncio.to_thread(self._unpack, archive)
-        places = await asyncio.to_thread(self._places, spec)
+        doors = await self._host.doors(str(context["project"]))
+        spec = self._spec(doors)
+        places = self._places(spec, doors)
+        await asyncio.to_thread(self._unpack, archive, places)
         arguments = [filled_in(str(one), places) for one in context["arguments"]]
         return await asyncio.to_thread(runtime.launcher, spec), arguments
 
@@ -116,22 +118,19 @@ class Execution:
         self._root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._host.runtime.make_directory(self._root, disk_mb=int(self._context["limits"]["disk_mb"]))
 
-    def _unpack(self, archive: Path) -> SandboxSpec:
+    def _unpack(self, archive: Path, places: dict[str, str]) -> None:
         unpack(archive, self._root / "new", names=["workspace", "home", "empty"], most=Most())
         archive.unlink()
         for part in (self._root / "new").iterdir():
             part.rename(self._root / part.name)
         (self._root / "home").chmod(0o700)
         (self._root / "control").mkdir(mode=0o700)
-        spec = self._spec()
         config = self._root / "home" / "mcp.json"
-        config.write_text(filled_in(config.read_text(encoding="utf-8"), self._places(spec)), encoding="utf-8")
+        config.write_text(filled_in(config.read_text(encoding="utf-8"), places), encoding="utf-8")
         config.chmod(0o600)
-        return spec
 
-    def _spec(self) -> SandboxSpec:
+    def _spec(self, doors: dict[str, str]) -> SandboxSpec:
         context = self._context
-        doors = self._host.doors(str(context["project"]))
         of = {"run": self._root, "program": BASE_DIR}
         return SandboxSpec(
             name=self._name,
@@ -146,10 +145,10 @@ class Execution:
             mounts=tuple(Mount(of[m["of"]] / m["path"], m["inside"], m["read_only"]) for m in context["mounts"]),
         )
 
-    def _places(self, spec: SandboxSpec) -> dict[str, str]:
+    def _places(self, spec: SandboxSpec, doors: dict[str, str]) -> dict[str, str]:
         runtime = self._host.runtime
         own = {HOME: runtime.home_path(spec), WORKSPACE: runtime.workspace_path(spec), PROGRAM: str(BASE_DIR)}
-        return own | self._host.doors(str(self._context["project"]))
+        return own | doors
 
     # -- streams
 

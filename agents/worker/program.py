@@ -15,12 +15,11 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from agents import machine
-from agents.runtimes.contract import Runtime
+from agents.runtimes.contract import Networked, Runtime
 from agents.runtimes.errors import RuntimeProblem
 from agents.runtimes.registry import Choice, choose
 from agents.worker.execution import Execution, Host
-from agents.worker.forwarding import Door
-from agents.worker.places import DOORS
+from agents.worker.forwarding import Door, Doors
 from agents.worker.server import AWAY, Refused, Server
 
 logger = logging.getLogger(__name__)
@@ -30,14 +29,16 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0
 HAND_OVER_S = 60.0
 """How long a stopping worker waits for the server to take its runs' files."""
 POLL_S = 0.2
-ANY_ADDRESS, LOOPBACK = "0.0.0.0", "127.0.0.1"
+TIDY_S, IDLE_S = 60.0, 600.0
+"""How often networks of projects are looked for that nobody asked for in the second time."""
 Frame = dict[str, Any]
 _RUN_ID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line said. `gateway` and `egress`: host and port, where they are not the server's."""
+    """What the command line said. `gateway` and `egress`: host and port, where they are not the server's. `listen`: the
+    address at which agents find them here; empty for that of each project's network alone."""
 
     url: str
     key: str
@@ -48,6 +49,7 @@ class Settings:
     capacity: int = 2
     gateway: str = ""
     egress: str = ""
+    listen: str = ""
 
     def __repr__(self) -> str:
         return f"Settings({self.url}, {self.name})"
@@ -64,7 +66,7 @@ class Program:
         self._stopping = asyncio.Event()
         self._connection: ClientConnection | None = None
         self._host: Host | None = None
-        self._doors: list[Door] = []
+        self._doors = Doors({})
         self._runs: dict[str, Execution] = {}
         self._ending: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,7 +81,7 @@ class Program:
         try:
             chosen = await asyncio.to_thread(self._choose)
             if await self._join(chosen):
-                await self._open_doors(isolated=chosen.runtime.isolated)
+                await self._open_doors()
                 await self._work()
         finally:
             await self._close()
@@ -100,21 +102,21 @@ class Program:
             host_ports=host_ports,
         )
 
-    async def _open_doors(self, *, isolated: bool) -> None:
+    async def _open_doors(self) -> None:
         """Lead the agents' doors on this machine to the server's, and clear away what an earlier life left."""
-        address = ANY_ADDRESS if isolated else LOOPBACK
-        here = {}
+        made = {}
         for name, given in (("gateway_port", self.settings.gateway), ("egress_port", self.settings.egress)):
             host, _, port = given.rpartition(":")
-            door = Door(host or self.server.host, int(port or self.joined[name]), self.server.is_encrypted)
-            here[self.joined[name]] = await door.open(address)
-            self._doors.append(door)
+            made[self.joined[name]] = Door(
+                host or self.server.host, int(port or self.joined[name]), self.server.is_encrypted
+            )
+        self._doors = Doors(made, listen=self.settings.listen)
+        numbers = await self._doors.reserve()
         # Once more: sandboxes reach no port of their host but those that are named.
-        runtime = (await asyncio.to_thread(self._choose, tuple(here.values()))).runtime
+        runtime = (await asyncio.to_thread(self._choose, numbers)).runtime
 
-        def doors(project: str) -> dict[str, str]:
-            at = runtime.host_address(project)
-            return {f"{DOORS}:{theirs}": f"{at}:{ours}" for theirs, ours in here.items()} | {DOORS: at}
+        async def doors(project: str) -> dict[str, str]:
+            return await self._doors.open_for(project, runtime)
 
         self._host = Host(self.settings.var, runtime, self.server, doors, self.send)
         await asyncio.to_thread(_clear, runtime, self.settings.var)
@@ -124,10 +126,23 @@ class Program:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._host is not None:
-            await asyncio.to_thread(_clear, self._host.runtime, self.settings.var)
-        for door in self._doors:
-            await door.close()
+            try:
+                await asyncio.to_thread(_clear, self._host.runtime, self.settings.var, for_good=True)
+            except RuntimeProblem as problem:  # the next life of this program clears it away
+                logger.warning("not all of the sandboxes could be removed: %s", problem)
+        await self._doors.close()
         await self.server.close()
+
+    async def _tidy(self) -> None:
+        """Remove the networks of projects that are not worked on here any more."""
+        assert self._host is not None
+        runtime = self._host.runtime
+        while isinstance(runtime, Networked):
+            await asyncio.sleep(TIDY_S)
+            try:
+                await self._doors.shut_idle(runtime, idle_s=IDLE_S)
+            except RuntimeProblem as problem:  # the next time
+                logger.warning("networks could not be looked after: %s", problem)
 
     async def _join(self, chosen: Choice) -> bool:
         facts = machine.facts()
@@ -150,6 +165,7 @@ class Program:
     async def _work(self) -> None:
         tasks = {asyncio.create_task(self._beat()), asyncio.create_task(self._listen())}
         stopping = asyncio.create_task(self._stopping.wait())
+        self._start(self._tidy())
         try:
             done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopping}:
@@ -333,9 +349,13 @@ class Program:
         return None
 
 
-def _clear(runtime: Runtime, var: Path) -> None:
-    """End and remove what is left of runs: of an earlier life that was killed, or of this one."""
+def _clear(runtime: Runtime, var: Path, *, for_good: bool = False) -> None:
+    """End and remove what is left of runs: of an earlier life that was killed, or of this one that ends `for_good`."""
     for name in runtime.list_sandboxes():
         runtime.kill(name)
+    for project in runtime.list_projects():
+        runtime.remove_project(project)
     for directory in (var / "runs").glob("*"):
         runtime.remove_directory(directory)
+    if for_good and isinstance(runtime, Networked):
+        runtime.remove_rules()

@@ -15,6 +15,10 @@ from agents.worker.server import Server
 RUN, REQUEST = "00000000-0000-0000-0000-000000000001", "0" * 32
 
 
+async def no_doors(project: str) -> dict[str, str]:
+    return {}
+
+
 class There:
     """A run on a worker: its sandbox, which runs until it is killed, and what was sent of it."""
 
@@ -26,7 +30,7 @@ class There:
             kill=lambda name: loop.call_soon_threadsafe(self._killed.set), remove_directory=lambda path: None
         )
         played: Any = SimpleNamespace(has_nothing=self._has_nothing, **server)
-        self.host = Host(var, runtime, played, lambda project: {}, self._send)
+        self.host = Host(var, runtime, played, no_doors, self._send)
         self.execution = Execution(RUN, {"context": {"name": "run-x", "project": "p"}}, self.host)
         monkeypatch.setattr(self.execution, "_execute", self._execute)
 

@@ -24,6 +24,7 @@ from agents.worker.program import Program
 from agents.worker.program import Settings as OfProgram
 from agents.worker.server import Refused
 from tests.agents.remote.joined import Machine
+from tests.agents.remote.test_endings_there import no_doors
 from tests.factories import RunFactory, TaskFactory
 
 RUN, REQUEST = "00000000-0000-0000-0000-000000000001", "0" * 32
@@ -106,7 +107,7 @@ def test_what_the_server_refuses_stays_until_the_run_is_over_there(tmp_path: Pat
         runtime: Any = SimpleNamespace(kill=lambda name: None, remove_directory=shutil.rmtree)
         server: Any = SimpleNamespace(give_back=give_back, has_nothing=has_nothing)
         program = Program(OfProgram("http://server.invalid", "key", "name", tmp_path))
-        program._host = host = Host(tmp_path, runtime, server, lambda project: {}, program.send)
+        program._host = host = Host(tmp_path, runtime, server, no_doors, program.send)
         program._runs[RUN] = Execution(RUN, {"context": {"name": "run-x", "project": "p"}}, host)
         work = host.directory(RUN) / "workspace"
         work.mkdir(parents=True)
