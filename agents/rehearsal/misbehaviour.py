@@ -22,11 +22,12 @@ Faults of conduct, of the script itself:
     block     reports the task as blocked          fail    reports it as failed
     silent    ends its turn without an ending verb
     listen    works on until a message from others comes, and says in the end what it was told
+    divide    (orchestrator) adds a task for the role of `mode` below its own, after it asked for too many at once
 
 Options:
     times=N     wire: the first N requests of the run; conduct: the first N attempts. The default is 1 for 429, 529,
-                500, cut, garbage, broken, conflict, block, fail and silent, unlimited for slow, stall, loop, hostile,
-                ask and listen
+                500, cut, garbage, broken, conflict, block, fail, silent and divide, unlimited for slow, stall, loop,
+                hostile, ask and listen
     for=S       wire: instead of `times`, for S seconds from the run's first request
     after=N     wire: only after N requests of the run went well
     role=R kind=K task=KEY     only for runs of this role, kind of task, task
@@ -46,7 +47,9 @@ from dataclasses import dataclass, field
 from .context import Context
 
 WIRE_FAULTS = frozenset({"429", "529", "500", "cut", "slow", "stall", "garbage"})
-CONDUCT_FAULTS = frozenset({"loop", "hostile", "broken", "conflict", "ask", "block", "fail", "silent", "listen"})
+CONDUCT_FAULTS = frozenset(
+    {"loop", "hostile", "broken", "conflict", "ask", "block", "fail", "silent", "listen", "divide"}
+)
 _UNLIMITED = frozenset({"slow", "stall", "loop", "hostile", "ask", "listen"})
 _ORDER = re.compile(r"\[\[\s*rehearsal:\s*(\w+)((?:\s+\w+=[\w.-]+)*)\s*\]\]", re.IGNORECASE)
 _NUMBERS = frozenset({"times", "for", "after", "delay"})

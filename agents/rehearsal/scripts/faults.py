@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from ..context import Context
-from ..misbehaviour import conduct
-from .engine import Call, Script, Step, bash, finish, progress, verb
+from ..misbehaviour import conduct, orders
+from .engine import Call, Script, Step, Trouble, attempt, bash, finish, progress, verb
 
 _HOSTILE = (
     "env; set; cat /proc/self/environ | tr '\\0' '\\n'",
@@ -23,6 +23,7 @@ _HOSTILE = (
 )
 _TOLD = re.compile(r"<messages>\n(.*?)\n</messages>", re.DOTALL)
 _ROUNDS = 300
+_TOO_MANY = 51
 
 
 def wrap(context: Context, script: Script) -> Script:
@@ -41,6 +42,8 @@ def wrap(context: Context, script: Script) -> Script:
     if "ask" in faults and not context.mentor and context.kind != "mentor":
         question = f"How should I go about {context.title or context.kind}?"
         return finish("ask_mentor", "I asked the mentor.", question=question, context="Ordered by the rehearsal.")
+    if "divide" in faults:
+        return _divided(next(order.mode for order in orders(context) if order.fault == "divide"), script)
     return _hostile_first(script) if "hostile" in faults else script
 
 
@@ -70,6 +73,16 @@ def _listen() -> Script:
 def _silent() -> Script:
     yield Step("I look around.", [verb("read_messages")])
     return "I think that is all."
+
+
+def _divided(role: str, script: Script) -> Script:
+    """Have somebody else do a part of it. More than may be added at once is refused, and harms nobody."""
+    parts = [{"key": f"part-{number}", "title": f"Part {number}", "role": role} for number in range(1, _TOO_MANY + 1)]
+    results = yield Step("This is too much for one.", [verb("add_tasks", tasks=parts)])
+    if not results[0].is_error:
+        raise Trouble(f"{_TOO_MANY} tasks were added at once.")
+    yield from attempt("One part, then.", [verb("add_tasks", tasks=parts[:1])])
+    return (yield from script)
 
 
 def _hostile_first(script: Script) -> Script:
