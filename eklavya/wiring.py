@@ -6,6 +6,7 @@ The only module that knows all apps. `connect` runs once per process, when Djang
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Lock, Thread
@@ -14,12 +15,14 @@ from uuid import UUID
 
 from celery import signals
 from django.conf import settings
-from django.db import connections
+from django.db import close_old_connections, connections
 from django.db.models import QuerySet
+from kombu.exceptions import OperationalError as BrokerAway
 
 from agents import prompts
 from agents.errors import WorkerConflict
 from agents.models import Agent, Run
+from agents.supervisor.connections import AWAY
 from agents.tasks import announce_worker, deliver, nudge, retire_worker, stop_runs, stop_runs_at
 from billing import levels
 from billing import pages as money
@@ -39,6 +42,7 @@ from projects.workflows import hosting
 
 logger = logging.getLogger(__name__)
 Reaction = Callable[[Published], object]
+ANNOUNCE_AGAIN_S = 1
 
 # Taken by the first signal that ends this process's worker, for good.
 _retiring = Lock()
@@ -61,7 +65,16 @@ def connect() -> None:
 def _begin_worker(**_: object) -> None:
     """Announce this machine and begin a runner. Light work has no runs to announce, and forks: it gets no threads here,
     and its processes get their runners by a message."""
-    if settings.EKLAVYA_WORKER != "light":
+    if settings.EKLAVYA_WORKER != "light" and _announce():
+        hosting.ensure()
+
+
+def _announce() -> bool:
+    """Announce this machine, as soon as the servers answer; whether that was done and not this process ended.
+
+    Celery works on after whatever is raised here: a worker that nobody knows would take no run as long as it lives.
+    """
+    while not _retiring.locked():
         try:
             announce_worker()
         except WorkerConflict as conflict:
@@ -69,8 +82,13 @@ def _begin_worker(**_: object) -> None:
             logger.critical("%s", conflict)
             _retiring.acquire(blocking=False)  # the row is not ours to sign off
             os.kill(os.getpid(), signal.SIGTERM)
-            return
-        hosting.ensure()
+        except (*AWAY, BrokerAway) as problem:
+            logger.warning("this worker takes no runs yet: %s", problem)
+            close_old_connections()
+            time.sleep(ANNOUNCE_AGAIN_S)
+        else:
+            return True
+    return False
 
 
 def _end_worker(**_: object) -> None:

@@ -12,6 +12,7 @@ import pytest
 import redis
 from django.conf import settings
 from django.db import OperationalError
+from kombu.exceptions import OperationalError as BrokerAway
 
 from agents.errors import WorkerConflict
 from eklavya import wiring
@@ -82,6 +83,40 @@ def test_a_worker_that_would_be_another_one_ends_and_signs_nobody_off(monkeypatc
     wiring._end_worker()
 
     assert ended == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("problem", [OperationalError("couldn't get a connection"), BrokerAway("no Redis")])
+def test_a_worker_is_announced_once_the_servers_answer(monkeypatch: pytest.MonkeyPatch, problem: Exception) -> None:
+    """Or it would do light work for as long as it lives, and no runs."""
+    answers: list[Exception | None] = [problem, problem, None]
+    begun: list[str] = []
+
+    def announce() -> None:
+        if (answer := answers.pop(0)) is not None:
+            raise answer
+
+    monkeypatch.setattr(wiring, "_retiring", threading.Lock())
+    monkeypatch.setattr(wiring, "ANNOUNCE_AGAIN_S", 0)
+    monkeypatch.setattr(wiring, "announce_worker", announce)
+    monkeypatch.setattr(hosting, "ensure", lambda: begun.append("runner"))
+
+    wiring._begin_worker()
+
+    assert answers == []
+    assert begun == ["runner"]
+
+
+def test_a_worker_that_ends_before_it_is_announced_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def end() -> None:
+        wiring._end_worker(sig="SIGTERM")
+        raise OperationalError
+
+    monkeypatch.setattr(wiring, "_retiring", threading.Lock())
+    monkeypatch.setattr(wiring, "announce_worker", end)
+    monkeypatch.setattr(wiring, "retire_worker", lambda: None)
+    monkeypatch.setattr(hosting, "ensure", lambda: pytest.fail("it goes on"))
+
+    wiring._begin_worker()
 
 
 @pytest.mark.django_db
