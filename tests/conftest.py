@@ -35,6 +35,7 @@ LONG = (
     "e2e/test_line.py",
     "agents/supervisor/test_misbehaving_model.py",
     "agents/supervisor/test_interrupted_runs.py",
+    "agents/remote/test_live.py",
     "hostile/test_attacks.py",
     "agents/test_role_matrix.py",
     "e2e/test_browser.py",  # not beside the other whole lines: each has a stack of eight processes

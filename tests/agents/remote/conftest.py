@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
+from django.conf import settings as configured
 from django.core.cache import cache
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker, Settings
@@ -22,6 +24,7 @@ from accounts.scopes import Scope
 from agents import sandboxes
 from agents.models import Worker
 from agents.runtimes.local import LocalRuntime
+from agents.states import WorkerStatus
 from agents.supervisor.keeper import LeaseKeeper
 from eklavya.env import BASE_DIR
 from learning.actions import load_prompts
@@ -29,7 +32,8 @@ from tests.accounts.making import key_of, person
 from tests.agents.gateway.harness import fill_prices
 from tests.agents.remote.joined import Machine
 from tests.agents.supervisor.line import Servers, start_servers, wait_until
-from tests.factories import TESTER
+from tests.eklavya.test_worker_processes import celery
+from tests.factories import TESTER, WorkerFactory
 from tests.serving import QuickServer
 
 STOP_S = 60
@@ -42,6 +46,7 @@ class Far:
     process: subprocess.Popen[bytes]
     var: Path
     key_id: int
+    key: str
 
     @property
     def worker(self) -> Worker:
@@ -118,19 +123,19 @@ def port() -> int:
 
 
 @pytest.fixture
-def join(house: Path, port: int, tmp_path: Path) -> Iterator[Callable[[str], Far]]:
+def join(house: Path, port: int, tmp_path: Path) -> Iterator[Callable[..., Far]]:
     """Start a remote worker under a name, and wait until it is online."""
     begun: list[Far] = []
 
-    def start(name: str) -> Far:
+    def start(name: str, runtime: str = "local") -> Far:
         key, text = key_of(person(AccountRole.ADMIN, f"admin-{name}"), Scope.WORKERS_JOIN, now=timezone.now())
         var = tmp_path / name
         env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "EKLAVYA_WORKER_KEY": text}
         command = [sys.executable, "-m", "agents.worker", "--url", f"http://127.0.0.1:{port}"]
-        command += ["--name", name, "--var", str(var), "--runtime", "local"]
+        command += ["--name", name, "--var", str(var), "--runtime", runtime]
         with (tmp_path / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=BASE_DIR, env=env, stdin=subprocess.DEVNULL, stderr=log)
-        far = Far(process, var, key.pk)
+        far = Far(process, var, key.pk, text)
         begun.append(far)
         wait_until(lambda: process.poll() is not None or Worker.objects.filter(key=key, load__has_key="cpu_percent"))
         assert process.poll() is None, far.said
@@ -144,6 +149,32 @@ def join(house: Path, port: int, tmp_path: Path) -> Iterator[Callable[[str], Far
         agents = LocalRuntime(state_dir=far.var / "sandboxes" / "local")
         for name in agents.list_sandboxes():  # of a worker that was killed
             agents.kill(name)
+
+
+@pytest.fixture
+def supervising(house: Path, far_servers: Servers, tmp_path: Path) -> Callable[[], AbstractContextManager[Any]]:
+    """Begin a real worker of Celery's on our queues, which supervises and takes no runs of its own machine."""
+
+    @contextmanager
+    def begin() -> Iterator[subprocess.Popen[bytes]]:
+        log = tmp_path / "supervising.log"
+        own = {"name": configured.EKLAVYA_WORKER_NAME, "queue": configured.EKLAVYA_WORKER_QUEUE}
+        if not Worker.objects.filter(**own).exists():  # cordoned before it announces itself: then it dispatches
+            WorkerFactory(**own, status=WorkerStatus.OFFLINE, cordoned_at=timezone.now())
+        environment = {
+            "EKLAVYA_VAR": str(house),
+            "EKLAVYA_GATEWAY_PORT": str(far_servers.gateway_port),
+            "EKLAVYA_RUNTIME": "local",
+            "EKLAVYA_STANDBYS": "0",
+            "REDIS_URL": configured.REDIS_URL,
+        }
+        options = ["--without-mingle", "--without-gossip", "--hostname", "supervising@tests"]
+        with celery("worker", *options, log=log, **environment) as process:
+            wait_until(lambda: process.poll() is not None or "ready." in log.read_text())
+            assert process.poll() is None, log.read_text()
+            yield process
+
+    return begin
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
-"""Runs on a remote worker: the real CLI there, the supervisor here, everything between them real."""
+"""Runs on a remote worker: the real CLI there, the supervisor here, everything between them real. See test_live too."""
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 
-from agents.actions.workers import notice_silent
 from agents.models import Run, RunEvent
 from agents.remote.runtime import runtime_of
 from agents.sandboxes import repository
@@ -16,10 +14,9 @@ from agents.states import RunStatus, WorkerStatus
 from agents.supervisor.keeper import LeaseKeeper
 from agents.supervisor.supervise import supervise
 from projects.roles import Role
-from projects.states import TaskKind, TaskStatus
+from projects.states import TaskKind
 from tests.agents.remote.conftest import Far, web
 from tests.agents.supervisor.line import (
-    assert_nothing_is_left,
     hand_out,
     is_ready_again,
     seed,
@@ -51,28 +48,6 @@ def ended(run: Run, thread: threading.Thread) -> Run:
     assert not thread.is_alive()
     found: Run = Run.objects.select_related("task").get(pk=run.pk)
     return found
-
-
-def test_a_run_is_done_on_a_machine_without_our_database(
-    port: int, join: Callable[[str], Far], keeper: LeaseKeeper
-) -> None:
-    with web(port):
-        far = join("far-away")
-        task = task_of(TaskKind.BUILD, Role.DEVELOPER)
-        before = seed(task.project)
-        (run,) = hand_out(task)
-        assert run.worker == far.worker
-
-        done = ended(run, begin(run, keeper))
-
-        assert done.status == RunStatus.SUCCEEDED, (done.reason, done.detail, far.said)
-        assert done.task.status == TaskStatus.COMPLETED
-        assert done.merge_commit not in {"", before}, "what it wrote there is on main here"
-        assert transcript_of(done)
-        assert_nothing_is_left(done)
-        assert list((far.var / "runs").glob("*")) == []
-        assert far.stop() == 0, far.said
-        assert far.worker.status == WorkerStatus.OFFLINE
 
 
 def at_work(far: Far, keeper: LeaseKeeper, order: str) -> tuple[Run, threading.Thread]:
@@ -120,19 +95,3 @@ def test_a_worker_that_is_stopped_hands_its_run_over(
         tree = repository(done.project_id).tree_sha
         assert tree(kept.state["commit"]) != tree(done.base_commit), "what was written there is in it"
         assert far.worker.status == WorkerStatus.OFFLINE
-
-
-def test_a_worker_that_is_killed_costs_its_run_and_no_attempt(
-    port: int, join: Callable[[str], Far], keeper: LeaseKeeper
-) -> None:
-    with web(port):
-        far = join("killed")
-        run, thread = at_work(far, keeper, "stall after=3 times=1")
-        far.process.kill()
-
-        notice_silent(now=timezone.now() + timedelta(minutes=1))
-
-        done = ended(run, thread)
-        assert (done.status, done.reason) == (RunStatus.LOST, "worker_gone")
-        assert is_ready_again(done.task, attempts=0)
-        assert_nothing_is_left(done)
