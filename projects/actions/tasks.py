@@ -5,13 +5,13 @@ Who calls what: `agents.actions` moves a task along with its run; decisions on b
 """
 
 import random
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import F, QuerySet
 
 from projects import audit
 from projects.actions import approvals, nodes, steps
@@ -137,9 +137,15 @@ def free(waiting: Sequence[Task], journal: audit.Journal, *, now: datetime) -> l
 def lock_with_dependents(task: Task) -> list[Task]:
     """Lock a task and what depends on it, by key: two tasks completed at once, or a cancelled project, would else be
     able to wait for each other. Return the dependents as they are now."""
-    mine = TaskDependency.objects.filter(depends_on=task).values("task")
-    locked = Task.objects.select_for_update().filter(Q(pk=task.pk) | Q(pk__in=mine)).order_by("pk")
-    return [one for one in locked if one.pk != task.pk]
+    return [one for one in locked_with_dependents([task.pk]) if one.pk != task.pk]
+
+
+def locked_with_dependents(ids: Collection[UUID]) -> QuerySet[Task]:
+    """Return tasks and those that depend on them, to be locked by key as they are read."""
+    # One set: of "these, or among those" the database looks at every task there is.
+    dependents = TaskDependency.objects.filter(depends_on__in=ids).values("task")
+    both = dependents.union(Task.objects.filter(pk__in=ids).values("pk"))
+    return Task.objects.select_for_update().filter(pk__in=both).order_by("pk")
 
 
 def _make_ready(freed: Sequence[Task], now: datetime) -> None:
@@ -268,9 +274,7 @@ def _cancel_left_of(project_id: UUID, now: datetime) -> int:
         # The project first, as when a decision is taken; then all tasks in one order, with those that wait for them.
         Project.objects.select_for_update(no_key=True).get(pk=project_id)
         found = {task.pk for task in steps.left_tasks(project_id)}
-        waiting = TaskDependency.objects.filter(depends_on__in=found).values("task")
-        locked = Task.objects.select_for_update().filter(Q(pk__in=found) | Q(pk__in=waiting)).order_by("pk")
-        list(locked.values_list("pk", flat=True))
+        list(locked_with_dependents(found).values_list("pk", flat=True))
         # Looked at again: whoever held one of the locks may have ended it.
         left = [task for task in steps.left_tasks(project_id) if task.pk in found]
         for task in left:
