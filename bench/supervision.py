@@ -1,11 +1,12 @@
 """Supervision: what listening to many agents costs, how soon ready work is claimed, and what full tables change.
 
-python bench/supervision.py [agents|claims|dead|tables] …       (default: all, one after the other)
+python bench/supervision.py [agents|claims|dead|tables|real] …       (default: all, one after the other)
 
 agents   50, then 150 fake agents write a line every 100 ms, through the product's own supervisor; all must be stored.
 claims   500 ready tasks at once: from ready to claimed.
 dead     a worker is killed with runs in it: until they run on another machine.
 tables   one dispatch, one completion and one event, on empty tables and on full ones.
+real     150 real Claude Code CLIs at one moment, held at their first request: their memory. Not among the default ones.
 """
 
 import argparse
@@ -31,6 +32,7 @@ LINE_EVERY_S = 0.1
 WRITES_S = 30
 READY_TASKS = 500
 DEAD_LIMIT_S = 120
+REAL_UP_S = 180
 TASKS, EVENTS = 100_000, 1_000_000
 REPEATS = 60
 ROUNDS = 3
@@ -66,11 +68,12 @@ time.sleep(600)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], default=[])
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS, "real"], default=[])
     parser.add_argument("--agents", type=int, default=0, help="so many instead of 50 and 150")
     parser.add_argument("--tasks", type=int, default=TASKS)
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--lease", type=int, default=20, help="seconds of a lease, for `dead`")
+    parser.add_argument("--outage", type=int, default=0, help="seconds without PostgreSQL before, for `dead`")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
@@ -85,8 +88,11 @@ def main() -> None:
         elif part == "claims":
             with _database() as env:
                 _run(["--inside", "claims"], env)
+        elif part == "real":
+            with _database() as env:
+                _run(["--inside", "real", "--agents", str(options.agents or 150)], env | {"EKLAVYA_STANDBYS": "0"})
         elif part == "dead":
-            _dead(options.lease)
+            _dead(options.lease, options.outage)
         else:
             _tables(options)
 
@@ -154,6 +160,11 @@ def _inside(options: argparse.Namespace) -> None:
     import django
 
     django.setup()
+    if options.inside == "real":
+        from bench.supervision_real import real
+
+        real(options.agents, up_s=REAL_UP_S, say=_say)
+        return
     from bench import supervision_parts as parts
 
     match options.inside:
@@ -170,12 +181,16 @@ def _inside(options: argparse.Namespace) -> None:
 # -- the parts without Django
 
 
-def _dead(lease_s: int) -> None:
+def _dead(lease_s: int, outage_s: int) -> None:
     try:
-        seconds, runs = until_elsewhere(DEAD_LIMIT_S, lease_s=lease_s)
+        seconds, runs, lost, has_gap = until_elsewhere(DEAD_LIMIT_S, lease_s=lease_s, outage_s=outage_s)
     except TimeoutError:
         _say(f"dead worker: nothing ran elsewhere in {DEAD_LIMIT_S} s")
     else:
+        if outage_s:
+            _say(f"PostgreSQL away for {outage_s} s: {lost} runs lost (target 0)")
+        if has_gap:
+            _say("the machine was too busy: nobody reached the database for 8 s, so leases ran for longer")
         _say(f"dead worker: its {runs} runs run elsewhere after {seconds:.1f} s (target 30 s; leases of {lease_s} s)")
 
 
