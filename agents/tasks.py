@@ -8,6 +8,7 @@ load as half of the rest: only workers that do runs load it, when they are annou
 import logging
 import os
 import threading
+from collections import defaultdict
 from dataclasses import replace
 from datetime import datetime
 from functools import cache
@@ -22,6 +23,7 @@ from agents import delivery, housekeeping, machine, partitions
 from agents.actions import messages, pulse, recovery, retention, runs, workers
 from agents.actions.dispatch import Dispatched, Host
 from agents.actions.dispatch import dispatch as dispatch_ready
+from agents.actions.runs import Held
 from agents.actions.workers import Registration
 from agents.clock import house_now
 from agents.models import supervising_queue
@@ -140,20 +142,31 @@ def dispatch() -> None:
 
 
 def _send(made: list[Dispatched]) -> None:
+    """One message for each worker: what it costs to send and to receive is shared by all of its runs."""
+    queues: dict[str, list[str]] = defaultdict(list)
     for run in made:
-        supervise_run.apply_async(kwargs={"run_id": str(run.run_id)}, queue=supervising_queue(run.queue))
+        queues[run.queue].append(str(run.run_id))
+    for queue, run_ids in queues.items():
+        supervise_runs.apply_async(kwargs={"run_ids": run_ids}, queue=supervising_queue(queue))
 
 
 # No time limit of Celery's: a run has its own, and killing the thread's process would lose all the others.
 @shared_task(ignore_result=True)
-def supervise_run(*, run_id: str) -> None:
-    """Do one run from claim to end."""
-    from agents.supervisor.supervise import ignore, supervise
+def supervise_runs(*, run_ids: list[str]) -> None:
+    """Do runs from claim to end."""
+    from agents.supervisor.several import supervise_all
 
-    of = runtime_of(UUID(run_id))
+    supervise_all([UUID(run_id) for run_id in run_ids], keeper=keeper(), clock=house_now, supervise=_supervise)
+
+
+def _supervise(held: Held) -> None:
+    from agents.supervisor.supervise import ignore, supervise_held
+
+    is_elsewhere = held.run.worker is not None and held.run.worker.is_remote
+    of = runtime_of(held.run.pk) if is_elsewhere else runtime()
     # What follows a run on a machine elsewhere probably goes there too.
-    expect = standbys().expect if of is runtime() else ignore
-    supervise(UUID(run_id), keeper=keeper(), runtime=of, clock=house_now, expect=expect)
+    expect = ignore if is_elsewhere else standbys().expect
+    supervise_held(held, keeper=keeper(), runtime=of, clock=house_now, expect=expect)
 
 
 @shared_task(ignore_result=True)

@@ -160,8 +160,8 @@ def _claiming_worker(queue: str) -> "subprocess.Popen[bytes]":
 
 
 def _send_to_claim(made: list[Dispatched]) -> None:
-    for one in made:
-        take.apply_async(kwargs={"run_id": str(one.run_id)}, queue=one.queue)
+    for queue in {one.queue for one in made}:
+        take.apply_async(kwargs={"run_ids": [str(one.run_id) for one in made if one.queue == queue]}, queue=queue)
 
 
 def _watch_claims(count: int, began: float, claimed: list[float]) -> None:

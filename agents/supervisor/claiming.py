@@ -1,4 +1,4 @@
-"""Taking a run that was given to this worker: held at once, so that its program can start, and claimed meanwhile."""
+"""Taking runs that were given to this worker: held at once, so that their programs can start, and claimed meanwhile."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -15,17 +15,19 @@ from agents.states import RunStatus
 from agents.supervisor.together import Together
 
 Clock = Callable[[], datetime]
-_WHOLE = ("task__project", "project", "agent__member")
+_WHOLE = ("task__project", "project", "agent__member", "worker")
 
 
-def hold(run_id: UUID, *, owner: str, clock: Clock) -> Held:
-    """Put the first lease on a queued run, together with those that are held in this moment.
-
-    Raises LeaseLost when it is somebody else's, or gone.
-    """
-    held = _holds.ask((run_id, owner, clock()))
-    if held is None:
-        raise LeaseLost
+def hold_all(run_ids: Sequence[UUID], *, owner: str, clock: Clock) -> list[Held]:
+    """Put the first leases on queued runs, and return those that are held now: others have the rest, or it is gone."""
+    held: list[Held] = []
+    for number in range(0, len(run_ids), AT_ONCE):
+        found = Run.objects.select_related(*_WHOLE).filter(pk__in=run_ids[number : number + AT_ONCE])
+        queued = [run for run in found if run.status == RunStatus.QUEUED]
+        version_for = cache(lambda role, pinned: prompt_version_for(role, pinned=pinned))
+        for run in queued:
+            run.prompt_version_id = run.prompt_version_id or version_for(run.task.role, run.prompt_version_id)
+        held += runs.hold_runs(queued, owner=owner, now=clock())
     return held
 
 
@@ -52,21 +54,6 @@ def reload_run(run_id: UUID) -> Run:
     return found
 
 
-def _hold(asked: Sequence[tuple[UUID, str, datetime]]) -> list[Held | None]:
-    found = Run.objects.select_related(*_WHOLE).filter(pk__in=[run_id for run_id, *_ in asked])
-    queued = {run.pk: run for run in found if run.status == RunStatus.QUEUED}
-    version_for = cache(lambda role, pinned: prompt_version_for(role, pinned=pinned))
-    for run in queued.values():
-        run.prompt_version_id = run.prompt_version_id or version_for(run.task.role, run.prompt_version_id)
-    held: dict[tuple[UUID, str], Held] = {}
-    now = max(now for *_, now in asked)
-    for by in {owner for _, owner, _ in asked}:  # of one process there is one
-        wanted = {run_id for run_id, owner, _ in asked if owner == by}
-        some = runs.hold_runs([queued.pop(pk) for pk in wanted & queued.keys()], owner=by, now=now)
-        held |= {(one.run.pk, by): one for one in some}
-    return [held.pop((run_id, owner), None) for run_id, owner, _ in asked]
-
-
 def _claim(asked: Sequence[tuple[Run, datetime]]) -> list[bool]:
     if len(asked) == 1:
         ((run, now),) = asked
@@ -76,5 +63,4 @@ def _claim(asked: Sequence[tuple[Run, datetime]]) -> list[bool]:
     return [run.pk in begun for run, _ in asked]
 
 
-_holds = Together(_hold, most=AT_ONCE)
 _claims = Together(_claim, most=AT_ONCE)

@@ -106,12 +106,11 @@ def supervise(
 
     `expect` is told of a run whose agent handed its work in, before that is verified.
     """
-    try:
-        held = claiming.hold(run_id, owner=keeper.owner, clock=clock)
-    except LeaseLost:
+    held = claiming.hold_all([run_id], owner=keeper.owner, clock=clock)
+    if not held:
         logger.info("run %s is not for us", run_id)
         return
-    supervise_held(held, keeper=keeper, runtime=runtime, clock=clock, expect=expect)
+    supervise_held(held[0], keeper=keeper, runtime=runtime, clock=clock, expect=expect)
 
 
 def supervise_held(

@@ -60,7 +60,7 @@ def test_dispatch_sends_each_run_to_its_workers_queue(settings: Settings) -> Non
     tasks.dispatch()
 
     (run,) = task.runs.all()
-    expected = (settings.EKLAVYA_WORKER_QUEUE, "agents.tasks.supervise_run", {"run_id": str(run.pk)})
+    expected = (settings.EKLAVYA_WORKER_QUEUE, "agents.tasks.supervise_runs", {"run_ids": [str(run.pk)]})
     assert expected in messages()
 
 
@@ -79,8 +79,8 @@ def test_a_worker_does_one_of_the_runs_that_it_dispatches_itself(settings: Setti
     assert done.lease_owner == tasks.keeper().owner
     waiting = Run.objects.get(task=other)
     assert (waiting.status, waiting.lease_owner) == (RunStatus.QUEUED, "")
-    sent = [arguments for _, name, arguments in messages() if name == "agents.tasks.supervise_run"]
-    assert sent == [{"run_id": str(waiting.pk)}]
+    sent = [arguments for _, name, arguments in messages() if name == "agents.tasks.supervise_runs"]
+    assert sent == [{"run_ids": [str(waiting.pk)]}]
 
 
 @pytest.mark.usefixtures("_empty_queues")
@@ -204,7 +204,7 @@ def test_a_worker_announces_itself_beats_and_signs_off(settings: Settings) -> No
 def test_supervise_run_of_somebody_elses_run_does_nothing() -> None:
     run = RunFactory(status="running", lease_owner="elsewhere")
 
-    tasks.supervise_run(run_id=str(run.pk))
+    tasks.supervise_runs(run_ids=[str(run.pk)])
 
     run.refresh_from_db()
     assert (run.status, run.lease_owner) == (RunStatus.RUNNING, "elsewhere")
@@ -215,7 +215,7 @@ def test_supervise_run_of_somebody_elses_run_does_nothing() -> None:
 def test_supervise_run_of_a_role_without_a_prompt_says_so() -> None:
     run = RunFactory()
 
-    tasks.supervise_run(run_id=str(run.pk))
+    tasks.supervise_runs(run_ids=[str(run.pk)])
 
     run.refresh_from_db()
     run.task.refresh_from_db()
