@@ -144,8 +144,12 @@ def join(house: Path, port: int, tmp_path: Path) -> Iterator[Callable[..., Far]]
     yield start
     for far in begun:
         if far.process.poll() is None:
+            far.process.terminate()  # of a test that failed: its containers and networks go with it
+        try:
+            far.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
             far.process.kill()
-        far.process.wait()
+            far.process.wait()
         agents = LocalRuntime(state_dir=far.var / "sandboxes" / "local")
         for name in agents.list_sandboxes():  # of a worker that was killed
             agents.kill(name)
