@@ -35,6 +35,7 @@ WORKER = "PYTEST_XDIST_WORKER"
 # Modules that take longest, roughly in that order: begun last, one of them would keep a single core busy at the end.
 LONG = (
     "e2e/test_line.py",
+    "chaos/test_chaos.py",
     "agents/supervisor/test_misbehaving_model.py",
     "agents/supervisor/test_interrupted_runs.py",
     "agents/remote/test_live.py",
