@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -93,8 +94,13 @@ def _measure(run_ids: list[UUID], go: Path, port: int, *, up_s: float, say: Say)
         go.touch()
         for thread in threads:
             thread.join(max(0.0, began + up_s + ENDS_S - time.monotonic()))
-    ended = Run.objects.filter(pk__in=run_ids[: len(threads)], status="succeeded").count()
-    say(f"  {ended} of {len(threads)} runs succeeded, all ended after {time.monotonic() - began:.0f} s")
+    begun = Run.objects.filter(pk__in=run_ids[: len(threads)])
+    good = begun.filter(status="succeeded").count()
+    say(f"  {good} of {len(threads)} runs succeeded, after {time.monotonic() - began:.0f} s")
+    for (status, reason, detail), times in Counter(
+        begun.exclude(status="succeeded").values_list("status", "reason", "detail")
+    ).most_common(5):
+        say(f"    {times} {status}: {reason} {detail[:200]!r}")
     keeper.close()
 
 
