@@ -63,7 +63,7 @@ class Host:
 
 Send = Callable[[list[Dispatched]], None]
 # So many are given out in a transaction: what the statements cost is shared, and the first begin while others follow.
-AT_ONCE = 50
+AT_ONCE = 150
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from agents.actions import runs
-from agents.actions.dispatch import AT_ONCE, Dispatched, Host, dispatch
+from agents.actions.dispatch import Dispatched, Host, dispatch
 from agents.actions.runs import Ending, Held
 from agents.models import Agent, Run
 from agents.states import AgentStatus, RunStatus, WorkerStatus
@@ -262,18 +262,21 @@ def test_dispatch_takes_as_many_statements_for_many_as_for_few(settings: LazySet
     assert statements(20) == statements(2)
 
 
-def test_more_than_are_given_out_at_once_are_given_out_one_after_the_other(settings: LazySettings) -> None:
+def test_more_than_are_given_out_at_once_are_given_out_one_after_the_other(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings.EKLAVYA_MAX_CONCURRENT_RUNS = 1000
+    monkeypatch.setattr("agents.actions.dispatch.AT_ONCE", 8)
     WorkerFactory(capacity=1000)
-    for project in ProjectFactory.create_batch(AT_ONCE // 2 + 3, status="building"):
+    for project in ProjectFactory.create_batch(10, status="building"):
         TaskFactory.create_batch(2, project=project, role=Role.DEVELOPER)
     sizes: list[int] = []
 
     with TestCase.captureOnCommitCallbacks(execute=True):
         made = dispatch(now=NOW, send=lambda some: sizes.append(len(some)))
 
-    assert len(made) == Run.objects.count() == AT_ONCE + 6
-    assert sizes == [AT_ONCE, 6]
+    assert len(made) == Run.objects.count() == 20
+    assert sizes == [8, 8, 4]
 
 
 @pytest.mark.django_db(transaction=True)

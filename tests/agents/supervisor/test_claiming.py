@@ -1,6 +1,5 @@
 import pytest
 
-from agents.actions.dispatch import AT_ONCE
 from agents.errors import LeaseLost
 from agents.models import Run
 from agents.states import RunStatus
@@ -25,8 +24,9 @@ def test_of_many_runs_those_are_held_that_are_there_and_free() -> None:
     assert Run.objects.get(pk=theirs.pk).lease_owner == "there"
 
 
-def test_more_than_go_at_once_are_held_all() -> None:
-    made = RunFactory.create_batch(AT_ONCE + 1)
+def test_more_than_go_at_once_are_held_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claiming, "AT_ONCE", 2)
+    made = RunFactory.create_batch(5)
 
     held = claiming.hold_all([run.pk for run in made], owner="here", clock=lambda: NOW)
 
