@@ -23,7 +23,7 @@ from agents import delivery, housekeeping, machine, partitions
 from agents.actions import messages, pulse, recovery, retention, runs, workers
 from agents.actions.dispatch import Dispatched, Host
 from agents.actions.dispatch import dispatch as dispatch_ready
-from agents.actions.runs import Held
+from agents.actions.leases import Held
 from agents.actions.workers import Registration
 from agents.clock import house_now
 from agents.models import supervising_queue

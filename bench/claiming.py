@@ -5,7 +5,7 @@ from uuid import UUID
 
 from celery import shared_task
 
-from agents.actions.runs import Held
+from agents.actions.leases import Held
 from agents.clock import house_now
 from agents.supervisor import claiming
 from agents.supervisor.keeper import LeaseKeeper

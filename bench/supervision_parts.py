@@ -18,7 +18,7 @@ from celery import current_app
 from django.db import connection, connections
 from django.utils import timezone
 
-from agents.actions import runs
+from agents.actions import leases, runs
 from agents.actions.dispatch import Dispatched, dispatch
 from agents.actions.transcript import Line, record_lines
 from agents.clock import house_now
@@ -243,8 +243,8 @@ def measure(repeats: int) -> dict[str, list[float]]:
         TaskFactory(project=project, kind="build", role="developer", status=TaskStatus.READY, key=f"m-{number}")
         (made,) = _timed(found["dispatch"], lambda: dispatch(now=house_now()))
         run = Run.objects.select_related("task__project", "project", "agent").get(pk=made.run_id)
-        runs.hold_run(run, owner="bench", prompt_version_id=run.prompt_version_id, now=house_now())
-        runs.claim_run(run, now=house_now())
+        leases.hold_run(run, owner="bench", prompt_version_id=run.prompt_version_id, now=house_now())
+        leases.claim_run(run, now=house_now())
         runs.begin_running(run, base_commit="a" * 40, working_dir="", now=house_now())
         line = Line(RunEvent.Kind.TEXT, {"text": "x" * 120}, house_now())
         _timed(found["event"], lambda run=run, line=line: record_lines(run, [line]))

@@ -100,7 +100,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False  # a lost message is swept up; a redelivered one would only lose the claim
 # A message that waits in a worker for longer than this is delivered once more, to another: whoever puts the first lease
-# on the run does it (runs.hold_run). Far longer than any message waits, and acknowledged before the work begins, so
+# on the run does it (leases.hold_run). Far longer than any message waits, and acknowledged before the work begins, so
 # that the length of a run has no part in it.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": timedelta(hours=12).total_seconds()}
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

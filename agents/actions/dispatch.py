@@ -14,8 +14,8 @@ from django.db.models import Count, F, IntegerField, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce
 
 from agents import allocation
-from agents.actions import agents, runs
-from agents.actions.runs import Held, Reserved
+from agents.actions import agents, leases
+from agents.actions.leases import Held, Reserved
 from agents.matching import FreeAgent, Match, Room
 from agents.models import Agent, Run, Worker
 from agents.prompts import prompt_version_for
@@ -210,9 +210,9 @@ def _make(task: Task, agent: Agent, decision: allocation.Decision, host: Host | 
 
 def _hold(run: Run, reserved: Reserved | None, *, owner: str, now: datetime) -> Held:
     if reserved is None:
-        return Held(run, runs.lease(run, owner=owner, now=now))
+        return Held(run, leases.lease(run, owner=owner, now=now))
     run.pk = reserved.run_id
-    return Held(run, runs.lease(run, owner=owner, token=reserved.token, now=now))
+    return Held(run, leases.lease(run, owner=owner, token=reserved.token, now=now))
 
 
 def _new_run(task: Task, agent: Agent, decision: allocation.Decision, *, now: datetime) -> Run:

@@ -12,7 +12,7 @@ from agents.migrations import _sql
 
 class Migration(migrations.Migration):
 
-    # Kept for databases that have some of them only: docs/adr/0017-squashed-migrations.md
+    # Kept for databases that have some of them only: docs/adr/0018-squashed-migrations.md
     replaces = [
         ('agents', '0001_initial'),
         ('agents', '0002_task_agent_foreign_key'),

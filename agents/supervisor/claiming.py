@@ -5,9 +5,9 @@ from datetime import datetime
 from functools import cache
 from uuid import UUID
 
-from agents.actions import runs
+from agents.actions import leases
 from agents.actions.dispatch import AT_ONCE
-from agents.actions.runs import Held
+from agents.actions.leases import Held
 from agents.errors import LeaseLost
 from agents.models import Run
 from agents.prompts import prompt_version_for
@@ -27,7 +27,7 @@ def hold_all(run_ids: Sequence[UUID], *, owner: str, clock: Clock) -> list[Held]
         version_for = cache(lambda role, pinned: prompt_version_for(role, pinned=pinned))
         for run in queued:
             run.prompt_version_id = run.prompt_version_id or version_for(run.task.role, run.prompt_version_id)
-        held += runs.hold_runs(queued, owner=owner, now=clock())
+        held += leases.hold_runs(queued, owner=owner, now=clock())
     return held
 
 
@@ -41,7 +41,7 @@ def claim(held: Run, *, clock: Clock, is_again: bool = False) -> Run:
     if run.token_hash != held.token_hash:
         raise LeaseLost
     if run.status != RunStatus.STARTING and not _claims.ask((run, clock())):
-        runs.claim_run(run, now=clock())
+        leases.claim_run(run, now=clock())
     return run
 
 
@@ -57,9 +57,9 @@ def reload_run(run_id: UUID) -> Run:
 def _claim(asked: Sequence[tuple[Run, datetime]]) -> list[bool]:
     if len(asked) == 1:
         ((run, now),) = asked
-        runs.claim_run(run, now=now)
+        leases.claim_run(run, now=now)
         return [True]
-    begun = {run.pk for run in runs.claim_runs([run for run, _ in asked], now=max(now for _, now in asked))}
+    begun = {run.pk for run in leases.claim_runs([run for run, _ in asked], now=max(now for _, now in asked))}
     return [run.pk in begun for run, _ in asked]
 
 

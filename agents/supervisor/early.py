@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from agents.actions.runs import Held, Reserved
+from agents.actions.leases import Held, Reserved
 from agents.models import Run
 from agents.supervisor.standby import Standbys
 from agents.supervisor.supervise import supervise_held

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import Error as DatabaseError
 from django.db import close_old_connections
 
-from agents.actions import runs
+from agents.actions import leases
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class LeaseKeeper:
             self._on_beat(now)
 
     def _renew(self, held: dict[UUID, Stop], now: datetime) -> None:
-        kept = runs.renew_leases(list(held), owner=self.owner, now=now)
+        kept = leases.renew_leases(list(held), owner=self.owner, now=now)
         for run_id, stop in held.items():
             renewed = kept.get(run_id)
             reason = renewed.stop_requested if renewed else LEASE_LOST

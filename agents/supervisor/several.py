@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from agents.actions.runs import Held
+from agents.actions.leases import Held
 from agents.supervisor import claiming
 from agents.supervisor.keeper import LeaseKeeper
 from agents.supervisor.supervise import Clock

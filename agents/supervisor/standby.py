@@ -21,7 +21,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from agents.actions.runs import Held, Reserved
+from agents.actions.leases import Held, Reserved
 from agents.errors import UnknownSpecialisation
 from agents.models import Agent, Run
 from agents.prompts import prompt_version_for

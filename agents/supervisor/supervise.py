@@ -16,8 +16,9 @@ from uuid import UUID
 from django.conf import settings
 
 from agents.actions import checkpoints, faults, money, outages, outcomes, recoveries, recovery, runs
+from agents.actions.leases import Held
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
-from agents.actions.runs import STOPPED, Ending, Held
+from agents.actions.runs import STOPPED, Ending
 from agents.actions.workers import DRAINING, WORKER_GONE
 from agents.context import first_message
 from agents.errors import LeaseLost

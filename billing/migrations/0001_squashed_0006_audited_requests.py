@@ -36,7 +36,7 @@ def fill(apps, schema_editor):
 
 class Migration(migrations.Migration):
 
-    # Kept for databases that have some of them only: docs/adr/0017-squashed-migrations.md
+    # Kept for databases that have some of them only: docs/adr/0018-squashed-migrations.md
     replaces = [
         ('billing', '0001_initial'),
         ('billing', '0002_prices'),

@@ -10,7 +10,7 @@ from demos.migrations import _sql
 
 class Migration(migrations.Migration):
 
-    # Kept for databases that have some of them only: docs/adr/0017-squashed-migrations.md
+    # Kept for databases that have some of them only: docs/adr/0018-squashed-migrations.md
     replaces = [
         ('demos', '0001_initial'),
         ('demos', '0002_build_needs_approved_demo'),

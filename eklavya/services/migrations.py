@@ -10,7 +10,7 @@ def unapplied(url: str) -> int:
     """Number of migrations that the database lacks. Django must be set up. Raises ServiceError when refused.
 
     Of a squashed migration and the files that it replaces one way is counted: the one that `migrate` takes
-    (docs/adr/0017-squashed-migrations.md). Where all of the files ran, the squashed one is still to be recorded.
+    (docs/adr/0018-squashed-migrations.md). Where all of the files ran, the squashed one is still to be recorded.
     """
     loader = MigrationLoader(None, ignore_no_migrations=True)
     wanted = set(loader.disk_migrations)

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    # Kept for databases that have some of them only: docs/adr/0017-squashed-migrations.md
+    # Kept for databases that have some of them only: docs/adr/0018-squashed-migrations.md
     replaces = [
         ('learning', '0001_initial'),
         ('learning', '0002_prompt_origin_and_steps'),

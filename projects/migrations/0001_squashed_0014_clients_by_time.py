@@ -14,7 +14,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
 
-    # Kept for databases that have some of them only: docs/adr/0017-squashed-migrations.md
+    # Kept for databases that have some of them only: docs/adr/0018-squashed-migrations.md
     replaces = [
         ('projects', '0001_initial'),
         ('projects', '0002_clients'),

@@ -14,7 +14,7 @@ from django.db import models, transaction
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from agents.actions import agents, recovery, runs, workers
+from agents.actions import agents, leases, recovery, runs, workers
 from agents.actions.dispatch import dispatch
 from agents.actions.runs import Ending
 from agents.actions.workers import Registration
@@ -68,8 +68,8 @@ class Work(Watched):
         TaskFactory.create_batch(3, project=self.project)
         self.copies: list[Run] = []
         self.verbs: dict[str, Callable[[Run], object]] = {
-            "hold": lambda run: runs.hold_run(run, owner="here", prompt_version_id=None, now=self.now),
-            "claim": lambda run: runs.claim_run(run, now=self.now),
+            "hold": lambda run: leases.hold_run(run, owner="here", prompt_version_id=None, now=self.now),
+            "claim": lambda run: leases.claim_run(run, now=self.now),
             "begin": self._hold_and_claim,
             "work": lambda run: runs.begin_running(run, base_commit=COMMIT, working_dir="/w", now=self.now),
             "note process": lambda run: runs.note_process(run, 7),
@@ -90,8 +90,8 @@ class Work(Watched):
 
     def _hold_and_claim(self, run: Run) -> None:
         with transaction.atomic():
-            runs.hold_run(run, owner="here", prompt_version_id=None, now=self.now)
-            runs.claim_run(run, now=self.now)
+            leases.hold_run(run, owner="here", prompt_version_id=None, now=self.now)
+            leases.claim_run(run, now=self.now)
 
     def _ask(self, run: Run) -> None:
         with transaction.atomic():
@@ -142,7 +142,7 @@ class Work(Watched):
         self.copies = self._runs()
         renewed: dict[Any, Any] = {}
         keys = [run.pk for run in self.copies]
-        self.attempt(lambda: renewed.update(runs.renew_leases(keys, owner=owner, now=self.now)))
+        self.attempt(lambda: renewed.update(leases.renew_leases(keys, owner=owner, now=self.now)))
         assert set(renewed) == {run.pk for run in self.copies if run.lease_owner == owner and run.is_active}
 
     # -- what happens around them

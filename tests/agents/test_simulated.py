@@ -8,7 +8,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
 
-from agents.actions import runs
+from agents.actions import leases
 from agents.models import Run
 from agents.queries import is_simulated
 from agents.supervisor import workplace
@@ -38,7 +38,7 @@ def house(settings: Settings, request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize(("house", "rehearsal"), [("rehearsal", True), ("real", False)], indirect=["house"])
 def test_a_run_remembers_which_model_answers_it(house: str, rehearsal: bool) -> None:
     run = RunFactory()
-    runs.hold_run(run, owner="test", prompt_version_id=uuid4(), now=NOW)
+    leases.hold_run(run, owner="test", prompt_version_id=uuid4(), now=NOW)
     assert Run.objects.get(pk=run.pk).rehearsal is rehearsal
 
 

@@ -12,7 +12,8 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from agents.actions import runs
 from agents.actions.dispatch import Dispatched, Host, dispatch
-from agents.actions.runs import Ending, Held
+from agents.actions.leases import Held
+from agents.actions.runs import Ending
 from agents.models import Agent, Run
 from agents.states import AgentStatus, RunStatus, WorkerStatus
 from agents.tokens import hash_token

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agents import tasks
-from agents.actions import messages, runs, verbs
+from agents.actions import leases, messages, runs, verbs
 from agents.models import Agent, Message, MessageCounter, Run
 from agents.states import MessageType
 from projects.ids import new_id
@@ -132,7 +132,7 @@ def test_the_beat_of_a_supervisor_hears_that_there_is_mail(project: Project) -> 
     Run.objects.update(lease_owner="here")
 
     def has_mail() -> list[bool]:
-        heard = runs.renew_leases([run.pk, other.pk], owner="here", now=NOW)
+        heard = leases.renew_leases([run.pk, other.pk], owner="here", now=NOW)
         return [heard[one.pk].has_mail for one in (run, other)]
 
     assert has_mail() == [False, False]

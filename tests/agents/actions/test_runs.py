@@ -6,7 +6,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
-from agents.actions import runs
+from agents.actions import leases, runs
 from agents.actions.recovery import end_lost_runs, requeue
 from agents.actions.runs import Ending
 from agents.errors import LeaseLost, UnknownToken
@@ -23,8 +23,8 @@ LATER = NOW + timedelta(seconds=10)
 
 
 def claim(run: Run, owner: str = "here") -> tuple[Run, str]:
-    token = runs.hold_run(run, owner=owner, prompt_version_id=None, now=NOW)
-    runs.claim_run(run, now=NOW)
+    token = leases.hold_run(run, owner=owner, prompt_version_id=None, now=NOW)
+    leases.claim_run(run, now=NOW)
     return run, token
 
 
@@ -48,28 +48,28 @@ def test_claim_is_refused_to_the_second() -> None:
 
 def test_a_run_that_is_held_is_nobody_elses() -> None:
     run = RunFactory()
-    runs.hold_run(run, owner="here", prompt_version_id=None, now=NOW)
+    leases.hold_run(run, owner="here", prompt_version_id=None, now=NOW)
 
     with pytest.raises(LeaseLost):
         claim(Run.objects.get(pk=run.pk), owner="elsewhere")
     assert requeue(now=LATER) == []
-    assert runs.renew_leases([run.pk], owner="here", now=NOW) == {run.pk: ("", False)}
+    assert leases.renew_leases([run.pk], owner="here", now=NOW) == {run.pk: ("", False)}
 
 
 def test_a_held_run_that_was_stopped_is_not_claimed() -> None:
     run = RunFactory()
-    runs.hold_run(run, owner="here", prompt_version_id=None, now=NOW)
+    leases.hold_run(run, owner="here", prompt_version_id=None, now=NOW)
     runs.ask_to_stop(run.project, reason="paused", by=TESTER, now=NOW)
 
     with pytest.raises(LeaseLost):
-        runs.claim_run(run, now=NOW)
+        leases.claim_run(run, now=NOW)
     run.refresh_from_db()
     assert (run.status, run.token_hash) == (RunStatus.CANCELLED, "")
 
 
 def test_a_held_run_whose_supervisor_died_is_lost() -> None:
     run = RunFactory()
-    runs.hold_run(run, owner="here", prompt_version_id=None, now=NOW)
+    leases.hold_run(run, owner="here", prompt_version_id=None, now=NOW)
 
     assert end_lost_runs(now=NOW + timedelta(seconds=19)) == []
     assert end_lost_runs(now=NOW + timedelta(seconds=21)) == [run]
@@ -79,14 +79,14 @@ def test_a_held_run_whose_supervisor_died_is_lost() -> None:
 
 def test_claim_of_a_run_that_nobody_holds_is_refused() -> None:
     with pytest.raises(LeaseLost):
-        runs.claim_run(RunFactory(), now=NOW)
+        leases.claim_run(RunFactory(), now=NOW)
 
 
 def test_many_are_held_at_once_but_those_that_others_have() -> None:
     mine, theirs, ended = RunFactory(), RunFactory(), RunFactory(status="failed")
-    runs.hold_run(Run.objects.get(pk=theirs.pk), owner="elsewhere", prompt_version_id=None, now=NOW)
+    leases.hold_run(Run.objects.get(pk=theirs.pk), owner="elsewhere", prompt_version_id=None, now=NOW)
 
-    held = runs.hold_runs([mine, theirs, ended], owner="here", now=NOW)
+    held = leases.hold_runs([mine, theirs, ended], owner="here", now=NOW)
 
     assert [one.run for one in held] == [mine]
     assert run_by_token(held[0].token) == mine
@@ -95,13 +95,13 @@ def test_many_are_held_at_once_but_those_that_others_have() -> None:
 
 
 def test_many_are_claimed_in_one_transaction(django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    held = runs.hold_runs(RunFactory.create_batch(2), owner="here", now=NOW)
+    held = leases.hold_runs(RunFactory.create_batch(2), owner="here", now=NOW)
     with CaptureQueriesContext(connection) as of_two:
-        runs.claim_runs([one.run for one in held], now=NOW)
-    held = runs.hold_runs(RunFactory.create_batch(9), owner="here", now=NOW)
+        leases.claim_runs([one.run for one in held], now=NOW)
+    held = leases.hold_runs(RunFactory.create_batch(9), owner="here", now=NOW)
 
     with django_assert_num_queries(len(of_two)):
-        begun = runs.claim_runs([one.run for one in held], now=NOW)
+        begun = leases.claim_runs([one.run for one in held], now=NOW)
 
     assert begun == [one.run for one in held]
     assert {(run.status, run.task.status) for run in Run.objects.select_related("task")} == {
@@ -113,11 +113,11 @@ def test_many_are_claimed_in_one_transaction(django_assert_num_queries: DjangoAs
 
 def test_of_many_those_are_claimed_that_are_held_still() -> None:
     mine, stopped, lost, nobodys = RunFactory.create_batch(4)
-    held = [one.run for one in runs.hold_runs([mine, stopped, lost], owner="here", now=NOW)]
+    held = [one.run for one in leases.hold_runs([mine, stopped, lost], owner="here", now=NOW)]
     runs.ask_to_stop(stopped.project, reason="paused", by=TESTER, now=NOW)
     Run.objects.filter(pk=lost.pk).update(lease_owner="elsewhere")
 
-    assert runs.claim_runs([*held, nobodys], now=NOW) == [mine]
+    assert leases.claim_runs([*held, nobodys], now=NOW) == [mine]
 
     assert Run.objects.filter(status=RunStatus.STARTING).get() == mine
 
@@ -125,12 +125,12 @@ def test_of_many_those_are_claimed_that_are_held_still() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_what_somebody_has_just_now_is_left_out_and_not_waited_for() -> None:
     free, busy, of_busy_task = RunFactory.create_batch(3)
-    held = [one.run for one in runs.hold_runs([free, busy, of_busy_task], owner="here", now=NOW)]
+    held = [one.run for one in leases.hold_runs([free, busy, of_busy_task], owner="here", now=NOW)]
     claimed: list[Run] = []
 
     def claim_all() -> None:
         try:
-            claimed.extend(runs.claim_runs(held, now=NOW))
+            claimed.extend(leases.claim_runs(held, now=NOW))
         finally:
             connection.close()
 
@@ -142,7 +142,7 @@ def test_what_somebody_has_just_now_is_left_out_and_not_waited_for() -> None:
         thread.join(30)
 
     assert claimed == [free]
-    runs.claim_run(held[1], now=NOW)
+    leases.claim_run(held[1], now=NOW)
     assert Run.objects.filter(status=RunStatus.STARTING).count() == 2
 
 
@@ -151,7 +151,7 @@ def test_renew_extends_only_what_the_owner_holds() -> None:
     theirs = RunFactory(status="running", lease_owner="elsewhere")
     ended = RunFactory(status="failed", lease_owner="here")
 
-    kept = runs.renew_leases([mine.pk, theirs.pk, ended.pk], owner="here", now=LATER)
+    kept = leases.renew_leases([mine.pk, theirs.pk, ended.pk], owner="here", now=LATER)
 
     mine.refresh_from_db()
     theirs.refresh_from_db()
@@ -163,7 +163,7 @@ def test_renew_extends_only_what_the_owner_holds() -> None:
 def test_renew_tells_who_is_asked_to_stop() -> None:
     run = RunFactory(status="running", lease_owner="here", stop_requested="paused")
 
-    assert runs.renew_leases([run.pk], owner="here", now=LATER) == {run.pk: ("paused", False)}
+    assert leases.renew_leases([run.pk], owner="here", now=LATER) == {run.pk: ("paused", False)}
 
 
 def test_succeed_completes_the_task_and_kills_the_token() -> None:

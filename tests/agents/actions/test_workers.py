@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection, transaction
 
 from agents.actions import recovery, workers
 from agents.actions.dispatch import dispatch
-from agents.actions.runs import hold_run
+from agents.actions.leases import hold_run
 from agents.actions.workers import DRAINING, SILENT_AFTER, Registration
 from agents.errors import WorkerConflict, WorkerInUse
 from agents.machine import Reading

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import Settings
 
-from agents.actions.runs import Held
+from agents.actions.leases import Held
 from agents.models import Run
 from agents.remote import files
 from agents.sandboxes import run_directory

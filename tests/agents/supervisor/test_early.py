@@ -5,7 +5,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from agents.actions.dispatch import Host, dispatch
-from agents.actions.runs import Held
+from agents.actions.leases import Held
 from agents.models import Run, Worker
 from agents.sandboxes import runtime
 from agents.states import RunStatus

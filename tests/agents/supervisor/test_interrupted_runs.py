@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from agents.actions import recovery, runs, verbs
+from agents.actions import leases, recovery, verbs
 from agents.actions.checkpoints import INTERRUPTED
 from agents.models import Agent, Checkpoint, Run, RunEvent
 from agents.sandboxes import repository, run_directory
@@ -218,13 +218,13 @@ def drop_connections() -> None:
 
 
 def test_dropped_connections_change_nothing(keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    claim_run = runs.claim_run
+    claim_run = leases.claim_run
 
     def claim_and_hear_nothing(run: Run, *, now: datetime) -> None:
         claim_run(run, now=now)
         raise OperationalError("the answer to the commit was lost")
 
-    monkeypatch.setattr(runs, "claim_run", claim_and_hear_nothing)
+    monkeypatch.setattr(leases, "claim_run", claim_and_hear_nothing)
     task = task_of(TaskKind.BUILD, Role.PM, key="guide")
     seed(task.project)
     (run,) = hand_out(task)

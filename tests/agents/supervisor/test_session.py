@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from agents.actions import messages, runs
+from agents.actions import leases, messages, runs
 from agents.context import first_message
 from agents.models import Run
 from agents.sandboxes import runtime
@@ -36,11 +36,11 @@ def begun(order: str) -> tuple[Run, Callable[..., SessionEnd]]:
     task = task_of(TaskKind.BUILD, Role.PM, key="guide", order=order)
     seed(task.project)
     (run,) = hand_out(task)
-    token = runs.hold_run(run, owner="here", prompt_version_id=None, now=timezone.now())
+    token = leases.hold_run(run, owner="here", prompt_version_id=None, now=timezone.now())
     place = workplace.prepare(run, token, runtime())
 
     def opening() -> str:
-        runs.claim_run(run, now=timezone.now())
+        leases.claim_run(run, now=timezone.now())
         filled = workplace.fill(place)
         runs.begin_running(run, base_commit=filled.base_commit, working_dir="", now=timezone.now())
         return first_message(run)

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from agents.actions.runs import Held
+from agents.actions.leases import Held
 from agents.models import Run
 from agents.supervisor.keeper import LeaseKeeper
 from agents.supervisor.several import supervise_all

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from agents.actions.dispatch import Host, dispatch
-from agents.actions.runs import Held, Reserved
+from agents.actions.leases import Held, Reserved
 from agents.errors import UnknownToken
 from agents.models import Run, Worker
 from agents.queries import run_by_token

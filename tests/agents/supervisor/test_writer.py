@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection, connections
 
-from agents.actions import runs, transcript
+from agents.actions import leases, transcript
 from agents.actions.transcript import Line, record_lines
 from agents.models import Run, RunEvent
 from agents.supervisor import writer as writer_module
@@ -306,7 +306,7 @@ def test_a_chain_that_is_somebody_elses_holds_up_its_calls_alone(writer: Writer)
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '5s'")
         try:
-            assert runs.renew_leases([one.run.pk, two.run.pk], owner=two.run.lease_owner, now=NOW)
+            assert leases.renew_leases([one.run.pk, two.run.pk], owner=two.run.lease_owner, now=NOW)
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("SET lock_timeout = 0")
