@@ -1,9 +1,12 @@
 """Celery tasks of projects: one call each, nothing decided here. Messages are hints; periodic ones find the lost."""
 
+from collections.abc import Callable
+
 from celery import shared_task
 from django.utils import timezone
 
 from projects.actions import audit_watch, steps, tasks, webhook_deliveries, workflow_watch, workflows
+from projects.sweeping import take_each
 from projects.workflows import hosting
 
 
@@ -37,13 +40,17 @@ def forget_executions() -> None:
 def keep_workflows() -> None:
     """Keep this process's runner alive, make the tasks of ready nodes, cancel those of nodes that are over, and bring
     the audit log up to date. Safe at any time, and twice at once."""
-    hosting.ensure()
-    while steps.begin_ready(now=timezone.now()):
-        pass
-    tasks.cancel_left(now=timezone.now())
-    while workflows.audit_executions(now=timezone.now()):
-        pass
-    while workflow_watch.report_unknown(now=timezone.now()):
+    take_each(
+        hosting.ensure,
+        lambda: _until_done(steps.begin_ready),
+        lambda: tasks.cancel_left(now=timezone.now()),
+        lambda: _until_done(workflows.audit_executions),
+        lambda: _until_done(workflow_watch.report_unknown),
+    )
+
+
+def _until_done(step: Callable[..., int]) -> None:
+    while step(now=timezone.now()):
         pass
 
 

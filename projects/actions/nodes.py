@@ -15,6 +15,7 @@ from django.db import connection
 
 from projects import audit
 from projects.errors import DomainError
+from projects.jsontext import storable_text
 from projects.models import Execution, ExecutionNode, Project, Task, Workflow
 from projects.states import OPEN_EXECUTION, OPEN_NODE, ExecutionStatus, NodeStatus
 from projects.workflows import statements
@@ -75,6 +76,13 @@ def stop_executions(project: Project, *, reason: str, journal: audit.Journal) ->
     for pk in list(opened.values_list("pk", flat=True)):
         execute(statements.STOP, {"execution": pk, "status": ExecutionStatus.CANCELLED.value, "detail": reason})
         record_news(journal, Execution.objects.filter(pk=pk).select_related("workflow"))
+
+
+def give_up(execution: Execution, why: str, *, journal: audit.Journal) -> None:
+    """Fail an execution, locked, that cannot go on."""
+    given = {"execution": execution.pk, "status": ExecutionStatus.FAILED.value, "detail": storable_text(why[:2_000])}
+    execute(statements.STOP, given)
+    record_news(journal, Execution.objects.filter(pk=execution.pk).select_related("workflow"))
 
 
 def record(

@@ -16,6 +16,7 @@ from projects.ids import new_id
 from projects.jsontext import storable_json
 from projects.models import Execution, ExecutionNode, Task, TaskDependency
 from projects.states import GIVEN_UP_PROJECT, OPEN_TASK, ExecutionStatus, NodeStatus, TaskKind, TaskStatus
+from projects.workflows.definition import InvalidWorkflow
 
 ENGINE = Actor.system("workflows")
 MAX_AT_ONCE = 200
@@ -106,19 +107,26 @@ def _begin(
 ) -> int:
     by_project: dict[UUID, list[Task]] = {}
     made = []
+    unusable: dict[UUID, str] = {}
     for node in ready:
         execution = executions[node.execution_id]
         assert execution.project is not None
-        task = _task_of(node, execution, now)
+        try:
+            task = _task_of(node, execution, now)
+        except InvalidWorkflow as error:  # it was saved by an older version; the others must not wait for it
+            unusable[execution.pk] = str(error)
+            continue
         made.append((node.pk, task.pk))
         by_project.setdefault(execution.project.pk, []).append(task)
     for tasks in by_project.values():
         create_build_tasks(tasks[0].project, tasks, [], by=journal.by, now=now)
+    for pk, why in unusable.items():
+        nodes.give_up(executions[pk], why, journal=journal)
     if made:
         given = {"nodes": [node for node, _ in made], "tasks": [task for _, task in made]}
         nodes.execute(_LINK, given)
         nodes.execute(_LOG, given)
-    return len(made)
+    return len(made) + len(unusable)
 
 
 def _task_of(node: ExecutionNode, execution: Execution, now: datetime) -> Task:

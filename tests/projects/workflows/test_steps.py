@@ -8,11 +8,11 @@ import pytest
 from projects import queries
 from projects.actions import projects, steps, tasks, workflows
 from projects.actions.workflows import InvalidExecution, Start
-from projects.models import Execution, Project, Task, Workflow
+from projects.models import AuditLog, Execution, ExecutionNode, Project, Task, Workflow
 from projects.states import ExecutionStatus, NodeStatus, TaskKind, TaskStatus
 from projects.workflows.definition import Definition
 from projects.workflows.documents import Document
-from tests.factories import NOW, TESTER, ProjectFactory, TaskFactory
+from tests.factories import NOW, TESTER, ProjectFactory, TaskFactory, WorkflowFactory
 from tests.projects.lives import begin
 
 pytestmark = pytest.mark.django_db
@@ -160,6 +160,22 @@ def test_without_a_project_or_its_roles_it_is_refused() -> None:
         started(workflow, project)
     with pytest.raises(InvalidExecution, match="start a project instead"):
         started(shipped("main_job"))
+
+
+def test_workflow_that_can_no_longer_be_used_fails_its_execution_and_no_other() -> None:
+    broken, other = (started(save([{"key": "a"}, {"key": "b"}], [("a", "b")])) for _ in range(2))
+    spoiled = WorkflowFactory(definition={"nodes": [{"key": "a", "role": "wizard", "title": "A"}]})
+    nodes = ExecutionNode.objects.filter(execution__in=[broken, other])
+    nodes.filter(key="b").update(status=NodeStatus.READY, unmet_count=0)
+    Execution.objects.filter(pk=broken.pk).update(workflow=spoiled)
+
+    assert steps.begin_ready(now=NOW) == 2
+
+    assert (status_of(broken), status_of(other)) == (ExecutionStatus.FAILED, ExecutionStatus.RUNNING)
+    assert "unknown role “wizard”" in broken.detail
+    assert AuditLog.objects.filter(action="execution.failed", object_id=str(broken.pk)).count() == 1
+    assert "b" in open_steps(other)
+    assert steps.begin_ready(now=NOW) == 0
 
 
 def test_project_is_delivered_only_after_its_executions() -> None:
