@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from agents.actions import checkpoints, faults, money, outages, outcomes, recoveries, recovery, runs
+from agents.actions import checkpoints, faults, leases, money, outages, outcomes, recoveries, recovery, runs
 from agents.actions.leases import Held
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
 from agents.actions.runs import STOPPED, Ending
@@ -135,7 +135,7 @@ def supervise_held(
             # Somebody else already wrote how it ended; only what runs here is ours to clear away.
             logger.warning("the lease of run %s was lost", run.pk)
             with suppress(*AWAY):
-                runs.note_late(run.pk, owner=keeper.owner, now=clock())
+                leases.note_late(run.pk, owner=keeper.owner, now=clock())
         finally:
             if not teardown.finish(run.pk, runtime, now=clock()):
                 logger.warning("run %s ended, and the sweep removes its directories later", run.pk)

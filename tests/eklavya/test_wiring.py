@@ -85,6 +85,7 @@ def test_a_worker_that_would_be_another_one_ends_and_signs_nobody_off(monkeypatc
     assert ended == [signal.SIGTERM]
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("problem", [OperationalError("couldn't get a connection"), BrokerAway("no Redis")])
 def test_a_worker_is_announced_once_the_servers_answer(monkeypatch: pytest.MonkeyPatch, problem: Exception) -> None:
     """Or it would do light work for as long as it lives, and no runs."""
@@ -106,6 +107,7 @@ def test_a_worker_is_announced_once_the_servers_answer(monkeypatch: pytest.Monke
     assert begun == ["runner"]
 
 
+@pytest.mark.django_db
 def test_a_worker_that_ends_before_it_is_announced_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     def end() -> None:
         wiring._end_worker(sig="SIGTERM")

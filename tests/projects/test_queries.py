@@ -240,8 +240,8 @@ def completing(size: int) -> list[str]:
 
 
 def test_completing_costs_the_same_however_many_wait() -> None:
-    few, many = completing(10), completing(300)
-    assert Task.objects.filter(status="ready", kind="build").count() == 310
+    few, many = completing(20), completing(300)
+    assert Task.objects.filter(status="ready", kind="build").count() == 320
     assert few == many
     assert len(few) <= 8
 
@@ -255,8 +255,8 @@ def creating(size: int) -> list[str]:
 
 
 def test_creating_a_graph_costs_the_same_whatever_its_size() -> None:
-    few, many = creating(10), creating(300)
-    assert TaskDependency.objects.count() == 310
+    few, many = creating(20), creating(300)
+    assert TaskDependency.objects.count() == 320
     assert few == many
     assert len(few) <= 6
 
