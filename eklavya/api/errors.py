@@ -9,12 +9,14 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from projects.errors import DomainError, InvalidBrief, InvalidDecision, InvalidWebhook, NotAllowed
+from projects.workflows.definition import InvalidWorkflow
 
 _STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
     (NotAllowed, 403, "not_allowed"),
     (InvalidBrief, 422, "invalid"),
     (InvalidDecision, 422, "invalid"),
     (InvalidWebhook, 422, "invalid"),
+    (InvalidWorkflow, 422, "invalid"),
     (DomainError, 409, "conflict"),
 )
 _CODES = {400: "invalid", 401: "not_signed_in", 403: "not_allowed", 404: "not_found", 405: "no_such_method"}

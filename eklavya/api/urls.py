@@ -12,7 +12,7 @@ from agents.api import remote, workers
 from agents.api import views as agents
 from billing.api import views as billing
 from eklavya.api.errors import not_found
-from projects.api import executions, webhooks
+from projects.api import executions, webhooks, workflows
 from projects.api import views as projects
 
 
@@ -39,7 +39,8 @@ urlpatterns = [
     path(f"{_PROJECT}pause/", projects.Pause.as_view(), name="api_pause"),
     path(f"{_PROJECT}resume/", projects.Resume.as_view(), name="api_resume"),
     path(f"{_PROJECT}cancel/", projects.Cancel.as_view(), name="api_cancel"),
-    path("v1/workflows/", executions.Workflows.as_view(), name="api_workflows"),
+    path("v1/workflows/", workflows.Workflows.as_view(), name="api_workflows"),
+    path("v1/workflows/<slug:workflow>/", workflows.OneWorkflow.as_view(), name="api_workflow"),
     path(f"{_PROJECT}executions/", executions.Executions.as_view(), name="api_executions"),
     path(_EXECUTION, executions.OneExecution.as_view(), name="api_execution"),
     path(f"{_EXECUTION}nodes/", executions.Nodes.as_view(), name="api_execution_nodes"),

@@ -32,7 +32,6 @@ MAX_KEY_CHARS = 200
 MAIN_JOB = "main_job"
 KEPT = timedelta(days=90)
 _FORGOTTEN_AT_ONCE = 100
-_MOST_TOLD = 10
 _VERSIONS_LOCK = 0x656B_6C78
 
 
@@ -75,13 +74,6 @@ def save_workflow(document: Document, *, is_shipped: bool = False, by: Actor, no
         )
         journal.add("workflow.saved", obj=made, details={"key": made.key, "version": made.version})
     return made
-
-
-def refuse_workflow(problems: Sequence[str], *, by: Actor, now: datetime) -> None:
-    """Record that somebody's workflow was not taken, and why. What it says is not kept."""
-    with audit.journal(by=by, now=now) as journal:
-        told = [storable_text(problem, max_chars=500) for problem in problems[:_MOST_TOLD]]
-        journal.add("workflow.refused", details={"problems": told, "count": len(problems)})
 
 
 def load_shipped(*, by: Actor, now: datetime) -> list[Workflow]:

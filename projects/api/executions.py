@@ -1,4 +1,4 @@
-"""Workflows and executions for programs, and what a person does to tasks and nodes."""
+"""Executions for programs, and what a person does to tasks and nodes."""
 
 import json
 from typing import Any, ClassVar
@@ -34,14 +34,6 @@ class JsonObject(serializers.JSONField):
         if len(json.dumps(data)) > self.max_chars:
             raise serializers.ValidationError(f"It is over {self.max_chars:,} characters of JSON.")
         return data
-
-
-class WorkflowSerializer(serializers.ModelSerializer[Workflow]):
-    """A version of a workflow, without its nodes and edges."""
-
-    class Meta:
-        model = Workflow
-        fields = ("id", "key", "version", "name", "description", "is_shipped", "created_by", "created_at")
 
 
 class ExecutionSerializer(serializers.ModelSerializer[Execution]):
@@ -121,17 +113,6 @@ class ReassignSerializer(serializers.Serializer[None]):
     """A role of the project's squad."""
 
     role = serializers.ChoiceField(choices=Role.choices)
-
-
-class Workflows(ProjectsApi):
-    """All workflows."""
-
-    scopes: ClassVar = {"GET": READ}
-    serializer_class = WorkflowSerializer
-
-    def get(self, request: Request) -> Response:
-        """List the versions of all workflows, newest first."""
-        return self.page(Workflow.objects.defer("definition"))
 
 
 class Executions(ProjectsApi):

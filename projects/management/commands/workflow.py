@@ -8,11 +8,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from projects.actions.workflows import document_of, refuse_workflow, save_workflow
+from projects.actions.workflow_files import import_workflow
+from projects.actions.workflows import document_of
 from projects.actors import Actor
 from projects.models import Workflow
 from projects.workflows.definition import InvalidWorkflow
-from projects.workflows.documents import MAX_BYTES, Document, as_json, as_yaml, read
+from projects.workflows.documents import MAX_BYTES, as_json, as_yaml, read
 
 BY = Actor.system("command line")
 
@@ -38,8 +39,7 @@ class Command(BaseCommand):
             case "list":
                 self._list()
             case "check":
-                found = _read(options["file"])
-                self.stdout.write(f"{found.key}: {len(found.definition.nodes):,} nodes, nothing is wrong with it.")
+                self._check(options["file"])
             case "import":
                 self._import(options["file"])
             case _:
@@ -50,28 +50,27 @@ class Command(BaseCommand):
         for row in Workflow.objects.defer("definition").order_by("key", "-version"):
             self.stdout.write(f"{row.key} {row.version}  {row.name}")
 
+    def _check(self, name: str) -> None:
+        try:
+            found = read(_text(name))
+        except InvalidWorkflow as error:
+            raise CommandError("\n".join(error.problems)) from error
+        self.stdout.write(f"{found.key}: {len(found.definition.nodes):,} nodes, nothing is wrong with it.")
+
     def _import(self, name: str) -> None:
         try:
-            saved = save_workflow(_parsed(name), by=BY, now=timezone.now())
+            saved = import_workflow(_text(name), by=BY, now=timezone.now())
         except InvalidWorkflow as error:
-            refuse_workflow(error.problems, by=BY, now=timezone.now())
             raise CommandError("\n".join(error.problems)) from error
         self.stdout.write(f"{saved.key} {saved.version}")
 
 
-def _read(name: str) -> Document:
-    try:
-        return _parsed(name)
-    except InvalidWorkflow as error:
-        raise CommandError("\n".join(error.problems)) from error
-
-
-def _parsed(name: str) -> Document:
+def _text(name: str) -> str:
     try:
         if name == "-":
-            return read(sys.stdin.read(MAX_BYTES + 1))
+            return sys.stdin.read(MAX_BYTES + 1)
         with Path(name).open() as file:
-            return read(file.read(MAX_BYTES + 1))
+            return file.read(MAX_BYTES + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{name} cannot be read: {error}") from error
 
