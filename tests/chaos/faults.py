@@ -26,7 +26,8 @@ _DAEMON_PID = Path("/var/run/docker.pid")
 _START_DAEMON = Path(__file__).resolve().parents[2] / "docker" / "start_daemon.sh"
 _TAP_S = 4
 _SKEWS_S = (420, -420, 3 * 3600, -3 * 3600, 2 * 86_400)
-_CHUNK = bytes(2**20)
+_LARGEST_CHUNK = 2**33
+_BLOCK = 2**12
 
 
 @dataclass
@@ -95,12 +96,15 @@ class Faults:
     def _kill_agent(self) -> str:
         """The CLI of a run, wherever one is at work."""
         ours = tuple(str(machine.var) for machine in self.house.machines)
+        in_containers = {name.split("-", 2)[2] for name in self._containers()}
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 environment = process.environ()
-                is_agent = environment.get("EKLAVYA_SANDBOX", "").startswith("run-")
-                if is_agent and environment.get("HOME", "").startswith(ours):
+                name = environment.get("EKLAVYA_SANDBOX", "").partition("@")[0]
+                # With containers it may also be the client through which we speak with one.
+                is_ours = name in in_containers or environment.get("HOME", "").startswith(ours)
+                if name.startswith("run-") and is_ours:
                     found.append(process)
         if not found:
             return ""
@@ -139,12 +143,11 @@ class Faults:
     def _fill_disk(self) -> str:
         machine = self._one()
         ballast = machine.var / f"ballast-{self.random.randrange(10**6)}"
-        written = 0
-        with suppress(OSError), ballast.open("wb", buffering=0) as file:
-            while written_now := file.write(_CHUNK):
-                written += written_now
+        taken = 0
+        with suppress(OSError), ballast.open("wb") as file:
+            taken = _take_all(file.fileno())
         lasts_s = self._later(lambda: ballast.unlink(missing_ok=True))
-        return f"{machine.name}, {written // 2**20} MB for {lasts_s} s"
+        return f"{machine.name}, {taken // 2**20} MB for {lasts_s} s"
 
     def _skew(self) -> str:
         machine, by_s = self._one(), self.random.choice(_SKEWS_S)
@@ -173,10 +176,14 @@ class Faults:
 
     # -- Docker
 
-    def _kill_container(self) -> str:
+    def _containers(self) -> list[str]:
+        if self.house.runtime != "docker":
+            return []
         listed = subprocess.run(["docker", "ps", "--format", "{{.Names}}"], capture_output=True, text=True, check=False)
-        names = sorted(name for name in listed.stdout.split() if name.startswith(self.house.namespaces()))
-        if not names:
+        return sorted(name for name in listed.stdout.split() if name.startswith(self.house.namespaces()))
+
+    def _kill_container(self) -> str:
+        if not (names := self._containers()):
             return ""
         name = self.random.choice(names)
         subprocess.run(["docker", "kill", name], capture_output=True, check=False)
@@ -188,3 +195,16 @@ class Faults:
         os.kill(pid, signal.SIGKILL)
         subprocess.run([str(_START_DAEMON)], capture_output=True, check=True)
         return f"pid {pid}"
+
+
+def _take_all(file: int) -> int:
+    """Let a file take all blocks that its disk has left, without writing them where the disk can; return how much."""
+    size, chunk = 0, _LARGEST_CHUNK
+    while chunk >= _BLOCK:
+        try:
+            os.posix_fallocate(file, size, chunk)
+        except OSError:
+            chunk //= 2
+        else:
+            size += chunk
+    return os.fstat(file).st_blocks * 512

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from agents.runtimes import volumes
 from eklavya.env import BASE_DIR, Env
 from eklavya.services import components
 from eklavya.services.child import POLL_SECONDS, Child, Spec
@@ -35,8 +36,10 @@ _CLOCK_SOURCE = Path(__file__).with_name("clock.c")
 _START_S = 400
 _COMMAND_S = 600
 # What a machine's disk holds, and below what it takes no new run: small, so that it can be filled.
-DISK_MB = 256
+_DISK_MB = 256
 _MIN_DISK_MB = 24
+# With containers each run is promised 2 GB of it, and 1 GB stays free: a sparse file, of which little is ever written.
+_DISK_FOR_CONTAINERS_MB = 12 * 1024
 _PAUSE_S = 0.5
 _SETTINGS = "tests.chaos.settings"
 _CAPACITY = 3
@@ -138,8 +141,7 @@ class House:
         name = f"m{number}"
         var, wires = self.base / name, self.base / f"w{number}"
         wires.mkdir(mode=0o700)
-        var.mkdir(mode=0o700)
-        has_own_disk = _mount(var)
+        has_own_disk = _make_volume(var) if self.runtime == "docker" else _mount(var)
         (var / "run").mkdir()
         (var / "repositories").symlink_to(self.var / "repositories")
         clock = self.base / f"{name}.clock"
@@ -270,7 +272,7 @@ class House:
         remove_socket_directory(self.var)
 
     def remove(self, *, keep: bool) -> None:
-        """Remove all data; with `keep` the machines' disks alone, which are memory."""
+        """Remove all data; with `keep` the machines' disks alone, which are memory or have no name."""
         for machine in self.machines:
             if machine.has_own_disk:
                 subprocess.run(["umount", "--lazy", str(machine.var)], check=False)
@@ -294,11 +296,21 @@ def _compiled_clock(directory: Path) -> Path | None:
 
 
 def _mount(directory: Path) -> bool:
-    """Give a directory a small disk of its own, where this user may."""
+    """Make a directory with a small disk of its own, where this user may."""
+    directory.mkdir(mode=0o700)
     if os.geteuid() != 0:
         return False
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "chaos", str(directory)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m,mode=0700", "chaos", str(directory)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _make_volume(directory: Path) -> bool:
+    """Make a directory with a disk that holds the disks of containers, where this user may and there is room."""
+    if volumes.why_not():
+        directory.mkdir(mode=0o700)
+        return False
+    volumes.make(directory, size_mb=_DISK_FOR_CONTAINERS_MB)
+    return True
 
 
 def _free_ports(count: int) -> list[int]:
