@@ -13,6 +13,7 @@ from uuid import UUID
 from agents.models import Worker
 from agents.roles import ROLES, Terminal
 from agents.states import Trust
+from projects.models import Project
 from projects.queries import Candidate
 from projects.roles import Role
 
@@ -67,6 +68,11 @@ def tools_of(role: str) -> frozenset[str]:
 def wanted_by(candidate: Candidate) -> Wanted:
     """Return what a task's runs ask."""
     return Wanted(tools_of(candidate.role), candidate.is_sensitive)
+
+
+def is_sensitive(project: Project) -> bool:
+    """Return whether a project goes to trusted workers only."""
+    return bool(project.config.get("privacy") == Trust.SENSITIVE)
 
 
 def free_of_tools(limits: Mapping[str, int], active: Mapping[str, int]) -> dict[str, int]:

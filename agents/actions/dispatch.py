@@ -28,6 +28,7 @@ from projects.actors import Actor
 from projects.bulk import insert_all
 from projects.ids import new_id
 from projects.models import Task
+from projects.queries import Candidate
 from projects.roles import Role
 from projects.states import TaskStatus
 
@@ -122,27 +123,35 @@ def _match(*, now: datetime) -> list[Match]:
     free_of_tool = _free_of_tool()
     # Those that lack a tool must not fill the list before those that do not.
     lacking = [role for role in Role if allocation.lacks(role, free_of_tool)]
-    candidates = queries.dispatchable(now=now, limit=4 * most + 20, without=lacking)
+    candidates = _locked(queries.dispatchable(now=now, limit=4 * most + 20, without=lacking))
     if not candidates:
         return []
     return _room(most, workers, candidates, free_of_tool, now=now).match(candidates)
 
 
+def _locked(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Lock the candidates that nobody else has just now; return those of them that are still as they were found."""
+    mine = Task.objects.select_for_update(skip_locked=True).filter(
+        pk__in=[candidate.task_id for candidate in candidates], status=TaskStatus.READY
+    )
+    found = {pk: (role, narrowed) for pk, role, narrowed in mine.values_list("pk", "role", "specialisation")}
+    return [one for one in candidates if found.get(one.task_id) == (one.role, one.specialisation)]
+
+
 def _give(matches: Sequence[Match], host: Host | None, *, now: datetime) -> list[_Given]:
-    """Lock what was matched, and make its runs. What somebody else has just now is not waited for: it comes later."""
+    """Make the runs of what was matched, which is locked."""
     if not matches:
         return []
     earlier = Run.objects.filter(task=OuterRef("pk")).order_by().values("task").annotate(n=Count("pk")).values("n")
-    found = Task.objects.select_for_update(skip_locked=True, of=("self",)).select_related("project")
-    found = found.annotate(runs_so_far=Coalesce(Subquery(earlier, output_field=IntegerField()), 0))
-    here = found.filter(pk__in=[match.candidate.task_id for match in matches], status=TaskStatus.READY)
-    by_id = {task.pk: task for task in here}
-    free = Agent.objects.select_for_update(skip_locked=True, of=("self",)).select_related("member")
-    squad = free.filter(pk__in=[match.agent_id for match in matches], status__in=agents.FREE).in_bulk()
+    whole = Task.objects.select_related("project").annotate(
+        runs_so_far=Coalesce(Subquery(earlier, output_field=IntegerField()), 0)
+    )
+    by_id = whole.in_bulk([match.candidate.task_id for match in matches])
+    squad = Agent.objects.select_related("member").in_bulk([match.agent_id for match in matches])
     given: list[_Given] = []
     for match in matches:
-        task, agent = by_id.get(match.candidate.task_id), squad.get(match.agent_id)
-        if task is not None and agent is not None:
+        task, agent = by_id[match.candidate.task_id], squad[match.agent_id]
+        if allocation.is_sensitive(task.project) == match.candidate.is_sensitive:  # or it became so in this moment
             given.append(_make(task, agent, match.decision, _left_of(host, given), now=now))
     if given:
         _record(given, now=now)
@@ -173,14 +182,14 @@ def _free_of_tool() -> dict[str, int]:
 def _room(
     runs: int,
     workers: list[Worker],
-    candidates: list[queries.Candidate],
+    candidates: Sequence[Candidate],
     free_of_tool: dict[str, int],
     *,
     now: datetime,
 ) -> Room:
     projects = {candidate.project_id for candidate in candidates}
     agents.spawn_agents(projects, by=SCHEDULER, now=now)
-    free = Agent.objects.filter(project__in=projects, status__in=agents.FREE)
+    free = Agent.objects.select_for_update(skip_locked=True).filter(project__in=projects, status__in=agents.FREE)
     return Room(
         runs=runs,
         workers=workers,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 
 from agents.actions import messages
 from agents.actions.runs import SUPERVISOR
@@ -24,6 +25,8 @@ from projects.models import Task
 from projects.secrets import model_mode, rehearsing
 from projects.states import TaskStatus
 from projects.transitions import step_all
+
+_FREE = {"status": RunStatus.QUEUED, "lease_owner": ""}
 
 
 @dataclass(frozen=True)
@@ -54,27 +57,43 @@ def _lease_to(run: Run, owner: str, token: str, *, now: datetime) -> str:
 
 
 def hold_run(run: Run, *, owner: str, prompt_version_id: UUID | None, now: datetime) -> str:
-    """Put the first lease on a queued run and return its fresh token. Raises LeaseLost when somebody else has it."""
+    """Put the first lease on a queued run and return its fresh token. Raises LeaseLost when somebody else has it.
+
+    A message that is delivered twice ends here: the second finds the run held. One short statement, so that the CLI can
+    start while the run is being claimed. A hold that nobody follows up runs out like any lease.
+    """
     run.prompt_version_id = run.prompt_version_id or prompt_version_id
-    held = hold_runs([run], owner=owner, now=now)
+    held = _hold([run], owner=owner, now=now)
     if not held:
         raise LeaseLost
     return held[0].token
 
 
 def hold_runs(queued: Sequence[Run], *, owner: str, now: datetime) -> list[Held]:
-    """Put the first leases on queued runs, with the prompt versions that they name; leave those out that others have.
+    """Put the first leases on queued runs, with the prompt versions that they name; return those that are held now.
 
-    A message that is delivered twice ends here: the second finds the run held. One short statement, so that the CLI can
-    start while the run is being claimed. A hold that nobody follows up runs out like any lease.
+    Left out are those that others have, and those whose rows somebody has just now (`unheld`): whoever locks many must
+    not wait for any.
     """
+    with transaction.atomic():
+        rows = Run.objects.select_for_update(skip_locked=True, of=("self",)).filter(**_FREE)
+        free = set(rows.filter(pk__in=[run.pk for run in queued]).values_list("pk", flat=True))
+        return _hold([run for run in queued if run.pk in free], owner=owner, now=now)
+
+
+def unheld(queued: Sequence[Run]) -> list[Run]:
+    """Return those of the runs that nobody holds, though they were there to be held."""
+    free = Run.objects.filter(pk__in=[run.pk for run in queued], **_FREE).values_list("pk", flat=True)
+    return [run for run in queued if run.pk in set(free)]
+
+
+def _hold(queued: Sequence[Run], *, owner: str, now: datetime) -> list[Held]:
     rehearsed = rehearsing({run.project_id for run in queued})
     for run in queued:
         run.rehearsal = run.project_id in rehearsed
     tokens = {run.pk: _lease_to(run, owner, new_token(), now=now) for run in queued}
     own = {name: [getattr(run, name) for run in queued] for name in ("token_hash", "rehearsal", "prompt_version_id")}
-    free = {"status": RunStatus.QUEUED, "lease_owner": ""}
-    held = update_each(Run, [*tokens], each=own, where=free, lease_owner=owner, lease_until=_lease(now))
+    held = update_each(Run, [*tokens], each=own, where=_FREE, lease_owner=owner, lease_until=_lease(now))
     return [Held(run, tokens[run.pk]) for run in queued if run.pk in held]
 
 

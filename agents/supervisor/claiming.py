@@ -1,6 +1,8 @@
 """Taking runs that were given to this worker: held at once, so that their programs can start, and claimed meanwhile."""
 
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from uuid import UUID
@@ -12,22 +14,42 @@ from agents.errors import LeaseLost
 from agents.models import Run
 from agents.prompts import prompt_version_for
 from agents.states import RunStatus
+from agents.supervisor.connections import AWAY
 from agents.supervisor.together import Together
 
+logger = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
 _WHOLE = ("task__project", "project", "agent__member", "worker")
 
 
 def hold_all(run_ids: Sequence[UUID], *, owner: str, clock: Clock) -> list[Held]:
-    """Put the first leases on queued runs, and return those that are held now: others have the rest, or it is gone."""
+    """Put the first leases on queued runs, and return those that are held now: others have the rest, or it is gone.
+
+    What is held when the database goes away is returned too: nobody else would do it before its lease ran out.
+    """
     held: list[Held] = []
     for number in range(0, len(run_ids), AT_ONCE):
-        found = Run.objects.select_related(*_WHOLE).filter(pk__in=run_ids[number : number + AT_ONCE])
-        queued = [run for run in found if run.status == RunStatus.QUEUED]
-        version_for = cache(lambda role, pinned: prompt_version_for(role, pinned=pinned))
-        for run in queued:
-            run.prompt_version_id = run.prompt_version_id or version_for(run.task.role, run.prompt_version_id)
-        held += leases.hold_runs(queued, owner=owner, now=clock())
+        try:
+            held += _hold(run_ids[number : number + AT_ONCE], owner=owner, clock=clock)
+        except AWAY:
+            if not held:
+                raise
+            logger.warning("of runs %s only %s could be held", run_ids, [one.run.pk for one in held])
+            break
+    return held
+
+
+def _hold(run_ids: Sequence[UUID], *, owner: str, clock: Clock) -> list[Held]:
+    found = Run.objects.select_related(*_WHOLE).filter(pk__in=run_ids)
+    queued = [run for run in found if run.status == RunStatus.QUEUED]
+    version_for = cache(lambda role, pinned: prompt_version_for(role, pinned=pinned))
+    for run in queued:
+        run.prompt_version_id = run.prompt_version_id or version_for(run.task.role, run.prompt_version_id)
+    held = leases.hold_runs(queued, owner=owner, now=clock())
+    for run in leases.unheld(queued):  # somebody had them for a moment
+        with suppress(LeaseLost):
+            token = leases.hold_run(run, owner=owner, prompt_version_id=run.prompt_version_id, now=clock())
+            held.append(Held(run, token))
     return held
 
 
@@ -37,10 +59,12 @@ def claim(held: Run, *, clock: Clock, is_again: bool = False) -> Run:
     `is_again`: it is not known whether it was claimed before, so it is read anew. Raises LeaseLost when it is not ours
     any more.
     """
-    run = reload_run(held.pk) if is_again else held
-    if run.token_hash != held.token_hash:
+    if not is_again and _claims.ask((held, clock())):
+        return held
+    run = reload_run(held.pk)  # as it is after what was rolled back
+    if (run.token_hash, run.lease_owner) != (held.token_hash, held.lease_owner):
         raise LeaseLost
-    if run.status != RunStatus.STARTING and not _claims.ask((run, clock())):
+    if run.status != RunStatus.STARTING:
         leases.claim_run(run, now=clock())
     return run
 
@@ -55,12 +79,14 @@ def reload_run(run_id: UUID) -> Run:
 
 
 def _claim(asked: Sequence[tuple[Run, datetime]]) -> list[bool]:
-    if len(asked) == 1:
-        ((run, now),) = asked
-        leases.claim_run(run, now=now)
-        return [True]
-    begun = {run.pk for run in leases.claim_runs([run for run, _ in asked], now=max(now for _, now in asked))}
-    return [run.pk in begun for run, _ in asked]
+    """Whoever is left out, or was with one that cannot be claimed, claims its run alone: there it may wait, or fail."""
+    try:
+        begun = leases.claim_runs([run for run, _ in asked], now=max(now for _, now in asked))
+    except Exception as error:
+        logger.info("%s runs are claimed one by one: %s", len(asked), error)
+        return [False] * len(asked)
+    keys = {run.pk for run in begun}
+    return [run.pk in keys for run, _ in asked]
 
 
 _claims = Together(_claim, most=AT_ONCE)

@@ -28,15 +28,25 @@ def supervise_all(
     if not held:
         return
     first, *others = held
-    threads = [Thread(target=_in_thread, args=(supervise, one), name=f"run-{one.run.pk}") for one in others]
-    for thread in threads:
-        thread.start()
+    begun: list[Thread] = []
     try:
+        for one in others:
+            begun += _begin(supervise, one)
         supervise(first)
     finally:
         connections.close_all()  # for as long as the others last
-        for thread in threads:
+        for thread in begun:
             thread.join()
+
+
+def _begin(supervise: Callable[[Held], None], held: Held) -> list[Thread]:
+    thread = Thread(target=_in_thread, args=(supervise, held), name=f"run-{held.run.pk}")
+    try:
+        thread.start()
+    except RuntimeError as error:  # its lease runs out soon, and it is given out anew
+        logger.error("run %s was not begun, this machine has no room for another thread: %s", held.run.pk, error)
+        return []
+    return [thread]
 
 
 def _in_thread(supervise: Callable[[Held], None], held: Held) -> None:

@@ -1,5 +1,5 @@
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import DataError, IntegrityError, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from projects.bulk import insert_all, update_each
@@ -62,6 +62,7 @@ def test_new_rows_are_saved_as_they_are(count: int, django_assert_num_queries: D
         insert_all(Task, new)
 
     rows = Task.objects.in_bulk()
+    assert not any(task._state.adding for task in new)
     for task in new:
         assert _values(rows[task.pk]) == _values(task)
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -70,6 +71,19 @@ def test_new_rows_are_saved_as_they_are(count: int, django_assert_num_queries: D
 
 def _values(task: Task) -> dict[str, object]:
     return {field.name: getattr(task, field.attname) for field in Task._meta.concrete_fields}
+
+
+def test_what_is_too_long_is_refused_and_not_cut() -> None:
+    with pytest.raises(DataError), transaction.atomic():
+        update_each(Task, [TaskFactory().pk], each={"title": ["x" * 5000]}, where={})
+
+
+def test_nothing_is_a_value_too() -> None:
+    begun, waiting = TaskFactory(started_at=NOW), TaskFactory(started_at=None)
+
+    found = update_each(Task, [begun.pk, waiting.pk], each={"detail": ["a", "b"]}, where={"started_at": None})
+
+    assert found == {waiting.pk}
 
 
 def test_all_step_or_none() -> None:

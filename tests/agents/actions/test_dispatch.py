@@ -18,7 +18,7 @@ from agents.models import Agent, Run
 from agents.states import AgentStatus, RunStatus, WorkerStatus
 from agents.tokens import hash_token
 from billing.models import Budget
-from projects import events
+from projects import events, queries
 from projects.events import Published
 from projects.models import Project, Squad, Task
 from projects.roles import Role
@@ -282,7 +282,7 @@ def test_more_than_are_given_out_at_once_are_given_out_one_after_the_other(
 
 @pytest.mark.django_db(transaction=True)
 def test_what_another_has_just_now_is_left_and_the_others_are_given_out() -> None:
-    WorkerFactory(capacity=9)
+    WorkerFactory(capacity=1)
     project = ProjectFactory(status="building")
     busy = TaskFactory(project=project, priority=100)
     other = TaskFactory(project=project)
@@ -303,7 +303,46 @@ def test_what_another_has_just_now_is_left_and_the_others_are_given_out() -> Non
     assert Run.objects.get(pk=made.run_id).task == other
     busy.refresh_from_db()
     assert busy.status == TaskStatus.READY
-    assert len(dispatch(now=NOW)) == 1
+
+
+@pytest.mark.parametrize("changed", [{"role": Role.TESTER}, {"specialisation": "frontend"}])
+def test_a_task_that_changes_while_it_is_given_out_is_left(
+    project: Project, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str]
+) -> None:
+    WorkerFactory()
+    task = TaskFactory(project=project, role=Role.DEVELOPER)
+    find = queries.dispatchable
+
+    def find_and_change(**given: Any) -> list[queries.Candidate]:
+        found = find(**given)
+        Task.objects.filter(pk=task.pk).update(**changed)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(queries, "dispatchable", find_and_change)
+        assert dispatch(now=NOW) == []
+
+    (made,) = dispatch(now=NOW)
+    run = Run.objects.select_related("agent", "task").get(pk=made.run_id)
+    assert run.agent.agent_type == run.task.role
+
+
+def test_a_project_that_becomes_sensitive_meanwhile_goes_nowhere_else(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WorkerFactory()
+    TaskFactory(project=project)
+    find = queries.dispatchable
+
+    def find_and_change(**given: Any) -> list[queries.Candidate]:
+        found = find(**given)
+        Project.objects.filter(pk=project.pk).update(config={"privacy": "sensitive"})
+        return found
+
+    monkeypatch.setattr(queries, "dispatchable", find_and_change)
+
+    assert dispatch(now=NOW) == []
+    assert not Run.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

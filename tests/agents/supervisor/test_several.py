@@ -1,4 +1,5 @@
 import threading
+from itertools import count
 
 import pytest
 
@@ -54,3 +55,21 @@ def test_what_others_have_is_left_to_them(keeper: LeaseKeeper) -> None:
     supervise_all([run.pk], keeper=keeper, clock=lambda: NOW, supervise=pytest.fail)
 
     assert Run.objects.get().lease_owner == "elsewhere"
+
+
+def test_where_no_thread_can_be_had_the_others_are_done(
+    keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = RunFactory.create_batch(3)
+    start, begun, done = threading.Thread.start, count(), list[Held]()
+
+    def limited(thread: threading.Thread) -> None:
+        if next(begun) == 1:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    supervise_all([run.pk for run in made], keeper=keeper, clock=lambda: NOW, supervise=done.append)
+
+    assert len(done) == 2
+    assert "no room for another thread" in caplog.text
