@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 
 
 def take_each(*steps: Callable[[], object]) -> None:
@@ -14,9 +14,15 @@ def take_each(*steps: Callable[[], object]) -> None:
     for step in steps:
         try:
             step()
-        except (OperationalError, InterfaceError):
-            raise
         except Exception as error:
+            if is_away(error):
+                raise
             broken.append(error)
     if broken:
         raise ExceptionGroup("Steps broke; the others were taken.", broken)
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error says that the database is away, and not only that one statement waited for too long, met a
+    deadlock or lacked room: those are OperationalErrors too, and leave the connection fit for the next."""
+    return isinstance(error, InterfaceError) or (isinstance(error, OperationalError) and not connection.is_usable())

@@ -11,8 +11,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
-
 from projects import audit
 from projects.actions.chat import notify, post_message
 from projects.actors import Actor
@@ -22,6 +20,7 @@ from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
 from projects.models import Approval, Correction, Notification, Project, Task
 from projects.states import APPROVAL_TRANSITIONS, ApprovalKind, ApprovalStatus
+from projects.sweeping import is_away
 from projects.transitions import step
 
 logger = logging.getLogger(__name__)
@@ -201,9 +200,9 @@ def take_defaults(*, by: Actor, now: datetime) -> int:
             decide(approval.pk, said, by=by, now=now)
         except DomainError as error:  # a person was quicker, or its project stands still: then people are reminded
             logger.info("the default of approval %s was not taken: %s", approval.pk, error)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception:  # one that cannot be decided must not keep the others
+        except Exception as error:  # one that cannot be decided must not keep the others
+            if is_away(error):
+                raise
             logger.exception("the default of approval %s could not be taken", approval.pk)
         else:
             taken += 1

@@ -1,9 +1,11 @@
 """Asking people, and what they decide."""
 
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 
 from projects.actions import approvals, tasks
 from projects.actions.approvals import DEADLINE, OPTIONS, Decision
@@ -186,6 +188,25 @@ def test_a_default_that_cannot_be_taken_does_not_keep_the_others() -> None:
 
     other.refresh_from_db()
     assert (other.status, other.answers) == ("approved", ["green"])
+
+
+def test_a_default_that_times_out_does_not_keep_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, other = question("blue"), question("green")
+    decide = approvals.decide
+
+    def times_out(approval_id: UUID, *args: Any, **kwargs: Any) -> Approval:
+        with transaction.atomic(), connection.cursor() as cursor:
+            if approval_id == slow.pk:
+                cursor.execute("SET LOCAL statement_timeout = 1")
+                cursor.execute("SELECT pg_sleep(5)")
+            return decide(approval_id, *args, **kwargs)
+
+    monkeypatch.setattr(approvals, "decide", times_out)
+    Approval.objects.filter(pk=slow.pk).update(deadline_at=NOW)
+
+    assert approvals.take_defaults(by=TESTER, now=NOW + DEADLINE) == 1
+
+    assert [Approval.objects.get(pk=one.pk).status for one in (slow, other)] == ["pending", "approved"]
 
 
 def test_question_without_a_recommended_answer_waits_for_a_person() -> None:
