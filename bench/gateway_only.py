@@ -65,7 +65,7 @@ def make_runs(
             token_hash=hash_token(token),
             lease_until=now + timedelta(days=1),
         )
-        billing.open_budgets(project, run_id=run.pk, agent_id=run.agent_id, run_limit=limit, now=now)
+        billing.open_budgets([billing.Opening(project, run_id=run.pk, agent_id=run.agent_id, run_limit=limit)], now=now)
         tokens.append(token)
     SquadMember.objects.update(max_turns=1_000_000)
     return tokens

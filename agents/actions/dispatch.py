@@ -249,7 +249,7 @@ def _record(given: Sequence[_Given], *, now: datetime) -> None:
     agents.begin_work([(run.agent, run.task) for run in made], by=SCHEDULER, now=now)
     insert_all(Run, made)
     openings = [billing.Opening(one.run.project, one.run.pk, one.limit, one.run.agent_id) for one in given]
-    billing.open_budgets_for(openings, now=now)
+    billing.open_budgets(openings, now=now)
     with audit.journal(by=SCHEDULER, now=now) as journal:
         for one in given:
             run, details = one.run, _details(one)

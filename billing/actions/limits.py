@@ -37,14 +37,7 @@ class Opening:
     agent_id: UUID | None = None
 
 
-def open_budgets(
-    project: Project, *, run_id: UUID, run_limit: Decimal, agent_id: UUID | None = None, now: datetime
-) -> None:
-    """Make sure that each level of a run has a budget; see `open_budgets_for`."""
-    open_budgets_for([Opening(project, run_id, run_limit, agent_id)], now=now)
-
-
-def open_budgets_for(runs: Sequence[Opening], *, now: datetime) -> None:
+def open_budgets(runs: Sequence[Opening], *, now: datetime) -> None:
     """Make sure that each level of these runs has a budget, in as many statements as for one. Again changes nothing.
 
     Client and agent start without a limit. The account's limit follows the settings when those change, unless more

@@ -47,7 +47,7 @@ def project(db: None) -> Project:
 def run_id(project: Project) -> UUID:
     """A run of AGENT with a limit of 4 in a project with a limit of 10, of a client; these two have none."""
     run_id = new_id()
-    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(4), agent_id=AGENT, now=NOW)
+    actions.open_budgets([actions.Opening(project, run_id=run_id, run_limit=Decimal(4), agent_id=AGENT)], now=NOW)
     return run_id
 
 

@@ -42,7 +42,7 @@ def audited(action: str) -> list[AuditLog]:
 
 
 def test_open_budgets_twice_changes_nothing(project: Project, run_id: UUID, now: datetime) -> None:
-    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(99), now=now)
+    actions.open_budgets([actions.Opening(project, run_id=run_id, run_limit=Decimal(99))], now=now)
 
     limits = dict(Budget.objects.values_list("scope", "limit"))
     assert limits == {
@@ -62,7 +62,7 @@ def test_open_budgets_follows_the_accounts_setting(
     project: Project, run_id: UUID, settings: Settings, now: datetime
 ) -> None:
     settings.EKLAVYA_ACCOUNT_LIMIT = Decimal(2000)
-    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(4), now=now)
+    actions.open_budgets([actions.Opening(project, run_id=run_id, run_limit=Decimal(4))], now=now)
 
     budget = queries.account_budget()
     assert budget is not None
@@ -73,7 +73,7 @@ def test_open_budgets_follows_the_accounts_setting(
 
 def test_open_budgets_leaves_an_account_limit_that_a_person_set(project: Project, run_id: UUID, now: datetime) -> None:
     actions.set_limit(Budget.objects.get(scope="account"), Decimal(1500), by=ADMIN, now=now)
-    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(4), now=now)
+    actions.open_budgets([actions.Opening(project, run_id=run_id, run_limit=Decimal(4))], now=now)
 
     assert Budget.objects.get(scope="account").limit == 1500
 
@@ -83,7 +83,7 @@ def test_open_budgets_keeps_an_account_limit_that_is_needed(
 ) -> None:
     reserve("3")
     settings.EKLAVYA_ACCOUNT_LIMIT = Decimal(2)
-    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(4), now=now)
+    actions.open_budgets([actions.Opening(project, run_id=run_id, run_limit=Decimal(4))], now=now)
 
     budget = queries.account_budget()
     assert budget is not None
@@ -174,7 +174,7 @@ def test_money_goes_back_where_it_was_held_when_the_project_changed_its_client(
     baker = Budget.objects.get(scope="client")
     first = reserve("1")
     Project.objects.update(client_name="The miller")
-    actions.open_budgets(project, run_id=run_id, run_limit=Decimal(4), agent_id=AGENT, now=now)
+    actions.open_budgets([actions.Opening(project, run_id=run_id, run_limit=Decimal(4), agent_id=AGENT)], now=now)
     miller = Budget.objects.exclude(pk=baker.pk).get(scope="client")
     second = reserve("0.5")
     actions.settle(first.pk, Usage(output_tokens=10_000), now=now)
@@ -300,7 +300,7 @@ def test_raise_limit_sets_budget_and_project(project: Project, run_id: UUID, res
 
 def test_raise_limit_before_the_first_run(project: Project, now: datetime) -> None:
     actions.raise_limit(project, Decimal(25), by=ADMIN, now=now)
-    actions.open_budgets(project, run_id=new_id(), run_limit=Decimal(1), now=now)
+    actions.open_budgets([actions.Opening(project, run_id=new_id(), run_limit=Decimal(1))], now=now)
 
     assert Budget.objects.get(scope="project").limit == 25
 

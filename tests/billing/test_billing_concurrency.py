@@ -75,7 +75,9 @@ def house(db: None, price: Price, now: datetime) -> list[Line]:
     agents = [(project, new_id()) for project in [*projects, projects[0]]]
     lines = [Line(project, agent, new_id(), price, now) for project, agent in islice(cycle(agents), 6)]
     for line in lines:
-        actions.open_budgets(line.project, run_id=line.run_id, run_limit=Decimal(90), agent_id=line.agent_id, now=now)
+        actions.open_budgets(
+            [actions.Opening(line.project, run_id=line.run_id, run_limit=Decimal(90), agent_id=line.agent_id)], now=now
+        )
     return lines
 
 

@@ -35,7 +35,7 @@ def test_levels_of_a_project_go_from_the_account_to_its_agents(
     ada: Client, project: Project, reserve: Reserve, now: datetime
 ) -> None:
     agent = AgentFactory(project=project, name="developer-7")
-    actions.open_budgets(project, run_id=new_id(), run_limit=Decimal(1), agent_id=agent.pk, now=now)
+    actions.open_budgets([actions.Opening(project, run_id=new_id(), run_limit=Decimal(1), agent_id=agent.pk)], now=now)
     reserve("1")
     actions.settle(reserve("2").pk, Usage(output_tokens=100_000), now=now)
 
@@ -66,7 +66,7 @@ def test_history_says_who_changed_which_limit_that_binds_the_project(
     ada: Client, project: Project, run_id: Any, now: datetime
 ) -> None:
     other = ProjectFactory(client_name="Somebody else")
-    actions.open_budgets(other, run_id=new_id(), run_limit=Decimal(1), now=now)
+    actions.open_budgets([actions.Opening(other, run_id=new_id(), run_limit=Decimal(1))], now=now)
     for budget in Budget.objects.exclude(scope="run"):
         ada.post(reverse("budget_limit", args=[budget.pk]), {"limit": "600.5"})
 

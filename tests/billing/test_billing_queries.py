@@ -42,7 +42,7 @@ def test_price_for_the_unknown(price: Price, model: str, on: date) -> None:
 def spent(project: Project, run_id: UUID, reserve: Reserve, now: datetime) -> UUID:
     """Two requests of one run, one of them dearer than foreseen, and one of a second run, whose id is returned."""
     other = new_id()
-    actions.open_budgets(project, run_id=other, run_limit=Decimal(4), now=now)
+    actions.open_budgets([actions.Opening(project, run_id=other, run_limit=Decimal(4))], now=now)
     actions.settle(reserve("3").pk, Usage(output_tokens=100_000), now=now)
     actions.settle(reserve("0.1").pk, Usage(output_tokens=10_000), now=now)
     actions.settle(reserve("1", run=other).pk, Usage(input_tokens=100_000), now=now)

@@ -52,7 +52,9 @@ def run() -> Run:
     project: Project = ProjectFactory(status="building")
     run: Run = RunFactory(task=TaskFactory(project=project, status="in_progress"), status="running")
     price = PriceFactory()
-    billing.open_budgets(project, run_id=run.pk, run_limit=Decimal(4), agent_id=run.agent_id, now=NOW)
+    billing.open_budgets(
+        [billing.Opening(project, run_id=run.pk, run_limit=Decimal(4), agent_id=run.agent_id)], now=NOW
+    )
     held = billing.reserve(
         run_id=run.pk,
         agent_id=run.agent_id,

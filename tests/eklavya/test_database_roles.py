@@ -77,7 +77,9 @@ def test_tables_that_only_grow_are_found_by_their_triggers() -> None:
 def test_application_works_as_the_role(as_role: Callable[[], None]) -> None:
     user = UserFactory()
     run, price = RunFactory(status="running"), PriceFactory()
-    billing.open_budgets(run.project, run_id=run.pk, run_limit=Decimal(4), agent_id=run.agent_id, now=NOW)
+    billing.open_budgets(
+        [billing.Opening(run.project, run_id=run.pk, run_limit=Decimal(4), agent_id=run.agent_id)], now=NOW
+    )
     secret, approval = SecretFactory(), ApprovalFactory(project=run.project)
     as_role()
     made = projects.create_project(projects.NewProject("We lend tools to neighbours."), by=TESTER, now=NOW)

@@ -51,7 +51,9 @@ def test_other_endings_leave_the_project_alone(status: str, reason: str) -> None
 def test_the_limit_that_is_used_up_is_the_one_that_is_raised(scope: str, said: str) -> None:
     project = ProjectFactory(status="building", client=ClientFactory())
     run = RunFactory(status="running", task=TaskFactory(project=project, status="in_progress"))
-    billing.open_budgets(project, run_id=run.pk, run_limit=Decimal(5), agent_id=run.agent_id, now=NOW)
+    billing.open_budgets(
+        [billing.Opening(project, run_id=run.pk, run_limit=Decimal(5), agent_id=run.agent_id)], now=NOW
+    )
     Budget.objects.filter(scope=scope).update(limit=Decimal(12), settled=Decimal("11.9"))
     Run.objects.filter(pk=run.pk).update(stop_requested="over_budget")
     run.refresh_from_db()
@@ -71,7 +73,7 @@ def test_the_limit_that_is_used_up_is_the_one_that_is_raised(scope: str, said: s
 
 def test_who_stops_the_project_needs_no_amount() -> None:
     run = RunFactory(status="over_budget", reason="over_budget", task=TaskFactory())
-    billing.open_budgets(run.project, run_id=run.pk, run_limit=Decimal(5), now=NOW)
+    billing.open_budgets([billing.Opening(run.project, run_id=run.pk, run_limit=Decimal(5))], now=NOW)
     ask_for_more(run, by=TESTER, now=NOW)
 
     approvals.decide(run.project.approvals.get().pk, Decision("stop"), by=TESTER, now=NOW)

@@ -233,7 +233,7 @@ def start_run(*, limit: str = "5", **fields: Any) -> tuple[Run, str]:
     fill_prices()
     token = new_token()
     run = RunFactory(**({"status": "running"} | fields), token_hash=hash_token(token))
-    billing.open_budgets(run.project, run_id=run.pk, run_limit=Decimal(limit), now=NOW)
+    billing.open_budgets([billing.Opening(run.project, run_id=run.pk, run_limit=Decimal(limit))], now=NOW)
     return run, token
 
 

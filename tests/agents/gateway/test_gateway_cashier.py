@@ -81,9 +81,13 @@ def test_crowd_holds_what_fits_in_few_transactions(monkeypatch: pytest.MonkeyPat
 def test_same_books_as_the_longer_way() -> None:
     ours, _ = start_run()
     theirs, _ = start_run()
-    billing.open_budgets(ours.project, run_id=ours.pk, agent_id=ours.agent_id, run_limit=Decimal(5), now=timezone.now())
     billing.open_budgets(
-        theirs.project, run_id=theirs.pk, agent_id=theirs.agent_id, run_limit=Decimal(5), now=timezone.now()
+        [billing.Opening(ours.project, run_id=ours.pk, agent_id=ours.agent_id, run_limit=Decimal(5))],
+        now=timezone.now(),
+    )
+    billing.open_budgets(
+        [billing.Opening(theirs.project, run_id=theirs.pk, agent_id=theirs.agent_id, run_limit=Decimal(5))],
+        now=timezone.now(),
     )
 
     async def work(cashier: Cashier, hold: Callable[..., Awaitable[Reservation]]) -> None:
