@@ -13,6 +13,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from agents import sandboxes
@@ -70,6 +71,7 @@ def open_for(task: Task) -> Demo:
 def show(demo_id: UUID, runtime: Runtime) -> None:
     """Have a demo's preview run, and say where, or why not. Does nothing when it should not, or is in work."""
     demo = Demo.objects.get(pk=demo_id)
+    previews.sign(previews_root(), settings.EKLAVYA_WORKER_NAME)
     if not _is_ours(demo, queries.present_workers()):
         return
     with previews.claim(preview_of(demo)) as mine:
@@ -114,6 +116,7 @@ def _try_later(demo: Demo, detail: str) -> None:
 
 def keep(runtime: Runtime) -> list[UUID]:
     """Take every due step of this machine but the slow one, and return the demos that `show` is to be called for."""
+    previews.sign(previews_root(), settings.EKLAVYA_WORKER_NAME)
     _each(queries.tasks_without_demo(), open_for)
     _each(queries.to_expire(timezone.now()), _expire)
     present = queries.present_workers()
@@ -122,7 +125,7 @@ def keep(runtime: Runtime) -> list[UUID]:
     # First what runs, then who owns it: a preview made in between is not in the first list.
     running = previews.list_previews(runtime)
     wanted = [demo for demo in queries.wanting_preview(timezone.now()) if _is_ours(demo, present)]
-    owned = {preview_of(demo).name for demo in wanted}
+    owned = {preview_of(demo).name for demo in _kept_here()}
     _each([name for name in running if name not in owned], runtime.kill)
     _remove_stale_directories()
     return [demo.pk for demo in wanted if _is_due(demo, runtime)]
@@ -143,6 +146,15 @@ def _is_ours(demo: Demo, present: frozenset[str]) -> bool:
     if demo.kept_by == ours:
         return True
     return _is_near(demo, present) and actions.take_preview(demo, worker=ours, now=timezone.now(), by=KEEPER)
+
+
+def _kept_here() -> QuerySet[Demo]:
+    """Return the demos whose preview runs, or should, out of this data directory, whichever of its workers keeps it.
+
+    Also while that worker is away: it comes back and finds its preview, or another takes the demo, and the data with it
+    if it works out of this directory too.
+    """
+    return queries.wanting_preview(timezone.now()).filter(kept_by__in=previews.signed(previews_root()))
 
 
 def _is_due(demo: Demo, runtime: Runtime) -> bool:
@@ -170,8 +182,7 @@ def _stop(demo: Demo, runtime: Runtime) -> None:
 def _remove_stale_directories() -> None:
     """Remove what previews left that are over."""
     entries = previews.list_directories(previews_root())
-    here = queries.wanting_preview(timezone.now()).filter(kept_by=settings.EKLAVYA_WORKER_NAME)
-    wanted = {str(pk) for pk in here.values_list("pk", flat=True)}
+    wanted = {str(demo.pk) for demo in _kept_here()}
     _each([entry for entry in entries if entry.name not in wanted], previews.remove_tree)
 
 

@@ -5,6 +5,7 @@
                     /home        HOME in the sandbox; DATA_DIR is `data` in it and survives a restart
                     /control     the runtime's own
                     /backoff     how often in a row it could not be started, and when it is tried again
+    <root>/<worker>.worker       says that the worker keeps its previews here, perhaps beside others
 
 A preview outlives the process that started it. Whoever comes next, after a crash or a reboot, finds it by its name.
 """
@@ -42,6 +43,7 @@ _LOG_LINES = 60
 _LOG_CHARS = 4_000
 _BACKOFF_S = 15.0
 _BACKOFF_MAX_S = 600.0
+_SIGNED = ".worker"
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,17 @@ def list_previews(runtime: Runtime) -> list[str]:
 def list_directories(root: Path) -> list[Path]:
     """Return the directories of all previews, whether anything runs in them or not."""
     return sorted(entry for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+
+
+def sign(root: Path, worker: str) -> None:
+    """Note that a worker keeps its previews here. Idempotent."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / f"{worker}{_SIGNED}").touch()
+
+
+def signed(root: Path) -> list[str]:
+    """Return the names of the workers that keep their previews here, present or not."""
+    return sorted(entry.name.removesuffix(_SIGNED) for entry in root.glob(f"*{_SIGNED}"))
 
 
 def may_try(preview: Preview, now_s: float) -> bool:

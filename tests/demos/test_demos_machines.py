@@ -118,3 +118,38 @@ def test_a_machine_that_the_portal_cannot_reach_shows_nothing(
 
     settings.EKLAVYA_PREVIEWS = True
     assert sweep("boreas") == [name]
+
+
+@pytest.mark.parametrize("status", ["online", "offline"])
+def test_two_workers_of_one_data_directory_leave_each_others_previews(
+    project: Project, sweep: Sweep, settings: Settings, status: str
+) -> None:
+    (name,) = sweep("atlas")
+    (data,) = (directory / "home" / "data" for directory in previews.list_directories(keeper.previews_root()))
+    (data / "kept").touch()
+    machine = LocalRuntime(state_dir=settings.EKLAVYA_VAR / "local")
+    settings.EKLAVYA_WORKER_NAME = "boreas"
+    settings.EKLAVYA_PREVIEWS = status == "online"  # offline and nobody to take it: it comes back to what it had
+    Worker.objects.filter(name="atlas").update(status=status)
+
+    assert keeper.keep(machine) == []
+
+    assert Demo.objects.get().kept_by == "atlas"
+    assert previews.list_previews(machine) == [name]
+    assert (data / "kept").exists()
+
+
+def test_a_preview_and_its_data_go_to_another_worker_of_the_data_directory(
+    project: Project, sweep: Sweep, settings: Settings
+) -> None:
+    (name,) = sweep("atlas")
+    demo = Demo.objects.get()
+    machine = LocalRuntime(state_dir=settings.EKLAVYA_VAR / "local")
+    settings.EKLAVYA_WORKER_NAME = "boreas"
+    Worker.objects.filter(name="atlas").update(status="offline")
+
+    for demo_id in keeper.keep(machine):
+        keeper.show(demo_id, machine)
+
+    assert (again(demo).kept_by, again(demo).address) == ("boreas", demo.address), "it ran on"
+    assert previews.list_previews(machine) == [name]
