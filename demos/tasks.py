@@ -41,7 +41,8 @@ def keep_demos() -> None:
 def keep_previews() -> None:
     """The same on one machine: what runs there, only a worker of the same machine sees."""
     for demo_id in keeper.keep(sandboxes.runtime()):
-        show_demo.apply_async(kwargs={"demo_id": str(demo_id)}, queue=settings.EKLAVYA_WORKER_QUEUE)
+        arguments = {"demo_id": str(demo_id)}
+        show_demo.apply_async(kwargs=arguments, queue=settings.EKLAVYA_WORKER_QUEUE, expires=ROUND_EXPIRES_S)
 
 
 def _ask_others() -> None:

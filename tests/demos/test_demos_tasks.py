@@ -80,6 +80,15 @@ def test_keep_demos_has_each_machine_look_after_its_own() -> None:
             assert broker.default_channel.basic_get(queue, no_ack=True) is None
 
 
+def test_what_a_machine_asks_itself_for_does_not_pile_up(task: Task) -> None:
+    tasks.keep_previews()
+
+    with app.connection_for_read() as broker:
+        message = broker.default_channel.basic_get(settings.EKLAVYA_WORKER_QUEUE, no_ack=True)
+    assert message.headers["task"] == "demos.tasks.show_demo"
+    assert message.headers["expires"], "nobody may read this queue for days"
+
+
 def test_stop_all_previews_ends_them(task: Task, configured: Runtime) -> None:
     tasks.open_demo_for(task_id=str(task.pk))
 
