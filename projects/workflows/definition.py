@@ -24,6 +24,7 @@ MAX_RETRIES = 20
 MAX_SECONDS = 86_400
 MAX_PROBLEMS = 50
 MAX_PARAMS_DEPTH = 90
+MAX_INTEGER_BITS = 64
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _FUNCTION = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*")
 _OUTCOMES = ("success", "failure", "always")
@@ -186,14 +187,16 @@ def _node_problems(node: Node, incoming: int) -> Iterator[str]:
     if node.role and not node.title.strip():
         yield f"{name} has no title."
     if not _is_json(node.params):
-        yield f"The params of {name.lower()} hold what is no JSON, such as a date without quotes, or nest too deep."
+        why = "hold what is no JSON, such as a date without quotes, or a huge number, or nest too deep"
+        yield f"The params of {name.lower()} {why}."
     if len(node.title) > 255 or len(node.brief) > 20_000:
         yield f"The title of {name.lower()} is over 255 characters, or its brief over 20,000."
     yield from _bounds(node, name, incoming)
 
 
 def _is_json(value: object, depth: int = 1) -> bool:
-    """Whether a value is kept as it is: YAML also knows dates, sets and numbers that are none."""
+    """Whether a value is kept as it is: YAML also knows dates, sets, numbers that are none, and whole ones that Python
+    reads (0xfff…) but does not write in decimals."""
     if depth > MAX_PARAMS_DEPTH:
         return False
     match value:
@@ -203,8 +206,10 @@ def _is_json(value: object, depth: int = 1) -> bool:
             return all(_is_json(item, depth + 1) for item in value)
         case float():
             return isfinite(value)
+        case int():
+            return value.bit_length() <= MAX_INTEGER_BITS
         case _:
-            return value is None or isinstance(value, str | int)
+            return value is None or isinstance(value, str)
 
 
 def _bounds(node: Node, name: str, incoming: int) -> Iterator[str]:

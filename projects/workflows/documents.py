@@ -12,6 +12,7 @@ MAX_BYTES = 8 * 2**20
 # Of YAML: each costs half a kilobyte while it is read. The largest workflow has some 500,000.
 MAX_EVENTS = 1_000_000
 MAX_DEPTH = 100
+MAX_INTEGER_CHARS = 1_000
 _FIELDS = {"key", "name", "description", "nodes", "edges"}
 
 
@@ -73,7 +74,7 @@ def _parsed(text: str) -> object:
         pass
     try:
         _look_through(text)
-        return yaml.load(text, Loader=yaml.CSafeLoader)
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise InvalidWorkflow([f"It is neither JSON nor YAML: {' '.join(str(error).split())[:300]}"]) from None
     except (ValueError, OverflowError) as error:  # a date that is none, a number of 5,000 digits, half a character
@@ -91,6 +92,20 @@ def _look_through(text: str) -> None:
             raise InvalidWorkflow(["It nests too deep."])
         if count > MAX_EVENTS:
             raise InvalidWorkflow(["It has too many parts to be a workflow."])
+
+
+class _Loader(yaml.CSafeLoader):
+    """Knows plain values, but no whole numbers that take for ever to read (1:1:1…) or cannot be written (0xfff…)."""
+
+    def integer(self, node: yaml.ScalarNode) -> int:
+        """Read a whole number. Raises ValueError for a huge one."""
+        if len(node.value) > MAX_INTEGER_CHARS:
+            raise ValueError(f"a number of {len(node.value):,} characters")
+        value: int = self.construct_yaml_int(node)
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.integer)
 
 
 def _no_number(name: str) -> object:
