@@ -18,6 +18,7 @@ from uuid import UUID
 import psutil
 from celery import shared_task
 from django.conf import settings
+from kombu.exceptions import OperationalError as BrokerAway
 
 from agents import delivery, housekeeping, machine, partitions
 from agents.actions import messages, pulse, recovery, retention, runs, workers
@@ -78,13 +79,17 @@ def announce_worker() -> None:
     """Register this process's machine as a worker and begin to beat. Called when the Celery worker is ready.
 
     A machine without a runtime is registered in error, so that people see why it gets nothing. Raises WorkerConflict.
+    While the broker is away it is announced all the same: what is ready is then given out by the next sweep.
     """
     house_now.compare()
     workers.register_worker(_registration(), now=house_now())
     keeper()
     standbys()  # loaded before a run waits for it, and as the code is now: an update may come while this process works
     _announced.set()
-    nudge()
+    try:
+        nudge()
+    except BrokerAway as problem:
+        logger.warning("this worker is announced, and asks for no runs yet: %s", problem)
 
 
 def _registration() -> Registration:

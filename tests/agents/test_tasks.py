@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.utils import timezone
+from kombu.exceptions import OperationalError as BrokerAway
 from pytest_django import Settings
 
 from agents import sandboxes, tasks
@@ -178,6 +179,22 @@ def test_stop_runs_asks_the_projects_runs_alone() -> None:
 
     assert Run.objects.get(pk=run.pk).stop_requested == "paused"
     assert Run.objects.get(pk=other.pk).stop_requested == ""
+
+
+@pytest.mark.usefixtures("_empty_queues")
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_is_announced_though_the_broker_is_away(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or it would be registered each second until the broker is back."""
+
+    def fail() -> None:
+        raise BrokerAway("no Redis")
+
+    with monkeypatch.context() as away:
+        away.setattr(tasks, "nudge", fail)
+        tasks.announce_worker()
+
+    assert Worker.objects.get(name=settings.EKLAVYA_WORKER_NAME).status == WorkerStatus.ONLINE
+    tasks.retire_worker()
 
 
 @pytest.mark.usefixtures("_empty_queues")
