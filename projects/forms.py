@@ -71,6 +71,18 @@ class StartForm(forms.Form):
         field.choices = [(one.key, one.name) for one in workflows]
 
 
+class WorkflowFileForm(forms.Form):
+    """A workflow as a file. One that is empty is refused like all that are no workflow."""
+
+    file = forms.FileField(
+        label="File",
+        allow_empty_file=True,
+        widget=forms.FileInput(attrs={"accept": ".yaml,.yml,.json"}),
+        help_text="YAML or JSON, at most 8 MB. It becomes the next version of its key, for all projects.",
+        error_messages={"required": "Choose a file."},
+    )
+
+
 class ReasonForm(forms.Form):
     """Why something is done, optional."""
 

@@ -20,6 +20,10 @@ urlpatterns = [
     path("projects/<uuid:project_id>/plan/", project.plan, name="project_plan"),
     path("projects/<uuid:project_id>/workflows/", executions.project_executions, name="project_executions"),
     path("projects/<uuid:project_id>/workflows/start/", executions.execution_start, name="execution_start"),
+    *[
+        path(f"workflows/<uuid:workflow_id>.{form}", executions.workflow_file, {"form": form}, name=f"workflow_{form}")
+        for form in ("yaml", "json")
+    ],
     path(_EXECUTION, executions.execution, name="execution"),
     *[
         path(

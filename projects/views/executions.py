@@ -9,24 +9,45 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from projects import executions, permissions
 from projects.actions import redoing, steering, workflows
-from projects.actions.workflows import InvalidExecution, Start
+from projects.actions.workflow_files import import_workflow
+from projects.actions.workflows import InvalidExecution, Start, document_of
 from projects.actors import Actor
-from projects.forms import StartForm
-from projects.models import Execution, ExecutionLog, Task
+from projects.forms import StartForm, WorkflowFileForm
+from projects.models import Execution, ExecutionLog, Project, Task, Workflow
 from projects.views.project import tab
 from projects.web import PageRequest, act, came_from, get_project, page_of, refusal, render_page
+from projects.workflows.definition import InvalidWorkflow
+from projects.workflows.documents import MAX_BYTES, as_json, as_yaml
 
 MAX_RESULT_CHARS = 20_000
 
 
-@require_GET
+@require_http_methods(["GET", "POST"])
+@act
 def project_executions(request: PageRequest, project_id: UUID) -> HttpResponse:
-    """What was started here, newest first, and starting another."""
+    """What was started here, newest first, and starting another; POST stores a workflow from a file."""
     found = get_project(project_id)
+    if request.method != "POST":
+        return _executions(request, found, WorkflowFileForm())
+    permissions.check_can_work(request.user)
+    form = WorkflowFileForm(request.POST, request.FILES)
+    if form.is_valid():
+        sent = form.cleaned_data["file"].read(MAX_BYTES + 1)
+        try:
+            made = import_workflow(sent, by=_by(request), now=timezone.now())
+        except InvalidWorkflow as error:
+            form.add_error("file", list(error.problems))
+        else:
+            messages.success(request, f"“{made.name}” is stored as {made}.")
+            return redirect("project_executions", found.pk)
+    return _executions(request, found, form, status=422)
+
+
+def _executions(request: PageRequest, found: Project, form: WorkflowFileForm, *, status: int = 200) -> HttpResponse:
     page = page_of(found.executions.select_related("workflow"), request, keys=("id",), size=25)
     startable = executions.startable()
     context = tab(
@@ -37,8 +58,23 @@ def project_executions(request: PageRequest, project_id: UUID) -> HttpResponse:
         form=StartForm(workflows=startable),
         workflows=startable,
         start_refusal=refusal(permissions.check_can_start, request.user, found),
+        file_form=form,
+        work_refusal=refusal(permissions.check_can_work, request.user),
     )
-    return render_page(request, "projects/executions.html", context)
+    return render_page(request, "projects/executions.html", context, status=status)
+
+
+@require_GET
+@act
+def workflow_file(request: PageRequest, workflow_id: UUID, form: str) -> HttpResponse:
+    """Download a version of a workflow."""
+    found = Workflow.objects.filter(pk=workflow_id).first()
+    if found is None:
+        raise Http404("There is no such workflow.")
+    text = as_yaml(document_of(found)) if form == "yaml" else as_json(document_of(found))
+    response = HttpResponse(text, content_type=f"application/{form}; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{found.key}-{found.version}.{form}"'
+    return response
 
 
 @require_POST

@@ -176,6 +176,9 @@ ROWS: dict[str, Row] = {
     "without_answer again": page(),
     # workflows, and what is done to tasks and nodes
     "project_executions": page(),
+    "project_executions post": act(),
+    "workflow_yaml": page(),
+    "workflow_json": page(),
     "execution": page(),
     "execution_start": act(data={"workflow": "w"}),
     "execution_pause": act(),
@@ -452,6 +455,7 @@ def address_of(name: str, house: dict[str, Any]) -> str:
         "project_id": project.pk,
         "run_id": house["run"].pk,
         "execution_id": house["execution"].pk,
+        "workflow_id": house["execution"].workflow_id,
         "node": "a",
         "workflow": "w",
         "task_id": house["run"].task_id,

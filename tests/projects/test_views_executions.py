@@ -1,15 +1,23 @@
 """Pages of workflows: starting one, its graph and log, and what a person does to nodes and tasks."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from projects.actions import workflows
-from projects.models import Execution
+from projects.actions.workflow_files import import_workflow
+from projects.ids import new_id
+from projects.models import AuditLog, Execution, Workflow
 from projects.states import ExecutionStatus, NodeStatus, TaskStatus
+from projects.workflows.documents import as_json, as_yaml, read
 from tests.factories import NOW, TESTER, ProjectFactory, TaskFactory, UserFactory
+from tests.projects.workflows.test_documents import TEXT
 from tests.projects.workflows.test_steps import do, open_steps, save, shipped, started
 
 pytestmark = pytest.mark.django_db
@@ -136,6 +144,62 @@ def test_viewer_sees_and_changes_nothing(client: Client) -> None:
     execution = started(save([{"key": "a"}]))
 
     assert "Retry from here" not in shown(client, execution)
+    assert 'type="file"' not in client.get(reverse("project_executions", args=[task.project.pk])).content.decode()
+    assert files_page(client, TEXT.encode()).status_code == 403
+    assert client.get(reverse("workflow_yaml", args=[execution.workflow_id])).status_code == 200
     assert ">Change</summary>" not in client.get(reverse("project_board", args=[task.project.pk])).content.decode()
     assert client.post(reverse("task_skip", args=[task.pk])).status_code == 403
     assert client.post(reverse("node_skip", args=[execution.pk, "a"])).status_code == 403
+
+
+def files_page(client: Client, file: bytes | None, **about: Any) -> Any:
+    address = reverse("project_executions", args=[ProjectFactory().pk])
+    return client.post(address, {} if file is None else {"file": SimpleUploadedFile("w.yaml", file)}, **about)
+
+
+@pytest.mark.parametrize(("form", "write"), [("yaml", as_yaml), ("json", as_json)])
+def test_workflow_is_stored_from_a_file_and_downloaded(asha: Client, form: str, write: Callable[..., str]) -> None:
+    page = files_page(asha, TEXT.encode(), follow=True).content.decode()
+
+    assert "“Review “twice”” is stored as review 1." in page
+    address = reverse(f"workflow_{form}", args=[Workflow.objects.get().pk])
+    assert address in page
+    answer = asha.get(address)
+    assert answer["Content-Disposition"] == f'attachment; filename="review-1.{form}"'
+    assert answer.content.decode() == write(read(TEXT))
+    assert asha.get(reverse(f"workflow_{form}", args=[new_id()])).status_code == 404
+    execution = started(save([{"key": "a"}]))
+    assert reverse(f"workflow_{form}", args=[execution.workflow_id]) in shown(asha, execution)
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "recorded"),
+    [
+        (None, "Choose a file.", 0),
+        (b"", "no object", 1),
+        (b"\xff\xfe", "no text in UTF-8", 1),
+        (b" " * (8 * 2**20 + 1), "over 8 MB", 1),
+        (b"key: x\nname: X\nnodes: [{key: a, role: <b>, title: A}]\n", "unknown role “&lt;b&gt;”", 1),
+    ],
+)
+def test_file_that_is_no_workflow_is_refused_beside_the_form(
+    asha: Client, file: bytes | None, said: str, recorded: int
+) -> None:
+    answer = files_page(asha, file)
+    _, _, error = answer.content.decode().partition('<p class="field__error"')
+    assert answer.status_code == 422
+    assert said in error.partition("</p>")[0]
+    assert AuditLog.objects.filter(action="workflow.refused", actor_name="asha").count() == recorded
+    assert not Workflow.objects.exists()
+
+
+def test_more_workflows_cost_the_page_no_more_queries(asha: Client) -> None:
+    address = reverse("project_executions", args=[ProjectFactory().pk])
+    costs = []
+    for many in (1, 20):
+        for number in range(many):
+            import_workflow(TEXT.replace("key: review", f"key: w{number}"), by=TESTER, now=NOW)
+        with CaptureQueriesContext(connection) as queries:
+            assert asha.get(address).content.count(b'id="workflow-') == many
+        costs.append(len(queries))
+    assert costs[0] == costs[1]
