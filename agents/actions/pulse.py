@@ -20,6 +20,9 @@ COMES_BACK = timedelta(seconds=30)
 """Longer than a living process takes to reach a database that is back. Its pool of connections tries again after 1, 2,
 4, 8 and 16 s, and it renews every 2 s; supervisors give up after as long (`connections.PATIENCE_S`)."""
 
+SWEEPS_MEET = timedelta(seconds=8)
+"""No gap is shorter. A sweep comes every 5 s: where nobody else is left, each has to find the one before."""
+
 _NOTE = """
 UPDATE agents_pulse SET
     since = CASE WHEN %(now)s BETWEEN seen_at - gap AND seen_at + gap THEN since ELSE %(now)s END,
@@ -32,11 +35,11 @@ RETURNING since
 def note(*, now: datetime) -> datetime | None:
     """Note that the database was reached; return since when without a gap, or None before the first sweep of the house.
 
-    `now` is the house's time, taken before. After a gap of two fifths of a lease, in either direction of time, the
-    pulse begins anew. After a shorter one everybody still has time to renew.
+    `now` is the house's time, taken before. After a gap of two fifths of a lease and `SWEEPS_MEET` at least, in
+    either direction of time, the pulse begins anew. After a shorter one everybody still has time to renew.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_NOTE, {"now": now, "gap_s": settings.EKLAVYA_LEASE_SECONDS * 2 / 5})
+        cursor.execute(_NOTE, {"now": now, "gap_s": _gap().total_seconds()})
         row = cursor.fetchone()
     since: datetime | None = row[0] if row else None
     if since == now:
@@ -51,6 +54,10 @@ def is_steady(*, now: datetime) -> bool:
         Pulse.objects.bulk_create([Pulse(since=now, seen_at=now)], ignore_conflicts=True)
         return False
     return now - since >= max(_lease(), COMES_BACK)
+
+
+def _gap() -> timedelta:
+    return max(_lease() * 2 / 5, SWEEPS_MEET)
 
 
 def _lease() -> timedelta:

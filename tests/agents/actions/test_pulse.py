@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
+from pytest_django import Settings
 
 from agents.actions import pulse
 from agents.models import Pulse
@@ -28,10 +29,19 @@ def test_who_lives_has_come_back_after_thirty_seconds_without_a_gap() -> None:
     assert said == [False] * 6 + [True] * 2
 
 
-def test_long_leases_have_to_pass_whole(settings: object) -> None:
-    settings.EKLAVYA_LEASE_SECONDS = 60  # type: ignore[attr-defined]
+def test_long_leases_have_to_pass_whole(settings: Settings) -> None:
+    settings.EKLAVYA_LEASE_SECONDS = 60
 
     said = [pulse.is_steady(now=NOW + n * SECOND) for n in range(0, 75, 10)]
+
+    assert said == [False] * 6 + [True] * 2
+
+
+@pytest.mark.parametrize("lease_s", [10, 12, 20])
+def test_sweeps_alone_keep_it(settings: Settings, lease_s: int) -> None:
+    settings.EKLAVYA_LEASE_SECONDS = lease_s
+
+    said = [pulse.is_steady(now=NOW + n * SECOND) for n in range(0, 36, 5)]
 
     assert said == [False] * 6 + [True] * 2
 
