@@ -72,7 +72,7 @@ def standbys() -> "Standbys":
 def _beat(held_by: LeaseKeeper, now: datetime) -> None:
     reading = machine.read(settings.EKLAVYA_VAR, clock_behind_s=house_now.compare().total_seconds())
     workers.beat(settings.EKLAVYA_WORKER_NAME, running=held_by.held, reading=reading, now=now)
-    pulse.note(now=now)
+    pulse.note(now=house_now())  # what came before may have taken long
 
 
 def announce_worker() -> None:
@@ -231,6 +231,7 @@ def sweep() -> None:
     now = house_now()
     take_each(
         lambda: _end_silent(now),
+        lambda: workers.notice_shut_out(now=now),
         lambda: recovery.end_silent_runs(now=now),
         lambda: recovery.stop_unwanted(now=now),
         lambda: recovery.stop_at_cancelled(now=now),

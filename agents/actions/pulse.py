@@ -25,18 +25,23 @@ SWEEPS_MEET = timedelta(seconds=8)
 
 _NOTE = """
 UPDATE agents_pulse SET
-    since = CASE WHEN %(now)s BETWEEN seen_at - gap AND seen_at + gap THEN since ELSE %(now)s END,
-    seen_at = CASE WHEN %(now)s BETWEEN seen_at - gap AND seen_at THEN seen_at ELSE %(now)s END
+    since = CASE WHEN %(now)s <= seen_at + gap THEN since ELSE %(now)s END,
+    seen_at = greatest(seen_at, %(now)s)
 FROM make_interval(secs => %(gap_s)s) AS gap
 RETURNING since
+"""
+_BEGIN_ANEW = """
+UPDATE agents_pulse SET since = %(now)s, seen_at = %(now)s
+WHERE %(now)s < seen_at - make_interval(secs => %(gap_s)s)
 """
 
 
 def note(*, now: datetime) -> datetime | None:
     """Note that the database was reached; return since when without a gap, or None before the first sweep of the house.
 
-    `now` is the house's time, taken before. After a gap of two fifths of a lease and `SWEEPS_MEET` at least, in
-    either direction of time, the pulse begins anew. After a shorter one everybody still has time to renew.
+    `now` is the house's time, taken right before. After a gap of two fifths of a lease and `SWEEPS_MEET` at least, the
+    pulse begins anew. After a shorter one everybody still has time to renew. A time before the last one is of somebody
+    who was held up: it changes nothing.
     """
     with connection.cursor() as cursor:
         cursor.execute(_NOTE, {"now": now, "gap_s": _gap().total_seconds()})
@@ -48,7 +53,13 @@ def note(*, now: datetime) -> datetime | None:
 
 
 def is_steady(*, now: datetime) -> bool:
-    """Note it, and return whether who did not renew by `now` is dead, and was not only kept from it."""
+    """Note it, and return whether who did not renew by `now` is dead, and was not only kept from it.
+
+    The time of a sweep that is further back than a gap is taken for the clock's having jumped back: the pulse begins
+    anew, as it would stand in the future otherwise until the clock is there again.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN_ANEW, {"now": now, "gap_s": _gap().total_seconds()})
     since = note(now=now)
     if since is None:
         Pulse.objects.bulk_create([Pulse(since=now, seen_at=now)], ignore_conflicts=True)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.queries import joining_keys
 from agents.actions import recovery
@@ -170,18 +170,11 @@ def listening_queues() -> list[str]:
 
 
 def notice_silent(*, now: datetime) -> int:
-    """Mark workers offline whose heartbeat stopped, and remote ones whose key lets nobody in any more; return how many.
-    The runs of the former are found by their leases, those of a remote one are asked to end.
+    """Mark workers offline whose heartbeat stopped; return how many. Only while the house has a pulse.
 
     A heartbeat from the future says nothing about now: its worker is in error until its clock is right.
     """
-    is_silent = Q(heartbeat_at__lt=now - SILENT_AFTER)
-    is_shut_out = Q(queue__startswith=REMOTE_QUEUE) & ~Exists(joining_keys(now).filter(pk=OuterRef("key")))
-    gone = Worker.objects.filter(is_silent | is_shut_out).exclude(status=WorkerStatus.OFFLINE)
-    for worker in (found := list(gone)):
-        _move(worker, WorkerStatus.OFFLINE, now=now)
-        if worker.is_remote:
-            ask_runs(worker, WORKER_GONE)
+    found = _take_offline(Worker.objects.filter(heartbeat_at__lt=now - SILENT_AFTER), now=now)
     in_error = Q(status=WorkerStatus.ERROR, reason=CLOCK_AHEAD)
     ahead = Q(heartbeat_at__gt=now + SILENT_AFTER)
     for worker in Worker.objects.filter((ahead & ~in_error) | (in_error & ~ahead)):
@@ -189,7 +182,23 @@ def notice_silent(*, now: datetime) -> int:
             _move(worker, WorkerStatus.ONLINE, now=now, reason="")
         elif worker.status != WorkerStatus.ERROR:
             _move(worker, WorkerStatus.ERROR, now=now, reason=CLOCK_AHEAD)
-    return len(found)
+    return found
+
+
+def notice_shut_out(*, now: datetime) -> int:
+    """Mark remote workers offline whose key lets nobody in any more; return how many. It needs no pulse: it is so."""
+    lets_in = joining_keys(now).filter(pk=OuterRef("key"))
+    return _take_offline(Worker.objects.filter(~Exists(lets_in), queue__startswith=REMOTE_QUEUE), now=now)
+
+
+def _take_offline(which: QuerySet[Worker], *, now: datetime) -> int:
+    """The runs of a node are found by their leases; those of a remote worker are asked to end."""
+    gone = list(which.exclude(status=WorkerStatus.OFFLINE))
+    for worker in gone:
+        _move(worker, WorkerStatus.OFFLINE, now=now)
+        if worker.is_remote:
+            ask_runs(worker, WORKER_GONE)
+    return len(gone)
 
 
 def cordon_worker(worker: Worker, *, by: Actor, now: datetime) -> None:

@@ -172,6 +172,24 @@ def test_a_worker_that_beats_keeps_the_pulse() -> None:
     assert after.seen_at > before.seen_at
 
 
+def test_a_beat_notes_when_it_got_through_and_not_when_it_began() -> None:
+    began = timezone.now() - timedelta(seconds=9)
+    PulseFactory(seen_at=began)
+
+    tasks._beat(tasks.keeper(), began)
+
+    assert Pulse.objects.get().seen_at > began + timedelta(seconds=8)
+
+
+@pytest.mark.usefixtures("_empty_queues")
+def test_the_sweep_takes_out_who_is_shut_out_also_without_a_pulse() -> None:
+    worker = WorkerFactory(queue="remote.far", heartbeat_at=timezone.now())
+
+    tasks.sweep()
+
+    assert Worker.objects.get(pk=worker.pk).status == WorkerStatus.OFFLINE
+
+
 def test_stop_runs_asks_the_projects_runs_alone() -> None:
     run, other = RunFactory(status="running"), RunFactory(status="running")
 

@@ -46,6 +46,20 @@ def test_sweeps_alone_keep_it(settings: Settings, lease_s: int) -> None:
     assert said == [False] * 6 + [True] * 2
 
 
+def test_one_worker_that_notes_late_keeps_nobody_from_it() -> None:
+    said = []
+    for n in range(60):
+        now = NOW + n * SECOND
+        if n % 2 == 0:
+            pulse.note(now=now)  # a worker that is well
+        if n % 12 == 0:
+            pulse.note(now=now - GAP - SECOND)  # one that was held up since it read the time
+        if n % 5 == 0:
+            said.append(pulse.is_steady(now=now))
+
+    assert said == [False] * 6 + [True] * 6
+
+
 @pytest.mark.parametrize("jump", [GAP + SECOND, timedelta(days=2), -GAP - SECOND, -timedelta(days=2)], ids=str)
 def test_it_begins_anew_after_a_gap_and_where_the_clock_jumped(jump: timedelta) -> None:
     PulseFactory(seen_at=NOW)

@@ -13,7 +13,7 @@ from accounts.models import ApiKey
 from accounts.roles import AccountRole
 from accounts.scopes import Scope
 from agents.actions.dispatch import dispatch
-from agents.actions.workers import notice_silent
+from agents.actions.workers import notice_shut_out, notice_silent
 from agents.allocation import Wanted, choose
 from agents.models import Run, Worker
 from agents.states import Trust, WorkerStatus
@@ -105,7 +105,7 @@ def test_a_machine_is_out_when_its_keys_owner_is_no_admin_any_more(machine: Mach
     worker, owner, now = machine.worker, machine.key.owner, timezone.now()
     run = RunFactory(status="running", worker=worker)
     by = person(AccountRole.ADMIN, "another")
-    assert notice_silent(now=now) == 0
+    assert notice_shut_out(now=now) == 0
     match what:
         case "demoted":
             accounts.set_role(owner, AccountRole.OPERATOR, by=by, now=now)
@@ -123,7 +123,7 @@ def test_a_machine_is_out_when_its_keys_owner_is_no_admin_any_more(machine: Mach
     assert {machine.beat(worker).status_code, files.status_code, machine.join().status_code} == {refused}
     assert refusals() == (["owner_is_no_admin"] if what == "demoted" else [])
 
-    assert notice_silent(now=now) == 1, "at once, though it was heard a moment ago"
+    assert notice_shut_out(now=now) == 1, "at once, though it was heard a moment ago"
     run.refresh_from_db()
     worker.refresh_from_db()
     assert (worker.status, run.stop_requested) == (WorkerStatus.OFFLINE, "worker_gone")
