@@ -210,8 +210,16 @@ def _open(place: Workplace, stop: Stop, *, clock: Clock) -> str:
     place = workplace.fill(replace(place, run=run))
     _check(stop)
     told = patiently(lambda: first_message(run), is_futile=lambda: _is_lost(stop))
-    runs.begin_running(run, base_commit=place.base_commit, working_dir=str(place.clone), now=clock())
+    tries = count()
+    patiently(lambda: _begin_running(place, clock=clock, is_again=next(tries) > 0), is_futile=lambda: _is_lost(stop))
     return told
+
+
+def _begin_running(place: Workplace, *, clock: Clock, is_again: bool) -> None:
+    """Note that the agent begins. `is_again`: it is not known whether it was noted before, so the run is read anew."""
+    run = claiming.reload_run(place.run.pk) if is_again else place.run
+    if run.status != RunStatus.RUNNING:
+        runs.begin_running(run, base_commit=place.base_commit, working_dir=str(place.clone), now=clock())
 
 
 def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock, expect: Callable[[Run], None]) -> None:

@@ -4,13 +4,14 @@ import shutil
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from agents.actions import leases, recovery, verbs
+from agents.actions import leases, recovery, runs, verbs
 from agents.actions.checkpoints import INTERRUPTED
 from agents.models import Agent, Checkpoint, Run, RunEvent
 from agents.sandboxes import repository, run_directory
@@ -224,7 +225,16 @@ def test_dropped_connections_change_nothing(keeper: LeaseKeeper, monkeypatch: py
         claim_run(run, now=now)
         raise OperationalError("the answer to the commit was lost")
 
+    begin_running, tries = runs.begin_running, []
+
+    def begin_and_hear_nothing(run: Run, **facts: Any) -> None:
+        tries.append(run.status)
+        if len(tries) > 1:
+            begin_running(run, **facts)
+        raise OperationalError("the server closed the connection")
+
     monkeypatch.setattr(leases, "claim_run", claim_and_hear_nothing)
+    monkeypatch.setattr(runs, "begin_running", begin_and_hear_nothing)
     task = task_of(TaskKind.BUILD, Role.PM, key="guide")
     seed(task.project)
     (run,) = hand_out(task)
@@ -236,6 +246,8 @@ def test_dropped_connections_change_nothing(keeper: LeaseKeeper, monkeypatch: py
 
     run = supervised.join()
     assert (run.status, run.task.status) == (RunStatus.SUCCEEDED, TaskStatus.COMPLETED), run.detail
+    assert tries == [RunStatus.STARTING] * 2  # tried again, and not done twice
+    assert AuditLog.objects.filter(action="run.running", object_id=str(run.pk)).count() == 1
     transcript_of(run)
     assert_nothing_is_left(run)
 
