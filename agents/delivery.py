@@ -24,20 +24,25 @@ AGAIN_AFTER = timedelta(seconds=30)
 _OF_THE_COMMIT = frozenset({"manifest_missing", "manifest_invalid", "no_test_command", "start_missing"})
 
 
+def sandbox_name(project_id: UUID) -> str:
+    """Return how the names of its sandboxes and directories begin."""
+    return f"delivery-{project_id.hex}"
+
+
 def deliver(project_id: UUID, *, clock: Callable[[], datetime]) -> None:
     """Verify main of a project whose tasks are all completed, and complete the project or pause it with the reason.
 
     Idempotent, and harmless for a project that is not there yet. Of two at once one looks, the other goes home. What
     fails while it runs is looked at once more, `AGAIN_AFTER` later, before the project is paused.
     """
-    with _alone(project_id) as is_alone:
+    with alone(project_id) as is_alone:
         project = Project.objects.get(pk=project_id)
         if is_alone and queries.is_built(project):
             _look(project, clock=clock)
 
 
 @contextmanager
-def _alone(project_id: UUID) -> Iterator[bool]:
+def alone(project_id: UUID) -> Iterator[bool]:
     """Whether nobody else delivers this project now. The lock goes with the connection that holds it."""
     key = int.from_bytes(project_id.bytes[-8:], signed=True)
     with connection.cursor() as cursor:
@@ -55,7 +60,7 @@ def _look(project: Project, *, clock: Callable[[], datetime]) -> None:
     failed_at = _last_failure(project, commit)
     if failed_at is not None and clock() < failed_at + AGAIN_AFTER:
         return
-    seen = observe(project, commit, name=f"delivery-{project.pk.hex}", require_app=True)
+    seen = observe(project, commit, name=sandbox_name(project.pk), require_app=True)
     runs.record_verification(project, None, Verification.Purpose.DELIVERY, facts_of(seen), now=clock())
     if not seen.passed and failed_at is None and seen.reason not in _OF_THE_COMMIT:
         return  # the sweep asks again

@@ -12,6 +12,7 @@ from agents.models import Run
 from agents.runtimes.contract import SandboxSpec
 from agents.sandboxes import runtime
 from agents.supervisor import orphans
+from projects.ids import new_id
 from tests.factories import RunFactory
 
 pytestmark = pytest.mark.django_db
@@ -58,6 +59,19 @@ def test_sandboxes_of_ended_runs_are_killed(var: Path) -> None:
     orphans.clear(runtime(), now=timezone.now())
 
     assert set(runtime().list_sandboxes()) == kept
+
+
+def test_what_a_killed_check_of_a_delivery_left_is_cleared_away(var: Path) -> None:
+    old, young = new_id(), new_id()
+    gone = directory(var / "checks" / f"delivery-{old.hex}-test-abc", age=timedelta(hours=1))
+    kept = directory(var / "checks" / f"delivery-{young.hex}-test-abc", age=timedelta(minutes=1))
+    start(f"delivery-{old.hex}-test", var)
+    kept_sandbox = start(f"delivery-{young.hex}-test", var)
+
+    orphans.clear(runtime(), now=timezone.now())
+
+    assert runtime().list_sandboxes() == (kept_sandbox,)
+    assert (gone.exists(), kept.exists()) == (False, True)
 
 
 def test_old_directories_of_ended_runs_are_removed(var: Path) -> None:
