@@ -5,12 +5,15 @@ end (`agents.worker.streams`), so that a frame that is lost, doubled or comes th
 Close codes: 4401 the key opens nothing (any more), 4404 no worker that joined with it.
 """
 
+import asyncio
+import logging
 import time
 from typing import Any
 from uuid import UUID
 
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.db import Error as DatabaseError
 from django.utils import timezone
 
 from accounts.models import ApiKey
@@ -20,6 +23,7 @@ from agents.errors import ReportRefused
 from agents.models import Worker
 from agents.remote.names import TO_RUN, run_group, worker_group
 
+logger = logging.getLogger(__name__)
 NOT_LET_IN, NO_SUCH_WORKER = 4401, 4404
 RECHECK_S = 10
 MOST_CHARS = 2_000_000
@@ -34,6 +38,16 @@ class WorkerSocket(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channel
 
     worker: Worker | None = None
     checked_at = 0.0
+    is_out = False
+    watch: "asyncio.Task[None] | None" = None
+
+    async def __call__(self, *given: Any) -> None:
+        """Serve the connection. However it ends, nobody watches over it any more."""
+        try:
+            await super().__call__(*given)
+        finally:
+            if self.watch is not None:
+                self.watch.cancel()
 
     async def connect(self) -> None:
         """Accept first: only then does the client learn the close code."""
@@ -51,6 +65,7 @@ class WorkerSocket(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channel
         self.checked_at = time.monotonic()
         await self.channel_layer.group_add(worker_group(str(worker_id)), self.channel_name)
         await self.send_json({"type": "ping", "data": {}})
+        self.watch = asyncio.create_task(self._watch())
 
     async def disconnect(self, code: int) -> None:
         """Leave the group. The worker's runs go on: it comes back, or its heartbeat stops."""
@@ -102,15 +117,29 @@ class WorkerSocket(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channel
     async def _may_go_on(self) -> bool:
         """Whether the key still lets it in; one that was revoked, or whose owner is no admin any more, is out within
         seconds."""
-        if self.worker is None:
+        if self.worker is None or self.is_out:
             return False
         if time.monotonic() - self.checked_at >= RECHECK_S:
-            assert self.worker.key_id is not None
-            if not await _lets_in(self.worker.key_id):
-                await self.close(NOT_LET_IN)
-                return False
+            await self._ask()
+        return not self.is_out
+
+    async def _watch(self) -> None:
+        """Ask also while no frame passes."""
+        while not self.is_out:
+            await asyncio.sleep(RECHECK_S)
+            try:
+                await self._ask()
+            except DatabaseError as error:  # it is away: ask again
+                logger.warning("not asked whether a remote worker's key still lets it in: %s", error)
+
+    async def _ask(self) -> None:
+        assert self.worker is not None
+        assert self.worker.key_id is not None
+        if await _lets_in(self.worker.key_id):
             self.checked_at = time.monotonic()
-        return True
+        elif not self.is_out:
+            self.is_out = True
+            await self.close(NOT_LET_IN)
 
     async def _refuse(self, reason: str, sentence: str) -> None:
         if self.worker is not None:

@@ -92,3 +92,14 @@ def test_it_is_closed_when_the_keys_owner_is_no_admin_any_more(
             again.recv(PATIENCE_S)
         assert refused.value.rcvd is not None
         assert refused.value.rcvd.code == consumers.NOT_LET_IN
+
+
+def test_it_is_closed_though_no_frame_passes(machine: Machine, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "RECHECK_S", 0.1)
+    with web(port), connect(address(port, machine), additional_headers=headers(machine), proxy=None) as socket:
+        assert json.loads(socket.recv(PATIENCE_S))["type"] == "ping"
+        accounts.set_role(machine.key.owner, AccountRole.VIEWER, by=person(AccountRole.ADMIN, "another"), now=NOW)
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(PATIENCE_S)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == consumers.NOT_LET_IN
