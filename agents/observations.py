@@ -11,6 +11,7 @@ from agents.machine import MB
 from agents.runtimes.errors import RuntimeUnavailable
 from agents.sandboxes import network_name, repository, runtime
 from agents.verification import Place, VerificationResult, verify
+from projects.jsontext import storable_text
 from projects.models import Project
 
 # What a disk that is full can make of any program.
@@ -54,4 +55,16 @@ def facts_of(seen: VerificationResult) -> dict[str, Any]:
         "test_output_sha256": seen.test_output_sha256,
         "start_output": seen.start_output_tail,
         "duration_s": Decimal(f"{seen.test_duration_s:.3f}"),
+    }
+
+
+def facts_unseen(commit: str, reason: str, detail: str) -> dict[str, Any]:
+    """Return the same fields where nothing could be observed: `reason` is the platform's, and not the commit's."""
+    return {
+        "commit": commit,
+        "tree": "",
+        "passed": False,
+        "reason": reason,
+        "detail": storable_text(detail, max_chars=2_000),
+        "duration_s": Decimal(0),
     }

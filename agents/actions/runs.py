@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from agents.actions import agents, checkpoints, messages, recoveries
+from agents.actions.faults import PLATFORM_ERROR
 from agents.models import Agent, Run, Verification
 from agents.states import ACTIVE_RUN, RUN_TRANSITIONS, STOPPABLE_RUN, RunStatus
 from projects import audit
@@ -96,13 +97,17 @@ def merge_again(run: Run, *, now: datetime) -> None:
 def record_verification(
     project: Project, run: Run | None, purpose: Verification.Purpose, facts: dict[str, Any], *, now: datetime
 ) -> Verification:
-    """Keep what the platform observed of a commit. `facts` are the fields of Verification."""
+    """Keep what the platform observed of a commit. `facts` are the fields of Verification.
+
+    That it could observe nothing (PLATFORM_ERROR) is in the audit log as just that, and not as the commit's refusal.
+    """
     with audit.journal(by=SUPERVISOR, now=now) as journal:
         seen = Verification.objects.create(
             id=new_id(), project=project, run=run, purpose=purpose, created_at=now, **facts
         )
+        refused = "commit.unseen" if seen.reason == PLATFORM_ERROR else "commit.refused"
         journal.add(
-            "commit.verified" if seen.passed else "commit.refused",
+            "commit.verified" if seen.passed else refused,
             project_id=project.pk,
             agent_id=run.agent_id if run else None,
             obj=seen,

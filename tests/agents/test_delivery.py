@@ -11,10 +11,10 @@ from pytest_django import Settings
 from agents import delivery, sandboxes
 from agents.models import Agent, Verification
 from agents.sandboxes import repository, runtime
-from projects.models import Project, Task
+from projects.models import AuditLog, Notification, Project, Task
 from projects.states import ProjectStatus
 from tests.agents.supervisor.line import PRODUCT, seed
-from tests.factories import AgentFactory, ProjectFactory, TaskFactory
+from tests.factories import NOW, AgentFactory, ProjectFactory, TaskFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -91,6 +91,35 @@ def test_a_project_whose_application_ends_twice_is_paused(tmp_path: Path) -> Non
 
     assert project.status == ProjectStatus.PAUSED
     assert project.status_reason == "The delivery check failed: The start command ended before it served anything."
+
+
+def test_what_cannot_be_looked_at_for_a_full_disk_is_looked_at_later_and_later(
+    settings: Settings, tmp_path: Path
+) -> None:
+    project = built()
+    seed_what_needs(tmp_path / "room", project)
+    settings.EKLAVYA_MIN_DISK_MB, enough = 10**9, settings.EKLAVYA_MIN_DISK_MB
+
+    def look(after_s: int) -> str:
+        delivery.deliver(project.pk, clock=lambda: NOW + timedelta(seconds=after_s))
+        project.refresh_from_db()
+        return project.status
+
+    assert {look(after_s) for after_s in range(0, 90, 5)} == {ProjectStatus.BUILDING}
+    traces = Verification.objects.order_by("created_at")
+    assert [(one.reason, one.created_at - NOW) for one in traces] == [
+        ("platform_error", timedelta(0)),
+        ("platform_error", timedelta(seconds=30)),
+    ]
+    told = Notification.objects.get(title="The delivery check has to wait")
+    assert "nearly full" in told.message
+    assert AuditLog.objects.filter(action="commit.unseen").count() == 2
+    assert not AuditLog.objects.filter(action="commit.refused").exists()
+
+    settings.EKLAVYA_MIN_DISK_MB = enough
+    assert look(90) == ProjectStatus.BUILDING, "now it counts, for the first time"
+    (tmp_path / "room").touch()
+    assert look(120) == ProjectStatus.COMPLETE
 
 
 @pytest.mark.parametrize("status", ["planning", "demo", "paused", "cancelled", "archived"])
