@@ -20,21 +20,29 @@ class Answer:
     is_whole: bool
     asked_bytes: int
     """Length of the request."""
+    sent_bytes: int
+    """Length of what left of it."""
 
     @classmethod
     def read(cls, line: dict[str, Any]) -> "Answer":
         """Return it from a line of the witness."""
         usage = tuple(line["usage"].get(name, 0) for name in _SERVED)
-        return cls(usage, is_whole=line["whole"], asked_bytes=line["asked_bytes"])
+        return cls(usage, is_whole=line["whole"], asked_bytes=line["asked_bytes"], sent_bytes=line["sent_bytes"])
 
     def may_cost(self, tokens: Tokens) -> bool:
         """Whether somebody who left before its end is billed so.
 
-        Before the first byte the whole of what was asked, by a guess; after it what the answer says of its input, and a
-        guess at its output.
+        Before the first byte the whole of what was asked, by a guess; after it what the answer says of its input, and
+        of its output at most what it says or what all its bytes would be guessed at.
         """
         all_asked = (estimate_tokens(self.asked_bytes), 0, 0, 0)
-        return tokens == all_asked or (tokens[0], *tokens[2:]) == (self.tokens[0], *self.tokens[2:])
+        is_input_right = (tokens[0], *tokens[2:]) == (self.tokens[0], *self.tokens[2:])
+        return tokens == all_asked or (is_input_right and 0 <= tokens[1] <= self.most_output)
+
+    @property
+    def most_output(self) -> int:
+        """The most tokens of output that somebody who left before its end is billed."""
+        return max(self.tokens[1], estimate_tokens(self.sent_bytes))
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,9 @@ def compare(answers: Iterable[Answer], bills: Iterable[Tokens]) -> Comparison:
         else:
             rest.append(answer)
     surplus, left = [], 0
-    for tokens in billed.elements():
+    # Those that few explain choose first, and take what needs a bill before what needs none.
+    rest.sort(key=lambda answer: not answer.is_whole)
+    for tokens in sorted(billed.elements(), key=lambda tokens: -tokens[1]):
         match = next((answer for answer in rest if answer.may_cost(tokens)), None)
         if match is None:
             surplus.append(tokens)

@@ -4,8 +4,8 @@ import pytest
 
 from tests.chaos.money import Answer, compare
 
-ANSWER = Answer((3, 70, 900, 4000), is_whole=True, asked_bytes=15_000)
-CUT = Answer((3, 1, 900, 4000), is_whole=False, asked_bytes=15_000)
+ANSWER = Answer((3, 70, 900, 4000), is_whole=True, asked_bytes=15_000, sent_bytes=900)
+CUT = Answer((3, 1, 900, 4000), is_whole=False, asked_bytes=15_000, sent_bytes=900)
 
 
 def test_an_answer_is_billed_once() -> None:
@@ -33,6 +33,24 @@ def test_a_bill_that_no_answer_explains_is_surplus(bill: tuple[int, ...]) -> Non
     assert (found.missing, found.surplus) == ([ANSWER.tokens], [bill])
 
 
+@pytest.mark.parametrize(("answer", "most"), [(ANSWER, 300), (CUT, 300)])
+def test_output_is_billed_by_what_left_at_most(answer: Answer, most: int) -> None:
+    """Else it is no sign of anything that the same was asked."""
+    at_most, more = (3, most, 900, 4000), (3, most + 1, 900, 4000)
+
+    assert compare([answer], [at_most]).surplus == []
+    assert compare([answer], [more]).surplus == [more]
+
+
 def test_one_answer_explains_one_bill() -> None:
     assert compare([ANSWER], [ANSWER.tokens, ANSWER.tokens]).surplus == [ANSWER.tokens]
     assert compare([ANSWER], [(5000, 0, 0, 0), (5000, 0, 0, 0)]).surplus == [(5000, 0, 0, 0)]
+
+
+def test_a_small_bill_takes_no_answer_that_only_a_large_one_has() -> None:
+    short = Answer(CUT.tokens, is_whole=False, asked_bytes=15_000, sent_bytes=30)
+    small, large = (3, 5, 900, 4000), (3, 250, 900, 4000)
+
+    for answers in ([CUT, short], [short, CUT], [ANSWER, short], [short, ANSWER]):
+        assert compare(answers, [small, large]).surplus == []
+    assert compare([CUT, ANSWER], [small]).missing == []

@@ -45,7 +45,7 @@ class Witness:
             await self._application(scope, hear, look)
         finally:
             if usage := usage_of(bytes(body)):
-                self._note({"usage": usage, "whole": is_whole, "asked_bytes": asked_bytes})
+                self._note({"usage": usage, "whole": is_whole, "asked_bytes": asked_bytes, "sent_bytes": len(body)})
 
     def _note(self, said: dict[str, Any]) -> None:
         line = json.dumps(said) + "\n"
