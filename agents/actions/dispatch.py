@@ -65,6 +65,8 @@ class Host:
 Send = Callable[[list[Dispatched]], None]
 # So many are given out in a transaction: what the statements cost is shared, and the first begin while others follow.
 AT_ONCE = 150
+# Of candidates more are looked at than there are places, for some have no free agent: threefold, and at most so many.
+MOST_LEFT = 150
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ def _match(*, now: datetime) -> list[Match]:
     free_of_tool = _free_of_tool()
     # Those that lack a tool must not fill the list before those that do not.
     lacking = [role for role in Role if allocation.lacks(role, free_of_tool)]
-    candidates = _locked(queries.dispatchable(now=now, limit=4 * most + 20, without=lacking))
+    limit = most + min(3 * most, MOST_LEFT) + 20
+    candidates = _locked(queries.dispatchable(now=now, limit=limit, without=lacking))
     if not candidates:
         return []
     return _room(most, workers, candidates, free_of_tool, now=now).match(candidates)
