@@ -52,6 +52,8 @@ def until_elsewhere(limit_s: float, *, lease_s: int, outage_s: float = 0) -> Els
     house = House(base, machines_wanted=2, lease_s=lease_s, is_lean=True)
     try:
         house.start()
+        if not outage_s:  # or its projects would be done before a machine may be taken for dead
+            _await_pulse(house)
         command = [sys.executable, "-m", "tests.chaos.client", "--projects", "2", "--timeout", "600"]
         with subprocess.Popen(command, env=house.environment(), stdout=subprocess.DEVNULL) as client:
             try:
@@ -67,9 +69,8 @@ def until_elsewhere(limit_s: float, *, lease_s: int, outage_s: float = 0) -> Els
 def _measure(house: House, limit_s: float, outage_s: float, lease_s: float) -> Elsewhere:
     lost = _lost_to(house, outage_s) if outage_s else 0
     with psycopg.connect(postgres_url(house.var), autocommit=True) as database:
-        give_up = time.monotonic() + _BEGIN_S
-        while not any(database.execute(_HAS_PULSE).fetchone() or ()):
-            _wait(house, give_up)
+        if outage_s:
+            _await_pulse(house)
         at_work = _at_work(house, database)
         name = at_work[0][0]
         tasks = [task for worker, task in at_work if worker == name]
@@ -82,6 +83,13 @@ def _measure(house: House, limit_s: float, outage_s: float, lease_s: float) -> E
                 (has_gap,) = database.execute(_HAS_GAP, [seconds - lease_s + 30]).fetchone() or (True,)
                 return Elsewhere(seconds, len(tasks), lost, has_gap)
             _wait(house, began + limit_s)
+
+
+def _await_pulse(house: House) -> None:
+    give_up = time.monotonic() + _BEGIN_S
+    with psycopg.connect(postgres_url(house.var), autocommit=True) as database:
+        while not any(database.execute(_HAS_PULSE).fetchone() or ()):
+            _wait(house, give_up)
 
 
 def _at_work(house: House, database: psycopg.Connection) -> list[tuple[str, object]]:
