@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.queries import joining_keys
@@ -46,6 +47,10 @@ class Registration:
     key_id: int | None = None
 
 
+# Any constant: the id of the advisory lock that lets one worker register at a time.
+_REGISTERING = 0x656B_6C77
+
+
 def register_worker(given: Registration, *, now: datetime) -> Worker:
     """Make a worker known, or known again after a restart or under another name. A cordoned one stays cordoned.
 
@@ -66,6 +71,9 @@ def register_worker(given: Registration, *, now: datetime) -> Worker:
     }
     status = WorkerStatus.ERROR if given.problem else WorkerStatus.ONLINE
     with audit.journal(by=SYSTEM, now=now) as journal:
+        # Two that begin in one moment would both find nobody of their name.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_REGISTERING])
         worker = _known(given, now=now)
         if worker is None:
             worker = Worker.objects.create(id=new_id(), registered_at=now, status=status, **facts)

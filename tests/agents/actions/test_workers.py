@@ -1,5 +1,6 @@
 """Machines as workers: registered, beating, short of something, cordoned, drained, forgotten."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -254,3 +255,21 @@ def test_the_database_refuses_nonsense(nonsense: dict[str, object]) -> None:
     WorkerFactory(machine_id="twice")
     with pytest.raises(IntegrityError), transaction.atomic():
         WorkerFactory(**nonsense)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_that_register_in_one_moment_are_one_worker() -> None:
+    given = Registration(name="here", queue="runs.here", capacity=2, runtime="local", machine_id="m")
+    both = threading.Barrier(2, timeout=30)
+
+    def register() -> Worker:
+        try:
+            both.wait()
+            return workers.register_worker(given, now=NOW)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = [future.result(30) for future in [pool.submit(register) for _ in range(2)]]
+
+    assert first == second == Worker.objects.get()
