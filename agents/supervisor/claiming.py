@@ -30,7 +30,7 @@ def hold_all(run_ids: Sequence[UUID], *, owner: str, clock: Clock) -> list[Held]
     held: list[Held] = []
     for number in range(0, len(run_ids), AT_ONCE):
         try:
-            held += _hold(run_ids[number : number + AT_ONCE], owner=owner, clock=clock)
+            _hold(run_ids[number : number + AT_ONCE], held, owner=owner, clock=clock)
         except AWAY:
             if not held:
                 raise
@@ -39,18 +39,18 @@ def hold_all(run_ids: Sequence[UUID], *, owner: str, clock: Clock) -> list[Held]
     return held
 
 
-def _hold(run_ids: Sequence[UUID], *, owner: str, clock: Clock) -> list[Held]:
+def _hold(run_ids: Sequence[UUID], held: list[Held], *, owner: str, clock: Clock) -> None:
+    """Add to `held` what is held: at once, so that none is forgotten where the database goes away in between."""
     found = Run.objects.select_related(*_WHOLE).filter(pk__in=run_ids)
     queued = [run for run in found if run.status == RunStatus.QUEUED]
     version_for = cache(lambda role, pinned: prompt_version_for(role, pinned=pinned))
     for run in queued:
         run.prompt_version_id = run.prompt_version_id or version_for(run.task.role, run.prompt_version_id)
-    held = leases.hold_runs(queued, owner=owner, now=clock())
+    held += leases.hold_runs(queued, owner=owner, now=clock())
     for run in leases.unheld(queued):  # somebody had them for a moment
         with suppress(LeaseLost):
             token = leases.hold_run(run, owner=owner, prompt_version_id=run.prompt_version_id, now=clock())
             held.append(Held(run, token))
-    return held
 
 
 def claim(held: Run, *, clock: Clock, is_again: bool = False) -> Run:

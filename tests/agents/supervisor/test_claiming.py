@@ -111,6 +111,17 @@ def test_what_is_held_is_done_though_the_rest_could_not_be(monkeypatch: pytest.M
         claiming.hold_all([made[2].pk], owner="here", clock=lambda: NOW)
 
 
+def test_what_is_held_is_done_though_nobody_says_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFactory()
+
+    def breaks(queued: Sequence[Run]) -> list[Run]:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(leases, "unheld", breaks)
+
+    assert [one.run for one in claiming.hold_all([run.pk], owner="here", clock=lambda: NOW)] == [run]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_holding_many_waits_for_one_at_a_time() -> None:
     first, second = RunFactory.create_batch(2)
