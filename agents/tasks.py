@@ -46,6 +46,8 @@ logger = logging.getLogger(__name__)
 TIDY_EXPIRES_S = 15
 # Whether this process is a worker that takes runs.
 _announced = threading.Event()
+# Whether nothing could run agents there when it was announced.
+_lacks_runtime = threading.Event()
 
 
 @cache
@@ -82,7 +84,7 @@ def announce_worker() -> None:
     While the broker is away it is announced all the same: what is ready is then given out by the next sweep.
     """
     house_now.compare()
-    workers.register_worker(_registration(), now=house_now())
+    _register(_registration())
     keeper()
     standbys()  # loaded before a run waits for it, and as the code is now: an update may come while this process works
     _announced.set()
@@ -90,6 +92,20 @@ def announce_worker() -> None:
         nudge()
     except BrokerAway as problem:
         logger.warning("this worker is announced, and asks for no runs yet: %s", problem)
+
+
+def _register(given: Registration) -> None:
+    workers.register_worker(given, now=house_now())
+    (_lacks_runtime.set if given.problem else _lacks_runtime.clear)()
+
+
+def _register_mended() -> None:
+    """Register anew once there is what runs agents: it may begin after this worker, or begin again at that moment."""
+    if _announced.is_set() and _lacks_runtime.is_set():
+        given = _registration()
+        if not given.problem:
+            _register(given)
+            nudge()
 
 
 def _registration() -> Registration:
@@ -262,6 +278,7 @@ def _tidy_all() -> None:
 @shared_task(ignore_result=True)
 def tidy() -> None:
     """Clear up after dead processes on this machine: what they left, only a worker of the same machine sees."""
+    _register_mended()
     orphans.clear(runtime(), now=house_now(), expected=standbys().ids)
     # Last: what belongs to no run any more is out of them by now.
     housekeeping.remove_idle_networks(runtime())

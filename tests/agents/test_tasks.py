@@ -12,10 +12,12 @@ from pytest_django import Settings
 from agents import sandboxes, tasks
 from agents.actions import workers
 from agents.models import Pulse, Run, Worker
+from agents.runtimes.errors import RuntimeUnavailable
 from agents.sandboxes import runtime
 from agents.states import RunStatus, WorkerStatus
 from agents.supervisor.keeper import WORKER_STOPPING
 from eklavya.celery import app
+from projects.models import AuditLog
 from projects.states import TaskStatus
 from tests.agents.supervisor.line import wait_until
 from tests.factories import NOW, ProjectFactory, PulseFactory, RunFactory, TaskFactory, WorkerFactory
@@ -34,6 +36,7 @@ def _local(settings: Settings, tmp_path: Path) -> Iterator[None]:
         tasks.keeper().close()
     tasks.keeper.cache_clear()
     tasks._announced.clear()
+    tasks._lacks_runtime.clear()
     sandboxes.choice.cache_clear()
 
 
@@ -212,6 +215,32 @@ def test_a_worker_is_announced_though_the_broker_is_away(settings: Settings, mon
         tasks.announce_worker()
 
     assert Worker.objects.get(name=settings.EKLAVYA_WORKER_NAME).status == WorkerStatus.ONLINE
+    tasks.retire_worker()
+
+
+@pytest.mark.usefixtures("_empty_queues")
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_began_before_its_daemon_takes_runs_later(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings.EKLAVYA_RUNTIME = "docker"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
+    worker = Worker.objects.filter(name=settings.EKLAVYA_WORKER_NAME)
+
+    tasks.announce_worker()
+    assert worker.values_list("status", "reason", "runtime").get() == ("error", "runtime_unavailable", "")
+    with pytest.raises(RuntimeUnavailable):
+        tasks.tidy()
+    assert worker.get().status == WorkerStatus.ERROR
+
+    settings.EKLAVYA_RUNTIME = "local"
+    messages()
+    tasks.tidy()
+    assert worker.values_list("status", "reason", "runtime").get() == ("online", "", "local")
+    assert [task for _, task, _ in messages()] == ["agents.tasks.dispatch"]
+    tasks.tidy()
+    assert messages() == []
+    assert AuditLog.objects.filter(action="worker.registered").count() == 2
     tasks.retire_worker()
 
 
