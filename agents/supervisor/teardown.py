@@ -36,10 +36,10 @@ def finish(run_id: UUID, runtime: Runtime, *, now: datetime) -> bool:
     May be called again at any time, by anybody on this machine, whatever broke off before. Nobody may be at work on the
     run any more.
     """
-    with suppress(WorkerAway, FilesTooLarge):  # what is here is all there is
-        runtime.kill(sandbox_of(run_id))
     root = run_directory(run_id)
     try:
+        with suppress(WorkerAway, FilesTooLarge):  # what is here is all there is
+            runtime.kill(sandbox_of(run_id))
         if root.exists() and not is_confirmed(run_id):
             confirm(run_id, now=now)
         _remove(root, runtime)

@@ -144,6 +144,18 @@ def test_killed_while_it_is_removed_half_a_clone_is_not_taken_for_work() -> None
     assert not run_directory(run.pk).exists()
 
 
+def test_a_clone_stays_while_its_sandbox_cannot_be_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Such as while the Docker daemon restarts: what runs in it writes on."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
+    docker, _ = sandboxes.every_runtime()
+    run = left_behind()
+
+    assert not teardown.finish(run.pk, docker, now=NOW)
+
+    assert (clone_of(run) / "draft.txt").exists()
+    assert not Checkpoint.objects.exists()
+
+
 def test_a_collected_change_is_confirmed_by_its_commit() -> None:
     run = left_behind()
     taken = repository(run.project_id).collect(str(run.pk), clone_of(run), author=PLATFORM)
