@@ -32,7 +32,7 @@ from agents.runtimes.docker_daemon import Daemon
 from agents.runtimes.docker_making import client_env, create, run_command, write_env_file
 from agents.runtimes.docker_naming import Naming, label
 from agents.runtimes.docker_network import ProjectNetworks, gateway_of
-from agents.runtimes.docker_waiting import handle_of, wait, wait_until_open
+from agents.runtimes.docker_waiting import handle_of, knock, wait, wait_until_open
 from agents.runtimes.environment import SDK_VARIABLES, find_cli, require_directories
 from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable, SandboxBusy, ServiceFailed
 from agents.runtimes.firewall import Firewall
@@ -127,6 +127,7 @@ class DockerRuntime:
 
     def make_directory(self, directory: Path, *, disk_mb: int) -> None:
         """See the contract. A volume where one can be made; elsewhere what is written there is watched."""
+        knock()  # of a daemon that is away nobody knows whether it will see a volume
         if why_no_volumes():
             directory.parent.mkdir(parents=True, exist_ok=True)
             volumes.check_room(directory.parent, disk_mb)

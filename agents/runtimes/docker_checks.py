@@ -116,22 +116,31 @@ def why_no_disk_rate(info: dict[str, Any], dialect: Dialect) -> str:
     return why_no_volumes()
 
 
-@cache
 def _shares_mounts() -> bool:
     """Whether the daemon's mount namespace is ours: a worker in a container has one of its own."""
     try:
-        return os.readlink(f"/proc/{_daemon_pid()}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+        return _is_namespace_of_daemon()
     except OSError:  # not here, or not ours to see
         return False
 
 
-@cache
 def _keeps_oom_order() -> bool:
     """Whether the kernel refuses sandboxes to take their oom_score_adj back: the daemon may raise its floor."""
     try:
-        status = Path(f"/proc/{_daemon_pid()}/status").read_text()
+        return _may_daemon_raise_floor()
     except OSError:
         return False
+
+
+# What a daemon said is remembered for good; that it was away is not.
+@cache
+def _is_namespace_of_daemon() -> bool:
+    return os.readlink(f"/proc/{_daemon_pid()}/ns/mnt") == os.readlink("/proc/self/ns/mnt")
+
+
+@cache
+def _may_daemon_raise_floor() -> bool:
+    status = Path(f"/proc/{_daemon_pid()}/status").read_text()
     effective = next(line.split()[1] for line in status.splitlines() if line.startswith("CapEff"))
     return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
 

@@ -3,6 +3,7 @@
 import grp
 import json
 import os
+import socket
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from agents.runtimes import docker_checks, docker_waiting, firewall, volumes
 from agents.runtimes.docker_checks import check_daemon, find_weaknesses, shift_of
 from agents.runtimes.docker_daemon import dialect_of
 from agents.runtimes.errors import RuntimeUnavailable
+from tests.agents.runtimes.conftest import make_runtime
 
 PLAIN: dict[str, Any] = {"SecurityOptions": ["name=seccomp,profile=default"], "DockerRootDir": "/var/lib/docker"}
 REMAPPED = {
@@ -32,8 +34,16 @@ PODMAN = dialect_of({"Components": [{"Name": "Podman Engine"}]}, api="1.41")
 def nothing_remembered() -> Iterator[None]:
     """What is remembered of this machine for good must not be what a test made of it."""
     yield
-    for remembered in (volumes.why_not, docker_checks._shares_mounts, docker_checks._keeps_oom_order):
-        getattr(remembered, "cache_clear", int)()
+    nothing_is_remembered()
+
+
+def nothing_is_remembered() -> None:
+    for remembered in (
+        volumes.why_not,
+        docker_checks._is_namespace_of_daemon,
+        docker_checks._may_daemon_raise_floor,
+    ):
+        remembered.cache_clear()
 
 
 @contextmanager
@@ -132,6 +142,25 @@ def test_what_a_daemon_cannot_hold_of_the_disk_and_of_the_order_is_said(monkeypa
     for holds in (True, False):
         monkeypatch.setattr(docker_checks, "_keeps_oom_order", lambda holds=holds: holds)
         assert any("CAP_SYS_RESOURCE" in sentence for sentence in find_weaknesses(PLAIN, DOCKER)) != holds
+
+
+@pytest.mark.skipif(bool(volumes.why_not()), reason=f"no volumes: {volumes.why_not()}")
+def test_a_daemon_that_was_away_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what sandboxes write would not be held for as long as the worker lives."""
+    runtime = make_runtime("docker", tmp_path / "state")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/docker.sock")
+    nothing_is_remembered()
+
+    assert "does not see the mounts" in docker_checks.why_no_volumes()
+    with pytest.raises(RuntimeUnavailable, match="No Docker daemon answers"):
+        runtime.make_directory(tmp_path / "run", disk_mb=24)
+    assert not (tmp_path / "run").exists()
+
+    with socket.socket(socket.AF_UNIX) as daemon:
+        daemon.bind(str(tmp_path / "docker.sock"))
+        daemon.listen()
+        assert docker_checks.why_no_volumes() == ""
+        assert docker_checks._keeps_oom_order() == docker_checks._may_daemon_raise_floor()
 
 
 def test_podman_needs_the_host_to_keep_sandboxes_apart(monkeypatch: pytest.MonkeyPatch) -> None:
