@@ -47,7 +47,8 @@ WAYS: dict[str, Way] = {
     "model_error": Way("the model refused a request", Remedy.ATTEMPT, _ATTEMPTS),
     "model_outage": Way("the model's API answers none of its requests", Remedy.FREE, "14 in a row, then attempts"),
     "platform_error": Way(
-        "the platform failed: no sandbox, no clone, a full disk, Git or a database away too long",
+        "the platform failed: no sandbox, no clone, a full disk, Git or a database away too long, "
+        "no answer to its agent, who gave up",
         Remedy.FREE,
         "5 in a row, then attempts",
     ),

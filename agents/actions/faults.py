@@ -14,6 +14,17 @@ PLATFORM_ERROR = "platform_error"
 MAX_FAULTS = 5
 
 
+def excuse(run: Run) -> None:
+    """Note that a run's agent gave up right after the platform had left it without an answer: it is not to blame."""
+    outcome = Run.objects.values_list("outcome", flat=True).get(pk=run.pk)
+    Run.objects.filter(pk=run.pk).update(outcome=outcome | {"unserved": True})
+
+
+def is_excused(run: Run) -> bool:
+    """Whether it was noted so."""
+    return bool(run.outcome.get("unserved"))
+
+
 def delay_of(run: Run) -> tuple[timedelta | None, bool]:
     """Return after how long the run's task is tried again (None: as after any failure), and whether that costs it an
     attempt."""

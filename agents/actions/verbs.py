@@ -23,7 +23,8 @@ from projects.roles import Role
 from projects.states import TaskKind
 from projects.workflows.conditions import UndecidedCondition
 
-_ANY_KIND = frozenset({"task_failed", "task_blocked"})
+GIVES_UP = "task_failed"
+_ANY_KIND = frozenset({GIVES_UP, "task_blocked"})
 # How a run at a task of each kind may end.
 ENDINGS: dict[TaskKind, frozenset[str]] = {
     TaskKind.REQUIREMENTS: _ANY_KIND | {"submit_requirements", "ask_client", "ask_mentor"},

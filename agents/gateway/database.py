@@ -11,7 +11,8 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Each call takes a few milliseconds; more threads than this would only queue for the same rows.
+# Each call takes a few milliseconds; more threads than this would only queue for the same rows. Those of a burst wait
+# for a thread, for as long as it takes; a thread that waited for a connection would give up.
 THREADS = 16
 
 
@@ -19,7 +20,7 @@ class Database:
     """Runs functions that use the ORM on threads of its own. The connection goes back to the pool after each."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="gateway-db")
+        self._threads = ThreadPoolExecutor(min(THREADS, _most_connections()), thread_name_prefix="gateway-db")
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what `function` returns. A caller that is cancelled leaves it running to its end."""
@@ -38,3 +39,8 @@ class Database:
         for connection in connections.all():
             if isinstance(connection, DatabaseWrapper):
                 connection.close_pool()
+
+
+def _most_connections() -> int:
+    pool = connections.settings["default"].get("OPTIONS", {}).get("pool") or {}
+    return int(pool.get("max_size", THREADS)) if isinstance(pool, dict) else THREADS

@@ -7,13 +7,14 @@ is left behind. The first request of a run takes it; requests do not wait for it
 import asyncio
 import hashlib
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db import OperationalError
 
+from agents.gateway.gathering import Gathered
 from agents.gateway.lane import connect
 
 # While a process that was killed is noticed, or one that stops lets go, its successor waits.
@@ -21,13 +22,13 @@ _HANDOVER_S = 2.0
 _PAUSE_S = 0.05
 # A connection may have died without a word, and its locks with it.
 _SURE_FOR_S = 5.0
-_LONGEST_S = 10.0
+_ATTEMPT_S = 10.0
+_PATIENCE_S = 20.0
 _MANY = 256
 
-_TAKE = "SELECT pg_try_advisory_lock(%s)"
+_TAKE = "SELECT key, pg_try_advisory_lock(key) FROM unnest(%s::bigint[]) AS key"
 _ENDED = "SELECT id FROM agents_run WHERE id = ANY(%s) AND finished_at IS NOT NULL"
 _LET_GO = "SELECT pg_advisory_unlock(%s)"
-_AWAY = "the database does not say who serves a run"
 
 
 class ServedElsewhere(Exception):
@@ -46,7 +47,7 @@ class Holds:
         self._sure_at = 0.0
         self._mine: set[UUID] = set()
         self._sweep_at = _MANY
-        self._turn = asyncio.Lock()
+        self._asked: Gathered[UUID, bool] = Gathered(self._take)
 
     async def take(self, run_id: UUID) -> None:
         """Hold the run from now on. Raises ServedElsewhere, and OperationalError while the database is away."""
@@ -58,36 +59,28 @@ class Holds:
 
     async def stop(self) -> None:
         """Let go of all."""
-        async with self._turn:
-            await self._hang_up()
+        await self._asked.stop()
+        await self._hang_up()
 
     async def _try(self, run_id: UUID) -> bool:
         if run_id in self._mine and time.monotonic() < self._sure_at + _SURE_FOR_S:
             return True
-        # However many ask while the database is silent, each waits only so long.
-        give_up = asyncio.get_running_loop().time() + _LONGEST_S
-        try:
-            async with asyncio.timeout_at(give_up):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise OperationalError(_AWAY) from None
-        # Shielded: in the middle of an exchange the connection is nobody's to leave.
-        return await asyncio.shield(self._ask(run_id, give_up))
+        return bool(await self._asked.of(run_id, patience_s=_PATIENCE_S))
 
-    async def _ask(self, run_id: UUID, give_up: float) -> bool:
-        """Ask until the time is up, and let the next one have its turn."""
+    async def _take(self, run_ids: Collection[UUID]) -> dict[UUID, bool]:
+        """Take those that are not held yet, and return which are. Raises psycopg.Error or OSError: then none are."""
         try:
-            async with asyncio.timeout_at(give_up):
+            async with asyncio.timeout(_ATTEMPT_S):
                 connection = await self._connected()
                 await self._let_go_of_ended(connection)
-                if run_id not in self._mine and await _said(connection, _TAKE, self._key(run_id)):
-                    self._mine.add(run_id)
-        except (psycopg.Error, OSError) as error:  # a timeout is an OSError
+                keys = {self._key(run_id): run_id for run_id in run_ids if run_id not in self._mine}
+                if keys:
+                    rows = await (await connection.execute(_TAKE, [list(keys)])).fetchall()
+                    self._mine.update(keys[key] for key, is_taken in rows if is_taken)
+        except BaseException:
             await self._hang_up()
-            raise OperationalError(_AWAY) from error
-        finally:
-            self._turn.release()
-        return run_id in self._mine
+            raise
+        return {run_id: run_id in self._mine for run_id in run_ids}
 
     async def _connected(self) -> psycopg.AsyncConnection[Any]:
         if self._connection is not None and time.monotonic() >= self._sure_at + _SURE_FOR_S:
@@ -118,8 +111,3 @@ class Holds:
     def _key(self, run_id: UUID) -> int:
         digest = hashlib.sha256(self._kind.encode() + run_id.bytes).digest()
         return int.from_bytes(digest[:8], signed=True)
-
-
-async def _said(connection: psycopg.AsyncConnection[Any], statement: str, value: int) -> bool:
-    row = await (await connection.execute(statement, [value])).fetchone()
-    return bool(row and row[0])

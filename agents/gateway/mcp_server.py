@@ -6,7 +6,6 @@ Source: https://modelcontextprotocol.io/specification.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
-from pydantic import ValidationError
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -33,6 +31,7 @@ from agents.actions.verbs import actor_of
 from agents.errors import UnknownToken
 from agents.gateway.api_errors import ApiError
 from agents.gateway.callers import LOOKED_AT_S, token_of
+from agents.gateway.calling import NotBegun, Told, call_verb
 from agents.gateway.database import Database
 from agents.gateway.holds import Holds, ServedElsewhere
 from agents.gateway.limits import Buckets, Places
@@ -49,12 +48,11 @@ from agents.gateway.mcp_requests import (
 from agents.gateway.remembering import Remembered
 from agents.gateway.strangers import Door, Strangers, peer_of
 from agents.gateway.tokens import Tokens
-from agents.gateway.verbs import VERBS, Arguments, Verb, may_call, offered
+from agents.gateway.unserved import Unserved
+from agents.gateway.verbs import VERBS, offered
 from agents.models import Run
 from agents.tokens import hash_token
-from agents.tool_calls import input_digest
 from projects import audit
-from projects.errors import DomainError
 
 logger = logging.getLogger(__name__)
 
@@ -65,10 +63,12 @@ BURST = 100
 MOST_AT_ONCE = 8
 # A key in the ASGI scope.
 _TOKEN = "eklavya.run_token"
-_MOST_PROBLEMS = 10
 _MOST_REMEMBERED = 10_000
 _AWAY = "The platform's database does not answer at the moment. Ask again in a few seconds."
 _AWAY_S = 5
+# For so long a verb is tried again that the platform could not begin; less than a program waits for it (a minute).
+_PATIENCE_S = 20.0
+_LOOK_AGAIN_S = 0.5
 
 Expect = Callable[[Headers], Coroutine[None, None, object]]
 
@@ -92,6 +92,7 @@ class McpEndpoint:
         self._places = Places(MOST_AT_ONCE)
         self._buckets = Buckets(MOST_A_MINUTE, burst=BURST)
         self._limited: dict[UUID, None] = {}
+        self._unserved = Unserved()
         server: Server[Any] = Server(NAME, on_list_tools=self._list_tools, on_call_tool=self._call_tool)
         self._manager = StreamableHTTPSessionManager(
             server,
@@ -107,6 +108,7 @@ class McpEndpoint:
         """Answer whoever shows the token of an active run."""
         request = Request(scope)
         run_id: UUID | None = None
+        token = ""
         try:
             check_source(request.headers)
             token = token_of(request.headers)
@@ -126,9 +128,11 @@ class McpEndpoint:
         except Refused as refused:
             await refused.response()(scope, receive, send)
         except ServedElsewhere as error:
+            self._unserved.note(token)
             await Refused(503, str(error), retry_after_s=1).response()(scope, receive, send)
         except OperationalError as error:
             logger.warning("an agent could not be served: %s", error)
+            self._unserved.note(token)
             await Refused(503, _AWAY, retry_after_s=_AWAY_S).response()(scope, receive, send)
             return
         except UnknownToken as error:
@@ -184,11 +188,27 @@ class McpEndpoint:
     async def _call_tool(
         self, context: ServerRequestContext[Any, Request], params: types.CallToolRequestParams
     ) -> types.CallToolResult:
-        arguments = params.arguments or {}
-        text, is_error = await self._database.call(
-            call_verb, _token(context), params.name, arguments, now=timezone.now()
-        )
-        return types.CallToolResult(content=[types.TextContent(type="text", text=text)], is_error=is_error)
+        token = _token(context)
+        told = await self._patiently(token, params.name, params.arguments or {})
+        if told.is_ours:
+            self._unserved.note(token)
+        return types.CallToolResult(content=[types.TextContent(type="text", text=told.text)], is_error=told.is_error)
+
+    async def _patiently(self, token: str, name: str, arguments: Json) -> Told:
+        """Carry out a verb; while the platform cannot begin with it, try again."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + _PATIENCE_S
+        while True:
+            try:
+                is_excused = self._unserved.was(token)
+                return await self._database.call(
+                    call_verb, token, name, arguments, now=timezone.now(), is_excused=is_excused
+                )
+            except NotBegun as error:
+                if loop.time() > give_up:
+                    return Told(_AWAY, is_error=True, is_ours=True)
+                logger.warning("a verb waits for the database: %s", error)
+                await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 def _with(scope: Scope, token: str) -> Scope:
@@ -221,68 +241,3 @@ _TOOLS = {
     verb.name: types.Tool(name=verb.name, description=verb.description, input_schema=verb.arguments.model_json_schema())
     for verb in VERBS.values()
 }
-
-
-def call_verb(token: str, name: str, arguments: dict[str, Any], *, now: datetime) -> tuple[str, bool]:
-    """Carry out a verb for the run of `token`. Return what the agent is told, and whether that is an error."""
-    try:
-        run = queries.run_by_token(token)
-    except UnknownToken as error:
-        return str(error), True
-    try:
-        return _carry_out(run, name, arguments, now=now), False
-    except DomainError as error:
-        return _refuse(run, name, str(error), now=now), True
-    except ValidationError as error:
-        return _refuse(run, name, f"The arguments of {name[:60]} are wrong: {_problems(error)}", now=now), True
-    except Exception:  # the agent must hear of it in its own words, and the run go on
-        logger.exception("verb failed", extra={"verb": name[:60], "run": str(run.pk)})
-        return _refuse(run, name, "That failed inside of the platform. Try once more.", now=now), True
-
-
-def _carry_out(run: Run, name: str, arguments: dict[str, Any], *, now: datetime) -> str:
-    verb = VERBS.get(name)
-    if verb is None:
-        raise DomainError(f"There is no tool called “{name[:60]}”.")
-    if not may_call(run, verb):
-        raise DomainError(f"{name} is not for the role {run.agent.agent_type}.")
-    valid = verb.arguments.model_validate(arguments)
-    answer = _end(run, verb, valid, now=now) if verb.is_ending else verb.call(run, valid, now)
-    if not verb.is_ending:
-        _note_call(run, name, arguments, now=now)
-    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False, default=str)
-
-
-def _note_call(run: Run, name: str, arguments: dict[str, Any], *, now: datetime) -> None:
-    """Record a verb that was carried out; what it changed has rows of its own, in its transaction."""
-    with audit.journal(by=actor_of(run), now=now) as journal:
-        details = {"verb": name, "input_sha256": input_digest(arguments)}
-        journal.add("mcp.called", project_id=run.project_id, obj=run, details=details)
-
-
-def _end(run: Run, verb: Verb[Any], valid: Arguments, *, now: datetime) -> Any:
-    with audit.journal(by=actor_of(run), now=now) as journal:
-        answer = verb.call(run, valid, now)
-        journal.add("mcp.ended", project_id=run.project_id, obj=run, details={"verb": verb.name})
-    return answer
-
-
-def _refuse(run: Run, name: str, sentence: str, *, now: datetime) -> str:
-    with audit.journal(by=actor_of(run), now=now) as journal:
-        details: dict[str, str | UUID] = {"verb": name[:60], "why": sentence[:500]}
-        journal.add("mcp.refused", project_id=run.project_id, obj=run, details=details)
-    return sentence
-
-
-def _shown(part: int | str) -> str:
-    """A step of an argument's place. Names come from the agent too."""
-    text = str(part)[:60]
-    return text if text.isprintable() else ascii(text)
-
-
-def _problems(error: ValidationError) -> str:
-    """Return what is wrong, and not the values: they may be long."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    texts = [f"{'.'.join(map(_shown, one['loc'])) or 'arguments'}: {one['msg']}" for one in found]
-    more = len(texts) - _MOST_PROBLEMS
-    return "; ".join(texts[:_MOST_PROBLEMS]) + (f"; and {more} more" if more > 0 else "") + "."

@@ -1,28 +1,30 @@
 """Whether a token is good, asked anew each time: it is dead at once when its run ends.
 
-Every request to the MCP server waits for this, so it is one prepared statement on a connection that stays open.
+Every request to the MCP server waits for this, so it is one prepared statement on a connection that stays open, for all
+that ask in one moment.
 """
 
-import asyncio
 import hmac
+from collections.abc import Collection
 from uuid import UUID
 
-import psycopg
-from django.db import OperationalError
-
 from agents.errors import UnknownToken
-from agents.gateway.lane import Lane, Row
+from agents.gateway.gathering import Gathered
+from agents.gateway.lane import Lane
 from agents.states import ACTIVE_RUN
 
 _ACTIVE = ", ".join(f"'{status.value}'" for status in sorted(ACTIVE_RUN))
-_LOOK = f"SELECT id::text, token_hash FROM agents_run WHERE token_hash = $1::text AND status IN ({_ACTIVE})"
+_LOOK = (
+    "SELECT shown.hash, r.token_hash, r.id::text FROM unnest($1::text[]) AS shown (hash)"
+    f" JOIN agents_run r ON r.token_hash = shown.hash AND r.token_hash <> '' AND r.status IN ({_ACTIVE})"
+)
 
-
-# Together less than a program waits for its tools. One attempt more, as a connection that was idle may have died.
+# A connection that was idle may have died without a word; then it is asked on another one, with twice the time: a busy
+# machine is slow too.
 _ATTEMPT_S = 3.0
-_ATTEMPTS = 2
-_PATIENCE_S = 8.0
-_AWAY = "the database does not say whose token this is"
+_LONGEST_ATTEMPT_S = 15.0
+# Less than a program waits for what it calls (a minute).
+_PATIENCE_S = 30.0
 
 
 class Tokens:
@@ -30,48 +32,35 @@ class Tokens:
 
     def __init__(self) -> None:
         self._lane = Lane()
-        self._turn = asyncio.Lock()
+        self._asked: Gathered[str, UUID] = Gathered(self._look)
+        self._attempt_s = _ATTEMPT_S
 
     async def run_of(self, token_hash: str) -> UUID:
         """Return the active run that a token belongs to. Raises UnknownToken; OperationalError without a database.
 
         Whoever asks waits for `_PATIENCE_S` at most, however many ask while the database is silent.
         """
-        give_up = asyncio.get_running_loop().time() + _PATIENCE_S
-        try:
-            async with asyncio.timeout_at(give_up):
-                await self._turn.acquire()
-        except TimeoutError:
-            raise OperationalError(_AWAY) from None
-        # Shielded: in the middle of an exchange the connection is nobody's to leave.
-        found = await asyncio.shield(self._look(token_hash, give_up))
-        # The index finds by a hash, of which nobody knows a token for a beginning; compared in constant time besides.
-        if not found or not hmac.compare_digest(found[0][1] or "", token_hash):
+        run_id = await self._asked.of(token_hash, patience_s=_PATIENCE_S)
+        if run_id is None:
             raise UnknownToken
-        return UUID(found[0][0])
+        return run_id
 
     async def stop(self) -> None:
         """Close the connection."""
-        async with self._turn:
-            await self._lane.hang_up()
+        await self._asked.stop()
+        await self._lane.hang_up()
 
-    async def _look(self, token_hash: str, give_up: float) -> list[Row]:
-        """Ask until the time is up, and let the next one have its turn."""
-        loop, failure = asyncio.get_running_loop(), None
+    async def _look(self, hashes: Collection[str]) -> dict[str, UUID]:
         try:
-            for _ in range(_ATTEMPTS):
-                try:
-                    return await self._ask(token_hash, longest_s=min(_ATTEMPT_S, max(give_up - loop.time(), 0)))
-                except (psycopg.Error, OSError) as error:
-                    failure = error
-            raise OperationalError(_AWAY) from failure
-        finally:
-            self._turn.release()
-
-    async def _ask(self, token_hash: str, *, longest_s: float) -> list[Row]:
-        try:
-            [rows] = await self._lane.run([(_LOOK, [token_hash])], longest_s=longest_s)
+            [rows] = await self._lane.run([(_LOOK, [f"{{{','.join(hashes)}}}"])], longest_s=self._attempt_s)
         except BaseException:
+            self._attempt_s = min(2 * self._attempt_s, _LONGEST_ATTEMPT_S)
             await self._lane.hang_up()
             raise
-        return rows
+        self._attempt_s = _ATTEMPT_S
+        # The index finds by a hash, of which nobody knows a token for a beginning; compared in constant time besides.
+        return {
+            shown: UUID(run_id)
+            for shown, stored, run_id in rows
+            if shown and stored and run_id and hmac.compare_digest(stored, shown)
+        }

@@ -232,6 +232,8 @@ def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock, ex
         case "finished" if run.outcome["verb"] in outcomes.DELIVERING:
             expect(run)
             evaluate(replace(place, run=run), clock=clock, check=lambda: _check(stop))
+        case "finished" if faults.is_excused(run):
+            _fault(run, run.outcome["args"]["reason"], stop, clock=clock)
         case "finished":
             _keep_work(run, clock=clock)
             outcomes.settle(run, now=clock())

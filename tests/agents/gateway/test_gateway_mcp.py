@@ -133,7 +133,7 @@ def of_those_that_ask_for_tokens(expression: str) -> set[Any]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {expression} FROM pg_stat_activity"
-            " WHERE pid <> pg_backend_pid() AND query LIKE 'SELECT id::text, token_hash FROM agents_run%'"
+            " WHERE pid <> pg_backend_pid() AND query LIKE 'SELECT shown.hash, %agents_run%'"
         )
         return {value for (value,) in cursor.fetchall()}
 

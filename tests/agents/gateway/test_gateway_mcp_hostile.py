@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from agents.actions import verbs as actions
 from agents.gateway import mcp_requests, mcp_server
-from agents.gateway.mcp_server import call_verb
+from agents.gateway.calling import call_verb
 from agents.gateway.verbs import VERBS, Arguments, may_call
 from agents.models import Agent, Message, Run
 from agents.tokens import new_token
@@ -102,7 +102,7 @@ def test_every_verb_is_tried_here() -> None:
 def test_the_honest_call_is_taken(verb: str) -> None:
     _, token = work_at(verb)
 
-    text, is_error = call_verb(token, verb, GOOD[verb], now=NOW)
+    text, is_error, _ = call_verb(token, verb, GOOD[verb], now=NOW)
 
     assert not is_error, text
 
@@ -138,7 +138,7 @@ def test_names_and_titles_are_one_line() -> None:
 def test_a_refused_text_is_told_and_not_repeated() -> None:
     run, token = work_at("task_complete")
 
-    text, is_error = call_verb(token, "task_complete", {"summary": "done \x1b[31m secret"}, now=NOW)
+    text, is_error, _ = call_verb(token, "task_complete", {"summary": "done \x1b[31m secret"}, now=NOW)
 
     assert is_error
     assert text == (
@@ -219,7 +219,7 @@ def test_a_message_reaches_an_agent_of_this_project_alone() -> None:
     by_id = call_verb(token, "send_message", {"to": str(theirs.agent_id), "body": "x"}, now=NOW)
     sent = call_verb(token, "send_message", {"to": run.agent.name, "body": "x"}, now=NOW)
 
-    assert (refused[1], by_id[1], sent) == (True, True, ("Sent.", False))
+    assert (refused[1], by_id[1], sent) == (True, True, ("Sent.", False, False))
     assert "them" in refused[0]
     assert Message.objects.get().project_id == run.project_id
 

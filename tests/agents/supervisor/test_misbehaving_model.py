@@ -1,13 +1,15 @@
 """What a model, or the way to it, can do wrong, and how the run ends."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from pytest_django import Settings
 
-from agents.models import RunEvent
+from agents.actions import faults
+from agents.models import Run, RunEvent
 from agents.states import RunStatus
-from agents.supervisor import progress, supervise
+from agents.supervisor import claiming, progress, supervise
 from agents.supervisor.keeper import LeaseKeeper
 from projects.models import AuditLog, Notification, SquadMember, Task
 from projects.roles import Role
@@ -139,6 +141,25 @@ def test_an_agent_that_gives_up_has_its_task_tried_again(keeper: LeaseKeeper) ->
 
     assert (run.status, run.reason, run.detail) == (RunStatus.FAILED, "agent_gave_up", "The task was ordered to fail.")
     assert is_ready_again(task, attempts=1)
+    assert_nothing_is_left(run)
+
+
+def test_an_agent_that_gave_up_for_want_of_an_answer_is_not_to_blame(
+    keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway notes it with the outcome; here the supervisor finds it noted."""
+    task, look = quick("fail"), claiming.reload_run
+
+    def noted(run_id: UUID) -> Run:
+        if look(run_id).outcome:
+            faults.excuse(look(run_id))
+        return look(run_id)
+
+    monkeypatch.setattr(supervise, "reload_run", noted)
+    run = attempt(task, keeper)
+
+    assert (run.status, run.reason, run.detail) == (RunStatus.FAILED, "platform_error", "The task was ordered to fail.")
+    assert is_ready_again(task, attempts=0)
     assert_nothing_is_left(run)
 
 
