@@ -420,6 +420,11 @@ def read_services(var: Path) -> Services:
     return recorded
 
 
+# Over TCP a server that forgot us, or a network that lets nothing pass, is noticed within half a minute: whoever waits for
+# an answer would otherwise do so for two hours. libpq ignores it at a socket.
+_NOTICED = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000"}
+
+
 def database_settings(url: str, *, pool_size: int) -> dict[str, Any]:
     """Django's settings of one database from a libpq URI, with a pool of at most ``pool_size``
     connections (0: none).
@@ -440,7 +445,7 @@ def database_settings(url: str, *, pool_size: int) -> dict[str, Any]:
         **own,
         # a pooled connection may have died with its server: look before handing it out
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**parts, **pool},
+        "OPTIONS": {**_NOTICED, **parts, **pool},
     }
 
 

@@ -37,6 +37,16 @@ def test_database_url_over_tcp_keeps_options_and_escapes() -> None:
     assert default["OPTIONS"]["pool"]["max_size"] == env.EKLAVYA_DB_POOL_SIZE
 
 
+def test_a_database_that_vanished_is_noticed_unless_its_address_says_otherwise() -> None:
+    plain = Env(DATABASE_URL=SecretStr("postgresql://db.example/books")).databases["default"]["OPTIONS"]
+    patient = "postgresql://db.example/books?keepalives_idle=600&tcp_user_timeout=0"
+    own = Env(DATABASE_URL=SecretStr(patient)).databases["default"]["OPTIONS"]
+
+    noticed_s = int(plain["keepalives_idle"]) + int(plain["keepalives_interval"]) * int(plain["keepalives_count"])
+    assert max(noticed_s, int(plain["tcp_user_timeout"]) / 1000) <= 30
+    assert (own["keepalives_idle"], own["tcp_user_timeout"]) == ("600", "0")
+
+
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
