@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from tests.chaos import engine, network
 from tests.chaos.faults import Faults
 from tests.chaos.house import House
 
@@ -36,6 +37,8 @@ class Report:
 
     seed: int
     projects: int
+    network: str = ""
+    """How the machines reach the servers."""
     seconds: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)
     faults_at_work: int = 0
@@ -48,20 +51,33 @@ class Report:
 
 def main() -> None:
     options = _options()
+    has_engine = options.runtime == "docker" and not options.shared_daemon
+    if has_engine:
+        if problem := engine.why_not():
+            sys.exit(f"no Docker daemon of its own ({problem}): --shared-daemon takes the machine's, and lets it live")
+        engine.move()
     # Whoever ends it early gets his machine back as it was, too.
     for end in (signal.SIGTERM, signal.SIGINT):
         signal.signal(end, lambda *_: sys.exit("ended early"))
     base = Path(tempfile.mkdtemp(prefix="ekc-", dir=options.directory))
     base.chmod(0o711)
+    problem = _why_not_apart(options)
     house = House(
-        base, machines_wanted=options.machines, runtime=options.runtime, lease_s=options.lease, is_lean=options.lean
+        base,
+        machines_wanted=options.machines,
+        runtime=options.runtime,
+        lease_s=options.lease,
+        is_lean=options.lean,
+        network=None if problem else network.Network(),
+        has_engine=has_engine,
     )
-    report = Report(options.seed, options.projects)
+    reached = f"links ({problem})" if problem else "network namespaces"
+    report = Report(options.seed, options.projects, reached)
     began = time.monotonic()
     try:
         house.start()
         took = f"after {time.monotonic() - began:.0f} s"
-        _say(f"{len(house.parts)} processes, {options.machines} machines, {took}: {base}")
+        _say(f"{len(house.parts)} processes, {options.machines} machines by {reached}, {took}: {base}")
         _run(house, options, report)
         house.stop()
         report.problems += _left(base)
@@ -81,6 +97,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--machines", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runtime", choices=["local", "docker"], default="local")
+    parser.add_argument("--shared-daemon", action="store_true", help="with the machine's Docker daemon, never killed")
+    parser.add_argument("--links", action="store_true", help="machines in no network namespaces, behind links")
     parser.add_argument("--demo-only", action="store_true", help="stop at the first demo of each project")
     parser.add_argument("--lean", action="store_true", help="without egress proxies and a second beat")
     parser.add_argument("--gap", type=float, default=6, help="seconds between two faults, about")
@@ -92,6 +110,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write the report there")
     parser.add_argument("--keep", action="store_true", help="keep the data and the logs")
     return parser.parse_args()
+
+
+def _why_not_apart(options: argparse.Namespace) -> str:
+    """Return why machines are in no network namespaces of their own; empty when they are."""
+    if options.links:
+        return "as asked"
+    if options.runtime == "docker":
+        return "a Docker daemon serves one network"
+    return network.why_not()
 
 
 def _run(house: House, options: argparse.Namespace, report: Report) -> None:
@@ -208,7 +235,7 @@ def _conclude(report: Report, path: Path | None) -> None:
     ended = Counter(outcome["status"] for outcome in report.outcomes)
     count = sum(report.faults.values())
     _say(f"\nseed {report.seed}, {report.projects} projects, {count} faults, {report.seconds:.0f} s")
-    _say(f"{report.faults_at_work} faults hit projects at work")
+    _say(f"{report.faults_at_work} faults hit projects at work; machines by {report.network}")
     for kind, count in sorted(report.faults.items()):
         _say(f"  {count:4} {kind}")
     _say(f"projects: {dict(ended)}; {json.dumps(report.facts)}; ended by themselves: {report.ended_by_itself}")

@@ -13,17 +13,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from random import Random
 
 import psutil
 import redis
 
 from eklavya.services.sockets import valkey_socket
-from tests.chaos.house import House, Machine, set_clock
+from tests.chaos.house import House
+from tests.chaos.machine import Machine, set_clock
 
-_DAEMON_PID = Path("/var/run/docker.pid")
-_START_DAEMON = Path(__file__).resolve().parents[2] / "docker" / "start_daemon.sh"
 _TAP_S = 4
 _SKEWS_S = (420, -420, 3 * 3600, -3 * 3600, 2 * 86_400)
 _LARGEST_CHUNK = 2**33
@@ -59,7 +57,7 @@ class Faults:
             found["skew a clock"] = self._skew
         if self.house.runtime == "docker":
             found["kill a container"] = self._kill_container
-            if os.environ.get("EKLAVYA_CHAOS") == "daemon":
+            if self.house.has_engine:
                 found["kill the Docker daemon"] = self._kill_daemon
         return found
 
@@ -129,13 +127,12 @@ class Faults:
 
     def _cut(self) -> str:
         machine, reset = self._one(), self.random.random() < 0.5
-        links = [machine.database, machine.broker]
-        for link in links:
-            link.cut()
+        for way in machine.ways:
+            way.cut()
 
         def heal() -> None:
-            for link in links:
-                link.heal(reset=reset)
+            for way in machine.ways:
+                way.heal(reset=reset)
 
         lasts_s = self._later(heal, shortest_s=self.longest_s / 2)
         return f"{machine.name}, for {lasts_s} s, then {'reset' if reset else 'as if nothing had been'}"
@@ -190,11 +187,10 @@ class Faults:
         return name
 
     def _kill_daemon(self) -> str:
-        """Kill -9 and start it as `make test-system` does. Others may use it: only where EKLAVYA_CHAOS=daemon."""
-        pid = int(_DAEMON_PID.read_text())
-        os.kill(pid, signal.SIGKILL)
-        subprocess.run([str(_START_DAEMON)], capture_output=True, check=True)
-        return f"pid {pid}"
+        """The house's own: containers go on without it, and it ends them when it is there again."""
+        down_s = round(self.random.uniform(0.1, 3), 1)
+        self.house.kill("docker", down_s=down_s, with_signal=signal.SIGKILL)
+        return f"for {down_s} s"
 
 
 def _take_all(file: int) -> int:

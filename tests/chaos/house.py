@@ -1,8 +1,9 @@
 """A house on several machines, each a directory with processes of its own: what a run breaks, and mends again.
 
 The servers, the rehearsal model, web and two beats are the house's. Each machine has a worker, an agent gateway, an
-egress proxy and a data directory, and reaches PostgreSQL and Valkey over links that can be cut. What dies is started
-again a moment later, as a service manager would.
+egress proxy and a data directory, and reaches the servers over a network that can be cut: a port of a switch, where it
+has a network namespace of its own, or else links (`links.py`). What dies is started again a moment later, as a service
+manager would.
 """
 
 import hashlib
@@ -10,52 +11,36 @@ import json
 import os
 import secrets
 import shutil
-import socket
-import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agents.runtimes import volumes
 from eklavya.env import BASE_DIR, Env
 from eklavya.services import components
 from eklavya.services.child import POLL_SECONDS, Child, Spec
 from eklavya.services.errors import StartFailed
+from eklavya.services.health import http_answers
 from eklavya.services.postgres import ensure_database, postgres_spec, prepare_postgres
 from eklavya.services.sockets import postgres_url, remove_socket_directory, socket_directory, valkey_socket
 from eklavya.services.valkey import prepare_valkey, valkey_spec
-from tests.chaos.links import Link, Links
+from tests.chaos import engine
+from tests.chaos.links import Links
+from tests.chaos.machine import Machine, Way, compiled_clock, free_ports, make_clock, make_disk
+from tests.chaos.network import Network, Wire
 
-_CLOCK_SOURCE = Path(__file__).with_name("clock.c")
 # A machine on which much else runs takes long: what is measured here is not time.
 _START_S = 400
 _COMMAND_S = 600
-# What a machine's disk holds, and below what it takes no new run: small, so that it can be filled.
-_DISK_MB = 256
+# Below what a machine takes no new run: small, as its disk is.
 _MIN_DISK_MB = 24
-# With containers each run is promised 2 GB of it, and 1 GB stays free: a sparse file, of which little is ever written.
-_DISK_FOR_CONTAINERS_MB = 12 * 1024
 _PAUSE_S = 0.5
 _SETTINGS = "tests.chaos.settings"
 _CAPACITY = 3
-
-
-@dataclass
-class Machine:
-    """One worker's machine."""
-
-    name: str
-    var: Path
-    env: Env
-    database: Link
-    broker: Link
-    clock: Path
-    has_own_disk: bool
 
 
 @dataclass
@@ -71,13 +56,18 @@ class Part:
 
 @dataclass
 class House:
-    """All of it below one directory. `lease_s` is how long a run's lease lasts."""
+    """All of it below one directory. `lease_s` is how long a run's lease lasts.
+
+    With a `network` each machine is in a namespace of its own. With `has_engine` there is a Docker daemon, too.
+    """
 
     base: Path
     machines_wanted: int = 3
     runtime: str = "local"
     lease_s: int = 20
     is_lean: bool = False
+    network: Network | None = None
+    has_engine: bool = False
     machines: list[Machine] = field(default_factory=list)
     parts: dict[str, Part] = field(default_factory=dict)
 
@@ -88,8 +78,8 @@ class House:
         self.links = Links()
         self.clock_library: Path | None = None
         self._keys = {"EKLAVYA_SECRET_KEY": secrets.token_hex(32), "EKLAVYA_SECRET_KEYS": secrets.token_hex(32)}
-        ports = iter(_free_ports(4 + 3 * self.machines_wanted))
-        self._rehearsal_port = next(ports)
+        ports = iter(free_ports(5 + 3 * self.machines_wanted))
+        self._rehearsal_port, self._broker_port = next(ports), next(ports)
         self.env = self._env(self.var, next(ports), next(ports), next(ports))
         self._ports = ports
 
@@ -99,23 +89,47 @@ class House:
         """Start everything; all of it works when this returns."""
         for directory in (self.var / "run", self.var / "repositories", self.logs):
             directory.mkdir(parents=True, mode=0o700)
-        self.clock_library = _compiled_clock(self.base)
-        prepare_postgres(self.var)
-        prepare_valkey(self.var)
-        self._begin([postgres_spec(self.var), valkey_spec(self.var)])
+        self.clock_library = compiled_clock(self.base)
+        if self.has_engine:
+            self._begin([engine.spec(self.base)])
+            engine.load(self.env.EKLAVYA_IMAGE, self.base)
+            os.environ["DOCKER_HOST"] = engine.address_of(self.base)
+        self._begin(self._servers())
         ensure_database(self.var)
         self.run([sys.executable, "-m", "tests.chaos.beginning"])
         self.machines = [self._machine(number) for number in range(1, self.machines_wanted + 1)]
         programs = components.program_specs(self.env, isolated=self.runtime == "docker")
-        model = programs["rehearsal"]
-        witness = [part.replace("agents.rehearsal.server:app", "tests.chaos.witness:app") for part in model.command]
         self._begin(
             [
-                self._mine(replace(model, command=witness), "rehearsal"),
+                self._mine(self._model(programs["rehearsal"]), "rehearsal"),
                 self._mine(programs["web"], "web"),
                 self._mine(programs["beat"], "beat-a"),
                 *(spec for machine in self.machines for spec in self._programs_of(machine)),
             ]
+        )
+
+    def _servers(self) -> list[Spec]:
+        """PostgreSQL and Valkey; on the network, too, where there is one."""
+        prepare_postgres(self.var)
+        prepare_valkey(self.var)
+        database, broker = postgres_spec(self.var), valkey_spec(self.var)
+        if self.network:
+            at = self.network.address
+            with (self.var / "postgres" / "pg_hba.conf").open("a") as file:
+                file.write(f"host all all {self.network.subnet} trust\n")
+            database = replace(database, command=[*database.command, "-c", f"listen_addresses={at}"])
+            listening = ["--bind", at, "--port", str(self._broker_port), "--protected-mode", "no"]
+            broker = replace(broker, command=[*broker.command, *listening])
+        return [database, broker]
+
+    def _model(self, spec: Spec) -> Spec:
+        """The rehearsal model with its witness, where the machines reach it."""
+        command = [part.replace("agents.rehearsal.server:app", "tests.chaos.witness:app") for part in spec.command]
+        if not self.network:
+            return replace(spec, command=command)
+        command[command.index("--host") + 1] = self.network.address
+        return replace(
+            spec, command=command, ready=partial(http_answers, self._rehearsal_port, host=self.network.address)
         )
 
     def _env(self, var: Path, web: int, gateway: int, egress: int, **own: Any) -> Env:
@@ -131,6 +145,7 @@ class House:
             EKLAVYA_GATEWAY_PORT=gateway,
             EKLAVYA_REHEARSAL_PORT=self._rehearsal_port,
             EKLAVYA_EGRESS_PORT=egress,
+            ANTHROPIC_BASE_URL=f"http://{self.network.address}:{self._rehearsal_port}" if self.network else None,
             DATABASE_URL=own.pop("DATABASE_URL", postgres_url(self.var)),
             REDIS_URL=own.pop("REDIS_URL", f"unix://{valkey_socket(self.var)}"),
             **self._keys,
@@ -138,33 +153,51 @@ class House:
         )
 
     def _machine(self, number: int) -> Machine:
-        name = f"m{number}"
-        var, wires = self.base / name, self.base / f"w{number}"
-        wires.mkdir(mode=0o700)
-        has_own_disk = _make_volume(var) if self.runtime == "docker" else _mount(var)
+        name, var = f"m{number}", self.base / f"m{number}"
+        has_own_disk = make_disk(var, for_containers=self.runtime == "docker")
         (var / "run").mkdir()
         (var / "repositories").symlink_to(self.var / "repositories")
-        clock = self.base / f"{name}.clock"
-        clock.write_bytes(bytes(struct.calcsize("l")))
+        wire = self.network.add(number) if self.network else None
+        ways, addresses = self._wired(wire) if wire else self._linked(number)
         env = self._env(
-            var,
-            next(self._ports),
-            next(self._ports),
-            next(self._ports),
-            EKLAVYA_WORKER_NAME=name,
-            DATABASE_URL=f"postgres:///eklavya?user=eklavya&host={wires}",
-            REDIS_URL=f"unix://{wires / 'valkey.sock'}",
+            var, next(self._ports), next(self._ports), next(self._ports), EKLAVYA_WORKER_NAME=name, **addresses
         )
+        return Machine(name, var, env, ways, make_clock(self.base / f"{name}.clock"), has_own_disk, wire)
+
+    def _wired(self, wire: Wire) -> tuple[list[Way], dict[str, str]]:
+        assert self.network
+        at = self.network.address
+        addresses = {
+            "DATABASE_URL": f"postgresql://eklavya@{at}/eklavya",
+            "REDIS_URL": f"redis://{at}:{self._broker_port}/0",
+        }
+        return [wire], addresses
+
+    def _linked(self, number: int) -> tuple[list[Way], dict[str, str]]:
+        wires = self.base / f"w{number}"
+        wires.mkdir(mode=0o700)
+        addresses = {
+            "DATABASE_URL": f"postgres:///eklavya?user=eklavya&host={wires}",
+            "REDIS_URL": f"unix://{wires / 'valkey.sock'}",
+        }
         database = self.links.add(wires / ".s.PGSQL.5432", socket_directory(self.var) / ".s.PGSQL.5432")
-        broker = self.links.add(wires / "valkey.sock", valkey_socket(self.var))
-        return Machine(name, var, env, database, broker, clock, has_own_disk)
+        return [database, self.links.add(wires / "valkey.sock", valkey_socket(self.var))], addresses
 
     def _programs_of(self, machine: Machine) -> list[Spec]:
-        programs = components.program_specs(machine.env, isolated=self.runtime == "docker")
+        # At all addresses where the run asks whether they answer over the network.
+        programs = components.program_specs(machine.env, isolated=self.runtime == "docker" or machine.wire is not None)
         names = ["worker", "gateway"]
         if not self.is_lean:
             names += ["egress"] + ["beat"] * (machine is self.machines[0])
-        return [self._mine(programs[name], f"{machine.name}.{name}", machine) for name in names]
+        return [self._mine(self._inside(machine, programs[name]), f"{machine.name}.{name}", machine) for name in names]
+
+    def _inside(self, machine: Machine, spec: Spec) -> Spec:
+        """The program in the machine's namespace, where it has one."""
+        if machine.wire is None:
+            return spec
+        ports = {"gateway": machine.env.EKLAVYA_GATEWAY_PORT, "egress": machine.env.EKLAVYA_EGRESS_PORT}
+        asked = partial(http_answers, ports[spec.name], host=machine.wire.address) if spec.name in ports else spec.ready
+        return replace(spec, command=machine.wire.inside(spec.command), ready=asked)
 
     def _mine(self, spec: Spec, name: str, machine: Machine | None = None) -> Spec:
         environment = {**spec.environment, **self._own(), **(self._clock_of(machine) if machine else {})}
@@ -204,7 +237,7 @@ class House:
     def run(self, command: list[str], machine: Machine | None = None) -> str:
         """Run a program to its end, and return what it said. Raises StartFailed when it fails."""
         done = subprocess.run(
-            command,
+            machine.wire.inside(command) if machine and machine.wire else command,
             cwd=BASE_DIR,
             env=self.environment(machine),
             capture_output=True,
@@ -258,8 +291,8 @@ class House:
 
     def stop(self) -> None:
         """Stop everything in good order."""
-        order = (("beat", "web"), ("worker",), ("gateway", "egress", "rehearsal"), ("valkey",), ("postgres",))
-        for kinds in order:
+        servers = (("valkey",), ("postgres",), ("docker",))
+        for kinds in (("beat", "web"), ("worker",), ("gateway", "egress", "rehearsal"), *servers):
             names = [name for name in self.parts if name.rpartition(".")[2].partition("-")[0] in kinds]
             for name in names:
                 self.parts[name].child.signal_stop()
@@ -276,46 +309,9 @@ class House:
         for machine in self.machines:
             if machine.has_own_disk:
                 subprocess.run(["umount", "--lazy", str(machine.var)], check=False)
+        if self.network:
+            self.network.remove()
+        if self.has_engine:
+            engine.remove(self.base)
         if not keep:
             shutil.rmtree(self.base, ignore_errors=True)
-
-
-def set_clock(clock: Path, seconds: int) -> None:
-    """Put a machine's clock ahead, or behind: its programs see it at once."""
-    with clock.open("r+b") as file:
-        file.write(struct.pack("l", seconds))
-
-
-def _compiled_clock(directory: Path) -> Path | None:
-    """Return the library by which a machine's clock is wrong; None where there is no C compiler."""
-    compiler, library = shutil.which("cc"), directory / "clock.so"
-    if compiler is None:
-        return None
-    command = [compiler, "-shared", "-fPIC", "-O2", "-o", str(library), str(_CLOCK_SOURCE), "-ldl"]
-    return None if subprocess.run(command, capture_output=True, check=False).returncode else library
-
-
-def _mount(directory: Path) -> bool:
-    """Make a directory with a small disk of its own, where this user may."""
-    directory.mkdir(mode=0o700)
-    if os.geteuid() != 0:
-        return False
-    command = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m,mode=0700", "chaos", str(directory)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def _make_volume(directory: Path) -> bool:
-    """Make a directory with a disk that holds the disks of containers, where this user may and there is room."""
-    if volumes.why_not():
-        directory.mkdir(mode=0o700)
-        return False
-    volumes.make(directory, size_mb=_DISK_FOR_CONTAINERS_MB)
-    return True
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
