@@ -420,8 +420,8 @@ def read_services(var: Path) -> Services:
     return recorded
 
 
-# Over TCP a server that forgot us, or a network that lets nothing pass, is noticed within half a minute: whoever waits for
-# an answer would otherwise do so for two hours. libpq ignores it at a socket.
+# Over TCP a server that forgot us, or a network that lets nothing pass, is noticed within half a minute: whoever waits
+# for an answer would otherwise do so for two hours. libpq ignores it at a socket.
 _NOTICED = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "30000"}
 
 
