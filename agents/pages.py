@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from agents.models import Agent, EgressRecord, Run, RunEvent, Verification, Worker
 from agents.states import ACTIVE_RUN, AgentStatus, Trust
 from agents.transcript import Entry, entry
+from agents.upkeep import Table
 from projects.models import SquadMember, Task
 from projects.secrets import rehearsing
 from projects.states import ACTIVE_PROJECT, ProjectStatus, values
@@ -167,6 +169,24 @@ _READING = (
     ("memory_free_mb", 1024, "GB memory free"),
     ("disk_free_mb", 1024, "GB disk free"),
 )
+
+
+@dataclass(frozen=True)
+class ShownUpkeep:
+    """How the database is looked after: when last, by beat or by autovacuum, and which tables wait for it."""
+
+    vacuumed_at: datetime | None
+    analyzed_at: datetime | None
+    overdue: list[Table]
+
+
+def shown_upkeep(tables: Sequence[Table]) -> ShownUpkeep:
+    """Return what the page of workers says of the database's upkeep."""
+    return ShownUpkeep(
+        max((table.vacuumed_at for table in tables if table.vacuumed_at), default=None),
+        max((table.analyzed_at for table in tables if table.analyzed_at), default=None),
+        [table for table in tables if table.is_overdue],
+    )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from celery import shared_task
 from django.conf import settings
 from kombu.exceptions import OperationalError as BrokerAway
 
-from agents import delivery, housekeeping, machine, partitions
+from agents import delivery, housekeeping, machine, partitions, upkeep
 from agents.actions import messages, pulse, recovery, retention, runs, workers
 from agents.actions.dispatch import Dispatched, Host
 from agents.actions.dispatch import dispatch as dispatch_ready
@@ -234,6 +234,13 @@ def keep_transcripts() -> None:
         retention.prune_transcripts(now=now)
     elif expired := retention.expired(now=now):
         logger.warning("%s weeks of transcripts are past their time: run manage.py prune_transcripts", len(expired))
+
+
+# No time limit: it has its own for each table and for all.
+@shared_task(ignore_result=True)
+def keep_statistics() -> None:
+    """Vacuum and analyse what autovacuum has not got to. Safe to run twice at once, and at any time."""
+    upkeep.look_after()
 
 
 @shared_task(ignore_result=True)

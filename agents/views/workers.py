@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 from django.views.decorators.http import require_GET, require_POST
 
-from agents import pages
+from agents import pages, upkeep
 from agents.actions import workers as actions
 from agents.actions.workers import SILENT_AFTER
 from agents.models import Worker
@@ -35,6 +35,7 @@ def workers(request: PageRequest) -> HttpResponse:
         "waiting": Task.objects.filter(status="ready").count(),
         "untrusted": 0 if any(one.trust == Trust.SENSITIVE for one in listening) else pages.sensitive_tasks().count(),
         "running": list(pages.active_runs()),
+        "upkeep": pages.shown_upkeep(upkeep.tables()),
         "refusal": refusal(check_can_administer, request.user),
     }
     return render_page(request, "agents/workers.html", context)

@@ -23,6 +23,7 @@ PERIODIC = {
     "eklavya.tasks.expire": 60,
     "agents.tasks.maintain": 3600,
     "agents.tasks.keep_transcripts": 3600,
+    "agents.tasks.keep_statistics": 3600,
     "agents.tasks.forget_messages": 3600,
     "projects.tasks.forget_deliveries": 3600,
     "projects.tasks.forget_executions": 3600,
