@@ -11,12 +11,13 @@ django.setup()
 
 from demos.proxy import close_connections, is_preview_host, preview_app  # noqa: E402
 from eklavya.bodies import LimitedBodies  # noqa: E402
+from eklavya.refused import note_body  # noqa: E402
 from eklavya.routing import websocket_urlpatterns  # noqa: E402
 from eklavya.sockets import SessionOrKey  # noqa: E402
 
 _portal = ProtocolTypeRouter(
     {
-        "http": LimitedBodies(get_asgi_application()),
+        "http": LimitedBodies(get_asgi_application(), note_body),
         "websocket": SessionOrKey(URLRouter(websocket_urlpatterns)),
     }
 )

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.core.cache import cache
 
 from accounts.models import ApiKey
 from accounts.scopes import Scope
@@ -18,11 +17,11 @@ from agents.machine import Reading
 from agents.models import REMOTE_QUEUE, Run, Worker
 from agents.states import ACTIVE_RUN, Trust
 from projects import audit
+from projects.actions import refusals
+from projects.actions.refusals import Refusal
 
 # Of a heartbeat. What is older was delayed on its way; what is from the future is a clock that is wrong.
 CLOCK_TOLERANCE = timedelta(seconds=30)
-# A reason is recorded once in so many seconds for each worker, however often it reports nonsense.
-_RECORDED_EVERY_S = 60
 
 
 def join(given: Registration, *, key: ApiKey, now: datetime) -> Worker:
@@ -84,9 +83,10 @@ def run_of(worker: Worker, run_id: UUID, *, now: datetime) -> Run:
 
 
 def refuse(worker: Worker, reason: str, sentence: str, *, now: datetime, **details: Any) -> ReportRefused:
-    """Record that something a worker reported is not taken in, and return the error that says so."""
-    if cache.add(f"report-refused:{worker.pk}:{reason}", 1, _RECORDED_EVERY_S):
-        with audit.journal(by=SYSTEM, now=now) as journal:
-            told = {"name": worker.name, "reason": reason, **{name: str(value) for name, value in details.items()}}
-            journal.add("worker.report_refused", obj=worker, details=told)
+    """Record that something a worker reported is not taken in, and return the error that says so.
+
+    However often it reports nonsense: a row a minute for each reason, with the number of reports (`refusals`).
+    """
+    told = {"name": worker.name, "reason": reason, **{name: str(value) for name, value in details.items()}}
+    refusals.note(Refusal("worker.report_refused", f"worker {worker.pk}", reason, told, worker), by=SYSTEM, now=now)
     return ReportRefused(sentence)

@@ -44,7 +44,8 @@ def build() -> ASGIApp:
     ways = Ways(database)
     strangers = Strangers(database)
     tokens = Tokens()
-    mcp = McpEndpoint(database, strangers, tokens, holds, partial(_expect, callers, ways))
+    refusals = Refusals(database)
+    mcp = McpEndpoint(database, strangers, tokens, holds, partial(_expect, callers, ways), refusals)
     services = Services(
         callers=callers,
         database=database,
@@ -52,7 +53,7 @@ def build() -> ASGIApp:
         ways=ways,
         attempts=Attempts(settings.EKLAVYA_MODEL_PATIENCE_SECONDS),
         places=Places(MOST_AT_ONCE),
-        refusals=Refusals(database),
+        refusals=refusals,
         strangers=strangers,
     )
 

@@ -45,6 +45,7 @@ from agents.gateway.mcp_requests import (
     read_message,
     replay,
 )
+from agents.gateway.refusals import Refusals
 from agents.gateway.remembering import Remembered
 from agents.gateway.strangers import Door, Strangers, peer_of
 from agents.gateway.tokens import Tokens
@@ -63,6 +64,7 @@ BURST = 100
 MOST_AT_ONCE = 8
 # A key in the ASGI scope.
 _TOKEN = "eklavya.run_token"
+_TOO_MANY = 429
 _MOST_REMEMBERED = 10_000
 _AWAY = "The platform's database does not answer at the moment. Ask again in a few seconds."
 _AWAY_S = 5
@@ -80,13 +82,22 @@ class McpEndpoint:
     nobody waits for it.
     """
 
-    def __init__(self, database: Database, strangers: Strangers, tokens: Tokens, holds: Holds, expect: Expect) -> None:
+    def __init__(
+        self,
+        database: Database,
+        strangers: Strangers,
+        tokens: Tokens,
+        holds: Holds,
+        expect: Expect,
+        refusals: Refusals,
+    ) -> None:
         self._database = database
         self._tokens = tokens
         # What does not change about a run: whether its token is good is asked each time.
         self._runs: Remembered[str, Run] = Remembered(lambda key: database.call(queries.run_by_token_hash, key))
         self._holds = holds
         self._strangers = strangers
+        self._refusals = refusals
         self._expect = expect
         self._expecting: set[asyncio.Task[object]] = set()
         self._places = Places(MOST_AT_ONCE)
@@ -127,6 +138,8 @@ class McpEndpoint:
                 await self._manager.handle_request(_with(scope, token), replay(message, receive), send)
         except Refused as refused:
             await refused.response()(scope, receive, send)
+            if run_id is not None and refused.status != _TOO_MANY:
+                await self._note(token, refused)
         except ServedElsewhere as error:
             self._unserved.note(token)
             await Refused(503, str(error), retry_after_s=1).response()(scope, receive, send)
@@ -149,6 +162,15 @@ class McpEndpoint:
                 yield
         except ApiError as error:  # the model's API has another shape
             raise Refused(429, error.message, code=LIMITED, retry_after_s=1) from None
+
+    async def _note(self, token: str, refused: Refused) -> None:
+        """Record what is no message. It was answered; who asks too often is in `_take_turn`."""
+        try:
+            run = await self._run_of(token)
+        except (UnknownToken, OperationalError) as error:  # it ended in this moment, or the database is away
+            logger.warning("a refusal could not be recorded: %s", error)
+        else:
+            await self._refusals.note_message(run, refused.status, str(refused), now=timezone.now())
 
     def _prepare(self, headers: Headers, token: str) -> None:
         for soon in (self._run_of(token), self._expect(headers)):

@@ -2,7 +2,7 @@
 
 Nothing is kept here and nothing decided but whose a frame is: a run's bytes are numbered and acknowledged from end to
 end (`agents.worker.streams`), so that a frame that is lost, doubled or comes through another web server does no harm.
-Close codes: 4401 the key opens nothing (any more), 4404 no worker that joined with it.
+Close codes: 4401 the key opens nothing (any more), 4404 no worker that joined with it, 1009 a frame that is too large.
 """
 
 import asyncio
@@ -26,6 +26,8 @@ from agents.remote.names import TO_RUN, run_group, worker_group
 logger = logging.getLogger(__name__)
 NOT_LET_IN, NO_SUCH_WORKER = 4401, 4404
 RECHECK_S = 10
+TOO_LARGE = 1009
+"""The web server's close code for a frame whose header says more than it takes (16 MiB); nothing of it is read."""
 MOST_CHARS = 2_000_000
 """Of one frame. Bytes of a run come in pieces far smaller than this."""
 NO_FRAME = 'A frame is {"type", "data"}, of a type that docs/remote-workers.md names.'
@@ -70,6 +72,10 @@ class WorkerSocket(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channel
     async def disconnect(self, code: int) -> None:
         """Leave the group. The worker's runs go on: it comes back, or its heartbeat stops."""
         if self.worker is not None:
+            if code == TOO_LARGE:
+                await database_sync_to_async(remote.refuse)(
+                    self.worker, "frame_too_large", "Its frame was larger than any.", now=timezone.now()
+                )
             await self.channel_layer.group_discard(worker_group(str(self.worker.pk)), self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:

@@ -1,15 +1,20 @@
 """One shape for every error of the API: {"error": {"code", "message", "fields"}}."""
 
+import logging
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
+from eklavya.refused import note_answer
 from projects.errors import DomainError, InvalidBrief, InvalidDecision, InvalidWebhook, NotAllowed
 from projects.workflows.definition import InvalidWorkflow
+
+logger = logging.getLogger(__name__)
 
 _STATUS: tuple[tuple[type[DomainError], int, str], ...] = (
     (NotAllowed, 403, "not_allowed"),
@@ -24,7 +29,20 @@ _CODES |= {406: "not_acceptable", 413: "too_large", 415: "wrong_content_type", 4
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Answer what actions refuse and what was sent wrong; None, and so a 500, for everything else."""
+    """Answer what actions refuse and what was sent wrong; None, and so a 500, for everything else.
+
+    What a program is refused is recorded.
+    """
+    answer = _answer(error, context)
+    if answer is not None:
+        try:
+            note_answer(error, answer, context.get("request"))
+        except DatabaseError:
+            logger.warning("a refusal could not be recorded", exc_info=True)
+    return answer
+
+
+def _answer(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, DomainError):
         status, code = next((status, code) for kind, status, code in _STATUS if isinstance(error, kind))
         return Response(_body(code, str(error)), status=status)

@@ -89,6 +89,8 @@ async def swallow(scope: Any, receive: Any, send: Any) -> None:
     taken, more = 0, True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return
         taken += len(message["body"])
         more = message.get("more_body", False)
     await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -1,0 +1,70 @@
+"""What programs are refused at the API and before it, for the audit log (`projects.actions.refusals`)."""
+
+from typing import Any
+
+from channels.db import database_sync_to_async
+from django.utils import timezone
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import actions as accounts
+from accounts.errors import KeyRefused
+from accounts.models import ApiKey
+from accounts.web import sent_key
+from agents.errors import ReportRefused
+from projects.actions import refusals
+from projects.actions.refusals import Refusal
+from projects.actors import Actor
+from projects.errors import InvalidBrief
+from projects.workflows.definition import InvalidWorkflow
+
+ACTION = "request.refused"
+# Of all who show no key, together.
+MOST_STRANGERS = 50
+# Who refuses these records them.
+_RECORDED = (ReportRefused, InvalidBrief, InvalidWorkflow)
+_SERVER = Actor.system("web")
+_CHARS = 200
+
+
+def note_answer(error: Exception, answer: Response, request: Request | None) -> None:
+    """Record that a program's request was refused; what a person's session sends is between them and the page."""
+    key = request.auth if request is not None else None
+    if request is None or not isinstance(key, ApiKey) or isinstance(error, _RECORDED):
+        return
+    match = request.resolver_match
+    said = answer.data["error"]
+    where = f"{(request.method or '')[:10]} {match.url_name if match else ''}"
+    details = {"request": where, "status": answer.status_code, "code": said["code"], "why": _why(error, said)}
+    refusal = Refusal(ACTION, f"key {key.pk}", f"{where} {said['code']}", details | {"key": key.prefix}, key)
+    refusals.note(refusal, by=Actor.person(key.owner), now=timezone.now())
+
+
+def _why(error: Exception, said: dict[str, Any]) -> str:
+    """Return the reason, and nothing of what was sent: of fields their names and what rule each breaks."""
+    if isinstance(error, ValidationError):
+        return str(error.get_codes())[:_CHARS]
+    return str(said["message"])[:_CHARS]
+
+
+@database_sync_to_async  # type: ignore[untyped-decorator]
+def note_body(scope: dict[str, Any]) -> None:
+    """Record that a body was larger than anything that is taken: of a key, or of an address."""
+    header = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
+    peer = (scope.get("client") or ("",))[0]
+    details = {"status": 413, "code": "too_large", "from": peer, "path": scope.get("path", "")[:_CHARS]}
+    key = _key(sent_key(header)) if header else None
+    if key is None:
+        refusal = Refusal(ACTION, "strangers", f"too_large {peer}", details, most_kinds=MOST_STRANGERS)
+        refusals.note(refusal, by=_SERVER, now=timezone.now())
+    else:
+        refusal = Refusal(ACTION, f"key {key.pk}", "too_large", details | {"key": key.prefix}, key)
+        refusals.note(refusal, by=Actor.person(key.owner), now=timezone.now())
+
+
+def _key(text: str) -> ApiKey | None:
+    try:
+        return accounts.use_key(text, now=timezone.now())
+    except KeyRefused:
+        return None
