@@ -1,10 +1,14 @@
 """Settings of the whole. What can be set from outside is in `eklavya.env` and explained in `.env.example`."""
 
+import gc
 import os
 import socket
 from datetime import timedelta
 
-from eklavya.env import BASE_DIR, Env
+# Nothing that is loaded now goes away: until all apps are there (`eklavya.apps`) the collector would look in vain.
+gc.disable()
+
+from eklavya.env import BASE_DIR, Env  # noqa: E402
 
 env = Env()
 

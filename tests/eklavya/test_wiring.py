@@ -24,11 +24,12 @@ from tests.factories import NOW, TESTER, WebhookEndpointFactory
 # What only some processes use, and which takes as long to load as all the rest.
 RARELY_USED = ("aiohttp", "cel", "claude_agent_sdk", "mcp")
 LOAD = """
-import sys
+import gc, sys
 from eklavya import asgi, urls
 from eklavya.celery import app
 app.loader.import_default_modules()
 assert "agents.tasks.sweep" in app.tasks
+assert gc.isenabled() and gc.get_freeze_count(), "the settings stop the collector, and the apps begin it again"
 print(*sorted(sys.modules.keys() & set(sys.argv)))
 """
 
