@@ -13,7 +13,7 @@ from kombu.transport.redis import QoS
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "eklavya.settings")
 
-_restore_unacked = QoS.restore_unacked
+_restore_unacked: Any = QoS.restore_unacked
 
 
 def _restore_if_connected(qos: Any, client: Any = None) -> None:
@@ -26,7 +26,7 @@ def _restore_if_connected(qos: Any, client: Any = None) -> None:
         _restore_unacked(qos, client)
 
 
-QoS.restore_unacked = _restore_if_connected
+QoS.restore_unacked = _restore_if_connected  # type: ignore[method-assign]
 
 app = Celery("eklavya")
 app.config_from_object("django.conf:settings", namespace="CELERY")
