@@ -8,9 +8,7 @@ class Remedy(Enum):
     """What follows."""
 
     ONCE = "tried once more for each fingerprint of the failure, never after such a try; else a person is asked"
-    ATTEMPT = (
-        "tried again, told what went wrong, later each time; costs an attempt, and after the last a person is asked"
-    )
+    ATTEMPT = "tried again, told what went wrong, once for each fingerprint; costs an attempt; else a person is asked"
     FREE = "tried again; costs no attempt"
     HELP = "the mentor is asked, then a person"
     MONEY = "the project is paused and an admin is asked"
@@ -45,15 +43,17 @@ WAYS: dict[str, Way] = {
     "cli_failed": Way("its program crashed, was killed for memory, or broke off", Remedy.ATTEMPT, _ATTEMPTS),
     "no_outcome": Way("it ended its turn three times without an ending verb", Remedy.ATTEMPT, _ATTEMPTS),
     "model_error": Way("the model refused a request", Remedy.ATTEMPT, _ATTEMPTS),
-    "model_outage": Way("the model's API answers none of its requests", Remedy.FREE, "14 in a row, then attempts"),
+    "model_outage": Way(
+        "the model's API answers none of its requests", Remedy.FREE, "14 in a row, then one try that costs an attempt"
+    ),
     "platform_error": Way(
         "the platform failed: no sandbox, no clone, a full disk, Git or a database away too long, "
         "no answer to its agent, who gave up",
         Remedy.FREE,
-        "5 in a row, then attempts",
+        "5 in a row, then one try that costs an attempt",
     ),
-    "lease_expired": Way("its machine or supervisor died", Remedy.FREE, "5, then attempts"),
-    "worker_gone": Way("its worker went away before it began", Remedy.FREE),
+    "lease_expired": Way("its machine or supervisor died", Remedy.FREE, "5, then one try that costs an attempt"),
+    "worker_gone": Way("its worker went away before it began", Remedy.FREE, "5, then one try that costs an attempt"),
     "files_too_large": Way("its files are more than go to a remote worker and back", Remedy.ATTEMPT, _ATTEMPTS),
     "worker_stopping": Way("its worker was stopped", Remedy.FREE, has_switch=False),
     "worker_draining": Way("its worker is drained", Remedy.FREE, has_switch=False),
@@ -63,7 +63,9 @@ WAYS: dict[str, Way] = {
     "clone_refused": Way("its clone cannot be taken over", Remedy.ATTEMPT, _ATTEMPTS),
     "no_change": Way("a demo was handed in without a change", Remedy.ATTEMPT, _ATTEMPTS),
     "conflict": Way("others changed the same places", Remedy.FREE, "a few, then attempts"),
-    "main_busy": Way("main kept moving while it was verified", Remedy.FREE),
+    "main_busy": Way(
+        "main kept moving while it was verified", Remedy.FREE, "5 in a row, then one try that costs an attempt"
+    ),
     "manifest_missing": Way(_CHECK, Remedy.ATTEMPT, _ATTEMPTS),
     "manifest_invalid": Way(_CHECK, Remedy.ATTEMPT, _ATTEMPTS),
     "no_test_command": Way(_CHECK, Remedy.ATTEMPT, _ATTEMPTS),

@@ -371,14 +371,16 @@ class Checkpoint(models.Model):
 
 
 class Recovery(models.Model):
-    """What was decided about a run that got nowhere, by plain code: tried again by itself, or why a person is asked."""
+    """What was decided about a run that failed, by plain code: tried again by itself, or why a person is asked."""
 
     class Decision(models.TextChoices):
         """Tried again, or why not."""
 
         RETRY = "retry"
+        CONTINUED = "continued"  # the recovery of an earlier run goes on: nobody's fault, and waited for longer
         SAME_AGAIN = "same_again"  # its task failed so before, and was tried again for it
         RECOVERY_ITSELF = "recovery_itself"  # the run was such a second try
+        ATTEMPTS_USED = "attempts_used"  # of its task
         TASK_CAP = "task_cap"
         ACCOUNT_CAP = "account_cap"
         SWITCHED_OFF = "switched_off"

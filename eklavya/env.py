@@ -140,6 +140,9 @@ class Env(BaseSettings):
     EKLAVYA_RECOVERIES_PER_HOUR: Annotated[int, Field(ge=0)] = 60
     """Most such second tries: of one task altogether, and of all tasks together in an hour."""
 
+    EKLAVYA_RESTARTS_PER_HOUR: Annotated[int, Field(ge=0)] = 1_000
+    """So many failures of all kinds are recovered from within an hour; beyond that a person is asked for each."""
+
     EKLAVYA_MAX_FILE_MB: Annotated[int, Field(ge=1, le=1000)] = 10
     """Largest file that a change may bring into a project's repository."""
 

@@ -1,9 +1,12 @@
-"""Whether a task goes on by itself after its run got nowhere. Plain code decides, once per run, and says why in a row.
+"""Whether a task goes on by itself after its run failed. Plain code decides, once per run, and says why in a row.
 
-A run that was stalled, went in circles or stood still is tried again once for each fingerprint of its failure. A run
-that is itself such a second try is never recovered: a person is asked. Caps per task and account hold a wave of
-failures. Every way to end badly after which a task goes on by itself (`agents.endings`) has a switch: admins set it
-while the house runs (`RecoverySettings`), below what the environment allows (EKLAVYA_RECOVER and its caps).
+Each way to end badly after which the platform starts a task anew (`agents.endings`, those with a switch) is a failure
+with a fingerprint, and what is done about it is a recovery: one for each fingerprint of a task. What fails equally
+again is not tried a second time for it: a person is asked. Only what was nobody's fault, a machine or a model that is
+away, goes on being waited for, later each time, as the one recovery that it is, and so often at most as the table
+says. A run that got nowhere (REASONS) and was itself such a second try is never recovered. Caps per task and account
+hold a wave of failures. Admins switch each way off while the house runs (`RecoverySettings`), below what the
+environment allows.
 """
 
 import hashlib
@@ -14,7 +17,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import connection
 
-from agents.endings import SWITCHES
+from agents.endings import SWITCHES, WAYS, Remedy
 from agents.errors import UnknownSwitch
 from agents.models import Recovery, RecoverySettings, Run
 from projects import audit
@@ -25,10 +28,12 @@ from projects.ids import new_id
 RECOVERER = Actor.system("recovery")
 STALLED, LOOPING, NO_DIFF, SILENT = "stalled", "looping", "no_diff", "supervisor_silent"
 REASONS = frozenset({STALLED, LOOPING, NO_DIFF, SILENT})
+GOES_ON = frozenset({None, Recovery.Decision.RETRY, Recovery.Decision.CONTINUED})
 HOUR = timedelta(hours=1)
 # Any constant: the id of the advisory lock that lets one decision count at a time.
 _LOCK_ID = 0x656B_7263
-_NUMBERS = re.compile(r"\d+")
+# What differs from one failure to an equal one: ids, addresses in memory, times, ports, counts.
+_VARIES = re.compile(r"\b0x[0-9a-f]+\b|\b(?=[0-9a-f-]*\d)[0-9a-f]{8}[0-9a-f-]*\b|\d+(?:[.,:]\d+)*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class InForce:
     by_environment: frozenset[str]
     per_task: int
     per_hour: int
+    restarts_per_hour: int
 
 
 def in_force() -> InForce:
@@ -50,16 +56,12 @@ def in_force() -> InForce:
         by_environment=ceiling,
         per_task=_least(row.per_task, settings.EKLAVYA_RECOVERIES_PER_TASK),
         per_hour=_least(row.per_hour, settings.EKLAVYA_RECOVERIES_PER_HOUR),
+        restarts_per_hour=settings.EKLAVYA_RESTARTS_PER_HOUR,
     )
 
 
 def _least(chosen: int | None, most: int) -> int:
     return most if chosen is None else min(chosen, most)
-
-
-def is_off(reason: str) -> bool:
-    """Whether a person is asked after a run that ended so, instead of trying its task again."""
-    return reason in SWITCHES and reason in in_force().switched_off
 
 
 def switch(reason: str, *, on: bool, by: Actor, now: datetime) -> None:
@@ -88,26 +90,36 @@ def _locked_row() -> RecoverySettings:
     return RecoverySettings.objects.select_for_update().get(pk=1)
 
 
-def fingerprint_of(reason: str, detail: str) -> str:
-    """Return what equal failures have in common: their cause, and what was said of it but for the numbers."""
-    return hashlib.sha256(f"{reason}\n{_NUMBERS.sub('#', detail)}".encode()).hexdigest()
+def fingerprint_of(reason: str, detail: str, what: str = "") -> str:
+    """Return what equal failures of a task have in common: their cause, what was said of it but for what varies, and
+    exactly `what` failed, where that is known."""
+    return hashlib.sha256(f"{reason}\n{_VARIES.sub('#', detail)}\n{what}".encode()).hexdigest()
 
 
-def decide(run: Run, reason: str, detail: str, *, now: datetime) -> bool:
-    """Decide whether the task of a run that failed for one of REASONS is tried again by itself; else a person is asked.
+def decide(
+    run: Run, reason: str, detail: str, *, what: str = "", counts: bool = True, now: datetime
+) -> Recovery.Decision | None:
+    """Decide whether the task of a run that failed is tried again by itself (`GOES_ON`); else a person is asked.
 
-    Idempotent: the decision about a run stays.
+    `what` failed, such as which process of which machine: another one's failure is not equal. `counts` says whether it
+    costs the task an attempt. None where nothing failed: people wanted it so, or a worker was stopped. Idempotent: the
+    decision about a run stays.
     """
-    fingerprint = fingerprint_of(reason, detail)
+    way = WAYS.get(reason)
+    if way is not None and not way.has_switch:
+        return None
+    remedy = way.remedy if way else Remedy.ATTEMPT
+    if remedy is Remedy.FREE and counts:
+        # It happened too often to be nobody's fault: a failure of another kind, with one try that costs an attempt.
+        remedy, what = Remedy.ATTEMPT, "too often"
+    fingerprint = fingerprint_of(reason, detail, what)
     with audit.journal(by=RECOVERER, now=now) as journal:
         # The run before the lock of all decisions, as the sweep has it: the row below refers to it, and waits for it.
         Run.objects.select_for_update().get(pk=run.pk)
         known = Recovery.objects.filter(run=run).first()
         if known is not None:
-            return known.decision == Recovery.Decision.RETRY
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_ID])
-        decision = _decision(run, reason, fingerprint, now)
+            return Recovery.Decision(known.decision)
+        decision = _decision(run, reason, remedy, fingerprint, now)
         row = Recovery.objects.create(
             id=new_id(),
             project=run.project,
@@ -120,22 +132,42 @@ def decide(run: Run, reason: str, detail: str, *, now: datetime) -> bool:
         )
         details = {"run": run.pk, "reason": reason, "fingerprint": fingerprint[:16], "decision": decision.value}
         journal.add("recovery.decided", project_id=run.project_id, agent_id=run.agent_id, obj=row, details=details)
-    return decision == Recovery.Decision.RETRY
+    return decision
 
 
-def _decision(run: Run, reason: str, fingerprint: str, now: datetime) -> Recovery.Decision:
+def _decision(run: Run, reason: str, remedy: Remedy, fingerprint: str, now: datetime) -> Recovery.Decision:
     of = Recovery.Decision
     chosen = in_force()
     if reason in chosen.switched_off:
         return of.SWITCHED_OFF
     retries = Recovery.objects.filter(decision=of.RETRY)
-    of_task = retries.filter(task=run.task)
-    if of_task.filter(run__attempt=run.attempt - 1).exists():
-        return of.RECOVERY_ITSELF
-    if of_task.filter(fingerprint=fingerprint).exists():
+    is_known = retries.filter(task=run.task, fingerprint=fingerprint).exists()
+    if remedy is Remedy.ONCE:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_ID])
+        refused = _refused_once(run, is_known, chosen, now)
+        if refused is not None:
+            return refused
+    elif remedy is Remedy.FREE and is_known:
+        return of.CONTINUED
+    elif is_known:
         return of.SAME_AGAIN
-    if of_task.count() >= chosen.per_task:
+    elif remedy is Remedy.ATTEMPT and run.task.attempts + 1 >= run.task.max_attempts:
+        return of.ATTEMPTS_USED
+    lately = retries.filter(created_at__gt=now - HOUR)[: chosen.restarts_per_hour].count()
+    return of.ACCOUNT_CAP if lately >= chosen.restarts_per_hour else of.RETRY
+
+
+def _refused_once(run: Run, is_known: bool, chosen: InForce, now: datetime) -> Recovery.Decision | None:
+    """Return why a run that got nowhere is not recovered."""
+    of = Recovery.Decision
+    alike = Recovery.objects.filter(decision=of.RETRY, reason__in=REASONS)
+    if alike.filter(task=run.task, run__attempt=run.attempt - 1).exists():
+        return of.RECOVERY_ITSELF
+    if is_known:
+        return of.SAME_AGAIN
+    if alike.filter(task=run.task).count() >= chosen.per_task:
         return of.TASK_CAP
-    if retries.filter(created_at__gt=now - HOUR).count() >= chosen.per_hour:
+    if alike.filter(created_at__gt=now - HOUR).count() >= chosen.per_hour:
         return of.ACCOUNT_CAP
-    return of.RETRY
+    return None

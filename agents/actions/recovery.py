@@ -80,7 +80,9 @@ def _lose(run: Run, reason: str, detail: str, *, now: datetime) -> None:
     counts = is_often_lost(run)
     delay = None if counts else timedelta(0)
     context = {"failure": {"reason": reason, "detail": detail}} if counts else {}
-    ending = Ending(RunStatus.LOST, reason, detail, context, counts=counts, delay=delay, resumes=True)
+    # Which process it was: another one's death is another failure.
+    what = run.lease_owner
+    ending = Ending(RunStatus.LOST, reason, detail, context, counts=counts, delay=delay, resumes=True, what=what)
     runs.fail(run, ending, now=now)
 
 
@@ -106,7 +108,11 @@ def requeue(*, now: datetime) -> list[Dispatched]:
             continue
         with suppress(StaleState):  # its worker was only slow, and came first
             detail = "Its worker went away before it began."
-            runs.fail(run, Ending(RunStatus.LOST, "worker_gone", detail, counts=False, delay=timedelta(0)), now=now)
+            counts = is_often_lost(run)
+            delay = None if counts else timedelta(0)
+            what = f"{run.worker_id}"
+            ending = Ending(RunStatus.LOST, "worker_gone", detail, counts=counts, delay=delay, what=what)
+            runs.fail(run, ending, now=now)
     return again
 
 
@@ -127,9 +133,7 @@ def end_silent_runs(*, now: datetime) -> list[UUID]:
             run = found.select_related("task__project", "project", "agent").first()
             if run is not None:
                 detail = "Its supervisor said nothing any more."
-                retries = recoveries.decide(run, recoveries.SILENT, detail, now=now)
-                ending = Ending(RunStatus.LOST, recoveries.SILENT, detail, resumes=True, asks_person=not retries)
-                runs.fail(run, ending, now=now)
+                runs.fail(run, Ending(RunStatus.LOST, recoveries.SILENT, detail, resumes=True), now=now)
                 ended.append(run_id)
     return ended
 

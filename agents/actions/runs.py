@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 
 from agents.actions import agents, checkpoints, messages, recoveries
 from agents.actions.faults import PLATFORM_ERROR
-from agents.models import Agent, Run, Verification
+from agents.models import Agent, Recovery, Run, Verification
 from agents.states import ACTIVE_RUN, RUN_TRANSITIONS, STOPPABLE_RUN, RunStatus
 from projects import audit
 from projects.actions import tasks
@@ -27,6 +27,15 @@ from projects.transitions import step
 
 SUPERVISOR = Actor.system("supervisor")
 STOPPED = "stopped"
+_OF = Recovery.Decision
+# Why a person is asked, beside what went wrong.
+_WHY_ASKED = {
+    _OF.SAME_AGAIN: "It failed so before, and was tried again for it.",
+    _OF.RECOVERY_ITSELF: "It was a second try already.",
+    _OF.TASK_CAP: "It had as many second tries as a task may have.",
+    _OF.ACCOUNT_CAP: "So many tasks were tried again within this hour that the others wait for a person.",
+    _OF.SWITCHED_OFF: "That it is tried again by itself is switched off.",
+}
 
 
 @dataclass
@@ -127,7 +136,7 @@ class Ending:
     """How a run ended badly, and what its task is told. `counts` as in `tasks.Setback`.
 
     `resumes` says whether the next run may go on from where the agent saved its work: not when the work itself was
-    what was wrong. With `asks_person` its task is not tried again by itself.
+    what was wrong. `what` failed, if that is known, as in `recoveries.decide`.
     """
 
     status: RunStatus
@@ -137,7 +146,7 @@ class Ending:
     counts: bool = True
     delay: timedelta | None = None
     resumes: bool = False
-    asks_person: bool = False
+    what: str = ""
 
 
 def succeed(run: Run, *, result: dict[str, Any], now: datetime) -> None:
@@ -164,12 +173,19 @@ def fail(run: Run, ending: Ending, *, now: datetime) -> None:
             interrupted = ending.status == RunStatus.LOST or not ending.counts
             resume = resume_from(run, interrupted=interrupted) if ending.resumes else _from_the_beginning(run)
             told = ending.context | resume
-            setback = Setback(ending.reason, ending.detail, told, ending.counts, ending.delay)
-            if ending.asks_person or recoveries.is_off(ending.reason):
-                tasks.block_task(run.task, setback, ask_person=True, by=SUPERVISOR, now=now)
-            else:
-                tasks.set_back(run.task, setback, by=SUPERVISOR, now=now)
+            _go_on_or_ask(run, ending, told, now=now)
         agents.end_badly(run, ending.reason, by=SUPERVISOR, now=now)
+
+
+def _go_on_or_ask(run: Run, ending: Ending, told: dict[str, Any], *, now: datetime) -> None:
+    decided = recoveries.decide(run, ending.reason, ending.detail, what=ending.what, counts=ending.counts, now=now)
+    why = _WHY_ASKED.get(decided, "") if decided else ""
+    setback = Setback(ending.reason, f"{ending.detail}\n\n{why}".strip(), told, ending.counts, ending.delay)
+    # Used up attempts are counted, and asked about, by the task itself.
+    if decided in recoveries.GOES_ON or decided == Recovery.Decision.ATTEMPTS_USED:
+        tasks.set_back(run.task, setback, by=SUPERVISOR, now=now)
+    else:
+        tasks.block_task(run.task, setback, ask_person=True, by=SUPERVISOR, now=now)
 
 
 def resume_from(run: Run, *, interrupted: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from agents.actions import changes, outcomes, runs
+from agents.actions import changes, outages, outcomes, runs
 from agents.actions.runs import Ending
 from agents.merging.batch import FailedCheck, MainBusy
 from agents.models import Run
@@ -22,6 +22,7 @@ from agents.workspace.values import Collected, Violation
 from projects.states import TaskKind
 
 MAX_CONFLICTS = 5
+MAX_BUSY = 5
 
 
 class _Refused(Exception):
@@ -116,7 +117,8 @@ def _merge(
     except FailedCheck as failed:
         raise _failing(merge.record(run, failed.seen, now=clock())) from failed
     except MainBusy as busy:
-        raise _Refused("main_busy", "Main kept moving while the change was verified.", counts=False) from busy
+        counts = outages.in_a_row(run, "main_busy", most=MAX_BUSY) >= MAX_BUSY
+        raise _Refused("main_busy", "Main kept moving while the change was verified.", counts=counts) from busy
     return {"commit": landed.commit, "changed": list(collected.changed[:200])}
 
 

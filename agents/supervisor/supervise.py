@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from agents.actions import checkpoints, faults, leases, money, outages, outcomes, recoveries, recovery, runs
+from agents.actions import checkpoints, faults, leases, money, outages, outcomes, recovery, runs
 from agents.actions.leases import Held
 from agents.actions.money import OVER_BUDGET, RUN_BUDGET
 from agents.actions.runs import STOPPED, Ending
@@ -294,7 +294,6 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
         reason, detail = outages.MODEL_OUTAGE, outages.sentence(run, detail)
         delay, counts = outages.delay_of(run)
         outages.tell(run, detail, by=runs.SUPERVISOR, now=clock())
-    asks_person = reason in recoveries.REASONS and not recoveries.decide(run, reason, detail, now=clock())
     ending = Ending(
         _STATUS.get(reason, RunStatus.FAILED),
         reason,
@@ -303,7 +302,6 @@ def _fail(run: Run, reason: str, detail: str, stop: Stop, *, clock: Clock) -> No
         counts=counts,
         delay=delay,
         resumes=reason != REASSIGNED,  # what another role wrote may be what this one may not
-        asks_person=asks_person,
     )
     money.fail(run, ending, by=runs.SUPERVISOR, now=clock())
 

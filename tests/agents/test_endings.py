@@ -83,7 +83,7 @@ def test_switches_and_caps_are_audited_and_below_the_environment(settings: Setti
     changed = AuditLog.objects.filter(action="recoverysettings.changed").order_by("pk")
     assert [row.details for row in changed][1] == {"switched_off": {"from": [], "to": ["looping"]}}
     run = RunFactory(status="running", task=TaskFactory(status="in_progress"))
-    assert recoveries.decide(run, "looping", "x", now=NOW) is False
+    assert recoveries.decide(run, "looping", "x", now=NOW) not in recoveries.GOES_ON
     assert Recovery.objects.get().decision == "switched_off"
 
 

@@ -130,11 +130,13 @@ class Work(Watched):
         if found:
             self.attempt(partial(self.verbs[verb], found[-1 - pick % len(found)]))
 
-    @rule(pick=PICK, status=st.sampled_from(BAD), counts=st.booleans(), asks=st.booleans(), is_stale=st.booleans())
-    def fail(self, pick: int, status: RunStatus, counts: bool, asks: bool, is_stale: bool) -> None:
+    @rule(
+        pick=PICK, status=st.sampled_from(BAD), counts=st.booleans(), what=st.sampled_from("ab"), is_stale=st.booleans()
+    )
+    def fail(self, pick: int, status: RunStatus, counts: bool, what: str, is_stale: bool) -> None:
         found = self.copies if is_stale else self._runs()
         if found:
-            ending = Ending(status, "cli_failed", "It broke off.", counts=counts, asks_person=asks)
+            ending = Ending(status, "cli_failed", "It broke off.", counts=counts, what=what)
             self.attempt(partial(runs.fail, found[-1 - pick % len(found)], ending, now=self.now))
 
     @rule(owner=st.sampled_from(["here", "there"]))

@@ -1,14 +1,17 @@
 """One second try for each failure, never one of a second try, within caps, and switched off where somebody says so."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from pytest_django import Settings
 
-from agents.actions import recoveries, recovery
-from agents.actions.recoveries import decide, fingerprint_of
+from agents.actions import recoveries, recovery, runs
+from agents.actions.recoveries import GOES_ON, REASONS, fingerprint_of
+from agents.actions.runs import Ending
+from agents.endings import WAYS, Remedy
 from agents.models import Recovery, Run
 from agents.states import RunStatus
 from projects.models import AuditLog, Task
@@ -25,6 +28,10 @@ def failed(task: Task, attempt: int) -> Run:
     return run
 
 
+def decide(run: Run, reason: str, detail: str, *, now: datetime) -> bool:
+    return recoveries.decide(run, reason, detail, now=now) in GOES_ON
+
+
 def decisions(task: Task) -> list[str]:
     return list(task.recoveries.order_by("created_at", "id").values_list("decision", flat=True))
 
@@ -32,6 +39,91 @@ def decisions(task: Task) -> list[str]:
 def test_equal_failures_have_one_fingerprint() -> None:
     assert fingerprint_of("stalled", SAID) == fingerprint_of("stalled", SAID.replace("300", "2"))
     assert len({fingerprint_of("stalled", SAID), fingerprint_of("looping", SAID), fingerprint_of("stalled", "x")}) == 3
+
+
+def test_what_varies_is_no_other_failure_and_what_failed_is() -> None:
+    said = "FAIL at 0x7f3a, port 8123, run 01a20232-594b-7901-bdde-f80aa2d53898 in 0.31s"
+    again = "FAIL at 0x7fbb, port 9, run 77a20232-594b-7901-bdde-f80aa2d538ff in 12s"
+    assert fingerprint_of("tests_failed", said) == fingerprint_of("tests_failed", again)
+    assert fingerprint_of("tests_failed", said) != fingerprint_of("tests_failed", said.replace("FAIL", "ERROR"))
+    assert fingerprint_of("lease_expired", said, "a:1:2") != fingerprint_of("lease_expired", said, "a:2:2")
+
+
+FAILURES = sorted(reason for reason, way in WAYS.items() if way.has_switch)
+
+
+def fail(task: Task, reason: str, detail: str = "It did.", *, counts: bool = True) -> Task:
+    """Have one more run of a task end so; return the task."""
+    task = Task.objects.get(pk=task.pk)
+    if task.status == TaskStatus.READY:
+        Task.objects.filter(pk=task.pk).update(status="allocated")
+        Task.objects.filter(pk=task.pk).update(status="in_progress")
+    run = RunFactory(status="running", task=Task.objects.get(pk=task.pk))
+    runs.fail(run, Ending(RunStatus.FAILED, reason, detail, counts=counts), now=NOW)
+    return Task.objects.get(pk=task.pk)
+
+
+def new_task() -> Task:
+    made: Task = TaskFactory(status="in_progress", project__status="building")
+    return made
+
+
+@pytest.mark.parametrize("reason", FAILURES)
+def test_no_failure_is_recovered_twice_in_the_same_way(reason: str) -> None:
+    is_free = WAYS[reason].remedy is Remedy.FREE
+    task = fail(new_task(), reason, counts=not is_free)
+    assert (task.status, task.recoveries.get().decision) == (TaskStatus.READY, "retry")
+
+    task = fail(task, reason, counts=not is_free)
+
+    if is_free:  # nobody's fault: the one recovery goes on
+        assert (task.status, task.attempts, decisions(task)) == (TaskStatus.READY, 0, ["retry", "continued"])
+        task = fail(task, reason)  # as often as the table says
+        assert (task.status, task.attempts, decisions(task)[2]) == (TaskStatus.READY, 1, "retry")
+        task = fail(task, reason)
+    assert (task.status, task.approvals.get().status) == (TaskStatus.BLOCKED, "pending")
+    assert decisions(task)[-1] == ("recovery_itself" if reason in REASONS else "same_again")
+    assert "was tried again for it" in task.detail or "second try" in task.detail
+
+
+@pytest.mark.parametrize("reason", sorted(WAYS.keys() - set(FAILURES)))
+def test_what_is_no_failure_is_no_recovery(reason: str) -> None:
+    task = fail(new_task(), reason, counts=False)
+    assert (task.status, task.attempts, decisions(task)) == (TaskStatus.READY, 0, [])
+
+
+def test_a_task_that_fails_otherwise_each_time_has_three_attempts() -> None:
+    task = new_task()
+    for number in range(3):
+        task = fail(task, "tests_failed", f"test_{'abc'[number]} failed")
+    assert (task.status, task.attempts) == (TaskStatus.BLOCKED, 3)
+    assert decisions(task) == ["retry", "retry", "attempts_used"]
+
+
+def test_all_failures_together_are_recovered_so_often_in_an_hour(settings: Settings) -> None:
+    settings.EKLAVYA_RESTARTS_PER_HOUR = 1
+    assert fail(new_task(), "tests_failed").status == TaskStatus.READY
+    other = fail(new_task(), "lease_expired", counts=False)
+    assert (other.status, decisions(other)) == (TaskStatus.BLOCKED, ["account_cap"])
+
+
+def test_a_machine_that_dies_again_is_another_failure() -> None:
+    task = new_task()
+    for owner in ("atlas:1:100", "atlas:2:200"):
+        Task.objects.filter(pk=task.pk, status="ready").update(status="allocated")
+        Task.objects.filter(pk=task.pk, status="allocated").update(status="in_progress")
+        lost = RunFactory(status="running", task=Task.objects.get(pk=task.pk), lease_owner=owner, lease_until=NOW)
+        (ended,) = recovery.end_lost_runs(now=NOW + timedelta(seconds=1))
+        assert ended.pk == lost.pk
+    assert decisions(task) == ["retry", "retry"]
+    assert Task.objects.get(pk=task.pk).attempts == 0
+
+
+def test_every_task_that_goes_back_is_decided_about() -> None:
+    """`runs.fail` is the only one that has a task tried again after a run: nothing goes past the decisions."""
+    agents = Path(runs.__file__).parents[1]
+    callers = [path.name for path in agents.rglob("*.py") if "tasks.set_back(" in path.read_text(encoding="utf-8")]
+    assert callers == ["runs.py"]
 
 
 def test_a_failure_is_recovered_once_and_the_decision_stays() -> None:
@@ -132,7 +224,7 @@ def test_a_person_is_asked_where_no_second_try_is_left(settings: Settings) -> No
     task = Task.objects.get(pk=silent.task_id)
     assert (task.status, task.reason) == (TaskStatus.BLOCKED, "supervisor_silent")
     assert task.approvals.get().status == "pending"
-    assert recoveries.decide(silent, "supervisor_silent", "", now=LONG_AGO) is False
+    assert not decide(silent, "supervisor_silent", "", now=LONG_AGO)
 
 
 @pytest.mark.django_db(transaction=True)
