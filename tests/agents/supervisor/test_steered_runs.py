@@ -46,7 +46,7 @@ def test_work_is_saved_every_few_minutes_and_gone_on_from_when_the_machine_dies(
 
 
 def test_a_task_that_is_given_to_another_role_is_done_by_it_from_the_beginning(keeper: LeaseKeeper) -> None:
-    supervised, task = working(keeper, order=WAITING + " times=1")
+    supervised, task = working(keeper, order=WAITING + " role=pm")
 
     steering.reassign_task(task, "developer", by=TESTER, now=timezone.now())
     stop_runs_at(task_id=str(task.pk), reason="reassigned")
