@@ -28,7 +28,7 @@ from projects.actors import Actor
 from projects.bulk import insert_all
 from projects.events import EVENT_TYPES, Event, Published, publish
 from projects.ids import new_id
-from projects.jsontext import storable_json
+from projects.jsontext import storable_json, storable_text
 from projects.models import AuditChain, AuditLog
 from projects.models.audit import ACCOUNT_CHAIN
 
@@ -199,9 +199,20 @@ def digest_of(found: dict[str, Any]) -> str:
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
     """Return the value as PostgreSQL will give it back: dates, ids and decimals as text."""
+    if all(type(item) in _SIMPLE for item in value.values()):  # most rows: a quarter of the processor time
+        return {storable_text(key, max_chars=MAX_DETAIL_CHARS): _simple(item) for key, item in value.items()}
     text = json.dumps(storable_json(value, max_chars=MAX_DETAIL_CHARS), cls=DjangoJSONEncoder)
     plain: dict[str, Any] = json.loads(text, parse_float=_plain_number)
     return plain
+
+
+_SIMPLE = frozenset({str, UUID, int, bool, type(None)})
+
+
+def _simple(item: str | UUID | int | None) -> str | int | None:
+    if isinstance(item, UUID):
+        return str(item)
+    return storable_text(item, max_chars=MAX_DETAIL_CHARS) if isinstance(item, str) else item
 
 
 def _plain_number(text: str) -> int | float:

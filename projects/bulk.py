@@ -1,6 +1,7 @@
 """Writing many rows at once: new ones, and each changed to values of its own."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from django.db import connection, models
@@ -17,16 +18,17 @@ def insert_all(model: type[models.Model], rows: Sequence[models.Model]) -> None:
     fields = [field for field in model._meta.concrete_fields if not field.generated]
     table = connection.ops.quote_name(model._meta.db_table)
     statement = f"COPY {table} ({', '.join(map(_quoted, fields))}) FROM STDIN"
+    # What models compute when they save belongs to no field but JSON; the others are as the driver writes them.
+    values_of = attrgetter(*(field.attname for field in fields))
+    prepared = [(place, field) for place, field in enumerate(fields) if isinstance(field, models.JSONField)]
     with connection.wrap_database_errors, connection.cursor() as cursor, cursor.copy(statement) as copy:
         for row in rows:
-            copy.write_row([_plain(field, getattr(row, field.attname)) for field in fields])
+            values = list(values_of(row))
+            for place, field in prepared:
+                values[place] = _prepared(field, values[place])
+            copy.write_row(values)
     for row in rows:
         row._state.adding, row._state.db = False, connection.alias
-
-
-def _plain(field: "models.Field[Any, Any]", value: Any) -> Any:
-    """Return a field's value as the driver writes it. What models compute when they save belongs to no such field."""
-    return _prepared(field, value) if isinstance(field, models.JSONField) else value
 
 
 def update_each(

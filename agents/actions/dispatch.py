@@ -146,11 +146,12 @@ def _give(matches: Sequence[Match], host: Host | None, *, now: datetime) -> list
     if not matches:
         return []
     earlier = Run.objects.filter(task=OuterRef("pk")).order_by().values("task").annotate(n=Count("pk")).values("n")
-    whole = Task.objects.select_related("project").annotate(
+    # A project, and a member of its squad, is read once for all that share it.
+    whole = Task.objects.prefetch_related("project").annotate(
         runs_so_far=Coalesce(Subquery(earlier, output_field=IntegerField()), 0)
     )
     by_id = whole.in_bulk([match.candidate.task_id for match in matches])
-    squad = Agent.objects.select_related("member").in_bulk([match.agent_id for match in matches])
+    squad = Agent.objects.prefetch_related("member").in_bulk([match.agent_id for match in matches])
     given: list[_Given] = []
     for match in matches:
         task, agent = by_id[match.candidate.task_id], squad[match.agent_id]

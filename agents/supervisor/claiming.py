@@ -7,6 +7,8 @@ from datetime import datetime
 from functools import cache
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from agents.actions import leases
 from agents.actions.dispatch import AT_ONCE
 from agents.actions.leases import Held
@@ -19,6 +21,8 @@ from agents.supervisor.together import Together
 
 logger = logging.getLogger(__name__)
 Clock = Callable[[], datetime]
+# From so many on, reading what they share apart is worth its statements.
+_MANY = 12
 _WHOLE = ("task__project", "project", "agent__member", "worker")
 
 
@@ -41,8 +45,7 @@ def hold_all(run_ids: Sequence[UUID], *, owner: str, clock: Clock) -> list[Held]
 
 def _hold(run_ids: Sequence[UUID], held: list[Held], *, owner: str, clock: Clock) -> None:
     """Add to `held` what is held: at once, so that none is forgotten where the database goes away in between."""
-    found = Run.objects.select_related(*_WHOLE).filter(pk__in=run_ids)
-    queued = [run for run in found if run.status == RunStatus.QUEUED]
+    queued = [run for run in _runs(run_ids) if run.status == RunStatus.QUEUED]
     version_for = cache(lambda role, pinned: prompt_version_for(role, pinned=pinned))
     for run in queued:
         run.prompt_version_id = run.prompt_version_id or version_for(run.task.role, run.prompt_version_id)
@@ -51,6 +54,14 @@ def _hold(run_ids: Sequence[UUID], held: list[Held], *, owner: str, clock: Clock
         with suppress(LeaseLost):
             token = leases.hold_run(run, owner=owner, prompt_version_id=run.prompt_version_id, now=clock())
             held.append(Held(run, token))
+
+
+def _runs(run_ids: Sequence[UUID]) -> QuerySet[Run]:
+    """Find runs with all that belongs to them: at once for a few, and else what many share, as a project, only once."""
+    runs = Run.objects.filter(pk__in=run_ids)
+    if len(run_ids) < _MANY:
+        return runs.select_related(*_WHOLE)
+    return runs.select_related("task", "agent").prefetch_related(*_WHOLE)
 
 
 def claim(held: Run, *, clock: Clock, is_again: bool = False) -> Run:

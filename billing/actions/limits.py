@@ -1,12 +1,14 @@
 """Limits: opening budgets, and people's changes to them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
+from django.db import connection
 
 from billing.actions.warnings import CASHIER, threshold_of
 from billing.errors import InvalidLimit
@@ -46,35 +48,60 @@ def open_budgets(runs: Sequence[Opening], *, now: datetime) -> None:
     mine = {run.project.pk: run.project for run in runs}
     clients = Project.objects.filter(pk__in=mine, client__isnull=False).values_list("client_id", flat=True)
     with audit.journal(by=CASHIER, now=now) as journal:
-        rows = [_new(Scope.ACCOUNT, ACCOUNT_ID, settings.EKLAVYA_ACCOUNT_LIMIT, now=now)]
-        rows += [_new(Scope.PROJECT, one.pk, one.budget_limit, project=one, now=now) for one in mine.values()]
-        rows += [_new(Scope.CLIENT, client_id, None, now=now) for client_id in set(clients)]
-        rows += [_new(Scope.AGENT, run.agent_id, None, project=run.project, now=now) for run in runs if run.agent_id]
+        account = settings.EKLAVYA_ACCOUNT_LIMIT
+        rows = [_New(Scope.ACCOUNT, ACCOUNT_ID, account, default_limit=account)]
+        rows += [_New(Scope.PROJECT, one.pk, one.budget_limit, one.pk) for one in mine.values()]
+        rows += [_New(Scope.CLIENT, client_id, None) for client_id in set(clients)]
+        rows += [_New(Scope.AGENT, run.agent_id, None, run.project.pk) for run in runs if run.agent_id]
         # Most of these are there, and a run's is not.
         there = Budget.objects.filter(
             scope__in={row.scope for row in rows}, scope_id__in=[row.scope_id for row in rows]
         )
         known = set(there.values_list("scope", "scope_id"))
-        rows += [_new(Scope.RUN, run.run_id, run.run_limit, project=run.project, now=now) for run in runs]
-        missing = {(row.scope, row.scope_id): row for row in rows if (row.scope, row.scope_id) not in known}
-        # In one order, so that two who open the same ones do not wait for each other.
-        Budget.objects.bulk_create([missing[key] for key in sorted(missing)], ignore_conflicts=True)
+        rows += [_New(Scope.RUN, run.run_id, run.run_limit, run.project.pk) for run in runs]
+        _open([row for row in rows if (row.scope, row.scope_id) not in known], now=now)
         _follow_settings(journal)
 
 
-def _new(
-    scope: Scope, scope_id: UUID, limit: Decimal | None, *, project: Project | None = None, now: datetime
-) -> Budget:
-    return Budget(
-        id=new_id(),
-        scope=scope,
-        scope_id=scope_id,
-        project=project,
-        limit=limit,
-        default_limit=limit if scope == Scope.ACCOUNT else None,
-        currency=settings.EKLAVYA_CURRENCY,
-        created_at=now,
-    )
+class _New(NamedTuple):
+    """A budget that is to be there: its columns that are not the same for all."""
+
+    scope: str
+    scope_id: UUID
+    limit: Decimal | None
+    project_id: UUID | None = None
+    default_limit: Decimal | None = None
+
+
+_OPEN = """
+INSERT INTO billing_budget
+    (id, scope, scope_id, "limit", project_id, default_limit, reserved, settled, currency, warned_percent, created_at)
+SELECT missing.*, 0, 0, %s, 0, %s
+FROM unnest(%s::uuid[], %s::text[], %s::uuid[], %s::numeric[], %s::uuid[], %s::numeric[]) AS missing
+ON CONFLICT DO NOTHING
+"""
+
+
+def _open(missing: Sequence[_New], *, now: datetime) -> None:
+    """Insert those that are not there, in one order, so that two who open the same do not wait for each other."""
+    if not missing:
+        return
+    rows = sorted(missing, key=lambda row: row[:2])
+    values: list[list[Any]] = [
+        [new_id() for _ in rows],
+        [row.scope for row in rows],
+        [row.scope_id for row in rows],
+        _exact(row.limit for row in rows),
+        [row.project_id for row in rows],
+        _exact(row.default_limit for row in rows),
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_OPEN, [settings.EKLAVYA_CURRENCY, now, *values])
+
+
+def _exact(limits: Iterable[Decimal | None]) -> list[Decimal | None]:
+    """Return them as one type: whoever made a project by hand may have given it a whole number."""
+    return [None if limit is None else Decimal(limit) for limit in limits]
 
 
 def _follow_settings(journal: audit.Journal) -> None:
@@ -131,8 +158,7 @@ def _change(budget: Budget, limit: Decimal | None, *, journal: audit.Journal, **
 def raise_limit(project: Project, new_limit: Decimal, *, by: Actor, now: datetime) -> None:
     """Set a project's limit, before its first run too; as `set_limit`."""
     with audit.journal(by=by, now=now):
-        new = _new(Scope.PROJECT, project.pk, project.budget_limit, project=project, now=now)
-        Budget.objects.bulk_create([new], ignore_conflicts=True)
+        _open([_New(Scope.PROJECT, project.pk, project.budget_limit, project.pk)], now=now)
         set_limit(Budget.objects.get(scope=Scope.PROJECT, scope_id=project.pk), new_limit, by=by, now=now)
 
 
