@@ -109,6 +109,7 @@ def ledger(facts: dict[str, Any]) -> Iterator[str]:
         "served": whole,
         "equal": found.equal,
         "left": found.left,
+        "again": found.again,
         "cut": len(answers) - whole,
         "expired": expired,
         "open_at_end": open_before,

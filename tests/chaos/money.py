@@ -8,6 +8,7 @@ from typing import Any
 from agents.gateway.metering import estimate_tokens
 
 _SERVED = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+_MOST_LOST = 3
 Tokens = tuple[int, ...]
 """Read, written, written to the cache, read from it."""
 
@@ -39,6 +40,16 @@ class Answer:
         is_input_right = (tokens[0], *tokens[2:]) == (self.tokens[0], *self.tokens[2:])
         return tokens == all_asked or (is_input_right and 0 <= tokens[1] <= self.most_output)
 
+    def may_cost_again(self, tokens: Tokens) -> bool:
+        """Whether somebody is billed so whose gateway asked more than once: as a whole, beside it a guess at the whole
+        request for each time that nobody answered, since the model may have read it."""
+        more = tokens[0] - self.tokens[0]
+        return self.is_whole and tokens[1:] == self.tokens[1:] and more in self._guesses
+
+    @property
+    def _guesses(self) -> set[int]:
+        return {times * estimate_tokens(self.asked_bytes) for times in range(1, _MOST_LOST + 1)}
+
     @property
     def most_output(self) -> int:
         """The most tokens of output that somebody who left before its end is billed."""
@@ -52,6 +63,8 @@ class Comparison:
     equal: int
     left: int
     """Whole answers whose reader left before the end, and was billed what he may be."""
+    again: int
+    """Whole answers that the gateway asked for more than once, as nobody answered before."""
     missing: list[Tokens]
     """Whole answers without a bill."""
     surplus: list[Tokens]
@@ -68,14 +81,18 @@ def compare(answers: Iterable[Answer], bills: Iterable[Tokens]) -> Comparison:
             equal += 1
         else:
             rest.append(answer)
-    surplus, left = [], 0
+    surplus, left, again = [], 0, 0
     # Those that few explain choose first, and take what needs a bill before what needs none.
     rest.sort(key=lambda answer: not answer.is_whole)
     for tokens in sorted(billed.elements(), key=lambda tokens: -tokens[1]):
         match = next((answer for answer in rest if answer.may_cost(tokens)), None)
-        if match is None:
+        repeated = None if match else next((answer for answer in rest if answer.may_cost_again(tokens)), None)
+        if repeated:
+            rest.remove(repeated)
+            again += 1
+        elif match is None:
             surplus.append(tokens)
         else:
             rest.remove(match)
             left += match.is_whole
-    return Comparison(equal, left, [answer.tokens for answer in rest if answer.is_whole], surplus)
+    return Comparison(equal, left, again, [answer.tokens for answer in rest if answer.is_whole], surplus)

@@ -22,6 +22,14 @@ def test_who_left_before_the_end_pays_for_what_was_read(answer: Answer, bill: tu
     assert (found.equal, found.left, found.missing, found.surplus) == (0, int(answer.is_whole), [], [])
 
 
+@pytest.mark.parametrize(("lost", "again"), [(1, 1), (3, 1), (4, 0)])
+def test_what_nobody_answered_is_billed_by_a_guess_beside_the_answer(lost: int, again: int) -> None:
+    found = compare([ANSWER], [(3 + lost * 5000, 70, 900, 4000)])
+
+    assert (found.equal, found.left, found.again, len(found.missing)) == (0, 0, again, 1 - again)
+    assert compare([CUT], [(5003, 1, 900, 4000)]).again == 0
+
+
 def test_an_answer_without_a_bill_is_missing() -> None:
     assert compare([ANSWER], []).missing == [ANSWER.tokens]
 
