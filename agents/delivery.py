@@ -17,10 +17,11 @@ from agents.runtimes.errors import RuntimeProblem
 from agents.sandboxes import repository
 from agents.workspace.errors import WorkspaceError
 from projects import audit, queries
-from projects.actions import chat, projects
+from projects.actions import chat, main_job, projects
 from projects.actors import Actor
 from projects.errors import IllegalTransition, StaleState
 from projects.models import Notification, Project
+from projects.states import Stage
 
 logger = logging.getLogger(__name__)
 DELIVERY = Actor.system("delivery")
@@ -45,8 +46,16 @@ def deliver(project_id: UUID, *, clock: Callable[[], datetime]) -> None:
     """
     with alone(project_id) as is_alone:
         project = Project.objects.get(pk=project_id)
-        if is_alone and queries.is_built(project):
+        if is_alone and queries.is_built(project) and _is_its_turn(project, now=clock()):
             _look(project, clock=clock)
+
+
+def _is_its_turn(project: Project, *, now: datetime) -> bool:
+    """Whether the main job is at the delivery. It goes there when all is built, unless other nodes come between."""
+    if main_job.is_at(project, Stage.DELIVERY):
+        return True
+    main_job.reached(project, Stage.BUILD, by=DELIVERY, now=now)
+    return main_job.is_at(project, Stage.DELIVERY)
 
 
 @contextmanager

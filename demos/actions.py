@@ -24,7 +24,7 @@ from demos.errors import (
 from demos.models import Demo, DemoFeedback
 from demos.states import DEMO_TRANSITIONS, DemoStatus
 from projects import audit
-from projects.actions import approvals, plans, projects
+from projects.actions import approvals, main_job, plans, projects
 from projects.actions.chat import notify, post_message
 from projects.actors import Actor
 from projects.errors import IllegalTransition
@@ -32,7 +32,7 @@ from projects.events import DEMO_APPROVED, DEMO_READY, Event
 from projects.ids import new_id
 from projects.jsontext import storable_text
 from projects.models import Approval, Notification, Project, Task
-from projects.states import OPEN_APPROVAL, ApprovalKind, TaskKind, TaskStatus
+from projects.states import OPEN_APPROVAL, ApprovalKind, ProjectStatus, Stage, TaskKind, TaskStatus
 from projects.transitions import step
 
 MAX_FAILED_IN_A_ROW = 3
@@ -82,6 +82,8 @@ def mark_ready(demo: Demo, *, sandbox: str, address: str, now: datetime, by: Act
     project = demo.project
     _check_at_demos(project)
     with audit.journal(by=by, now=now) as journal:
+        # The project first, as whoever decides does; the main job goes on from it.
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         step(
             demo,
             DemoStatus.READY,
@@ -110,6 +112,7 @@ def mark_ready(demo: Demo, *, sandbox: str, address: str, now: datetime, by: Act
             now=now,
         )
         post_message(project, f"[Demo {demo.demo_number}]({demo.preview_url}) is open.", by=by, now=now)
+        main_job.reached(project, Stage.DEMO, {"number": demo.demo_number}, by=by, now=now)
 
 
 def mark_failed(demo: Demo, reason: Reason, detail: str, *, now: datetime, by: Actor) -> None:
@@ -182,11 +185,23 @@ def decide_demo(approval: Approval, decision: approvals.Decision, by: Actor, now
             event=_decided_event(demo, to),
         )
         _close_earlier(demo, by=by, now=now)
-        if to is DemoStatus.APPROVED:
-            told = queries.feedback_so_far(project)
-            plans.start_building(project, demo_id=demo.pk, commit=demo.commit, feedback=told, by=by, now=now)
-        else:
-            projects.ask_for_demo(project, feedback=queries.feedback_so_far(project), by=by, now=now)
+        decided = {"decision": decision.option, "number": demo.demo_number, "commit": demo.commit}
+        main_job.reached(project, Stage.DEMO_APPROVAL, decided, by=by, now=now)
+
+
+def begin_demo(project: Project, *, by: Actor, now: datetime) -> None:
+    """Have a demo built, the first or one with what people said about those before. The project has an active plan."""
+    if project.status == ProjectStatus.PLANNING:
+        projects.begin_demos(project, by=by, now=now)
+    projects.ask_for_demo(project, feedback=queries.feedback_so_far(project), by=by, now=now)
+
+
+def begin_building(project: Project, *, by: Actor, now: datetime) -> None:
+    """Build what the approved demo showed, with what people said about all demos."""
+    shown = project.demos.filter(status=DemoStatus.APPROVED).order_by("demo_number").last()
+    assert shown is not None
+    told = queries.feedback_so_far(project)
+    plans.start_building(project, demo_id=shown.pk, commit=shown.commit, feedback=told, by=by, now=now)
 
 
 def _decided_event(demo: Demo, to: DemoStatus) -> Event:
@@ -358,3 +373,5 @@ def _check_at_demos(project: Project) -> None:
 
 
 approvals.register(ApprovalKind.DEMO, decide_demo)
+main_job.register(Stage.DEMO, begin_demo)
+main_job.register(Stage.BUILD, begin_building)

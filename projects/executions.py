@@ -9,16 +9,14 @@ from django.urls import reverse
 
 from projects import graph
 from projects.actions.nodes import plan_of
-from projects.actions.workflows import MAIN_JOB
 from projects.models import Execution, ExecutionNode, Workflow
-from projects.states import OPEN_EXECUTION, OPEN_NODE, NodeStatus
+from projects.states import MAIN_JOB, NOT_BEGUN_NODE, OPEN_EXECUTION, OPEN_NODE
 from projects.workflows.definition import Node
 from projects.workflows.plan import Plan
 
 # What is larger is listed, and not drawn.
 MAX_DRAWN = 200
 MAX_LISTED = 500
-_NOT_BEGUN = frozenset({NodeStatus.PENDING, NodeStatus.HELD, NodeStatus.READY})
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,8 @@ class Row:
     can_skip: bool
     decides: bool
     """Whether conditions on what follows look at its result."""
+    leads_back: str
+    """Where edges lead back to from it, by title."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,23 @@ def _row(execution: Execution, plan: Plan, node: ExecutionNode) -> Row:
     return Row(
         node,
         plan.nodes[node.position],
-        can_retry=node.status not in _NOT_BEGUN,
-        can_skip=is_open and node.status in OPEN_NODE,
+        can_retry=node.kind != "stage" and node.status not in NOT_BEGUN_NODE,
+        can_skip=node.kind != "stage" and is_open and node.status in OPEN_NODE,
         decides=any(way.when for way in plan.ways[node.position]),
+        leads_back=", ".join(_title(plan.nodes[way.target]) for way in plan.backs[node.position]),
     )
+
+
+def _title(step: Node) -> str:
+    return step.title or step.key
 
 
 def _drawn(plan: Plan, nodes: Sequence[ExecutionNode]) -> list[graph.Node]:
     return [
         graph.Node(
             key=node.key,
-            title=plan.nodes[node.position].title or node.key,
-            role=plan.nodes[node.position].role or plan.nodes[node.position].function,
+            title=_title(plan.nodes[node.position]),
+            role=plan.nodes[node.position].role or plan.nodes[node.position].function or "stage",
             depends_on=tuple(plan.nodes[parent].key for parent in plan.parents[node.position]),
             status=node.status,
             url=reverse("task", args=[node.task_id]) if node.task_id else "",

@@ -11,7 +11,7 @@ from django.db.models import Count, Q, QuerySet
 from projects.models import Approval, Notification, Project, Task
 from projects.plans import PlannedTask
 from projects.roles import Role
-from projects.states import OPEN_APPROVAL, OPEN_EXECUTION, PlanStatus, ProjectStatus, TaskKind, TaskStatus
+from projects.states import MAIN_JOB, OPEN_APPROVAL, OPEN_EXECUTION, PlanStatus, ProjectStatus, TaskKind, TaskStatus
 
 SKIPPED = "skipped"
 """Why a task was cancelled that a person left out: what waits for it goes on without it."""
@@ -112,12 +112,12 @@ def dispatchable(*, now: datetime, limit: int, slack: int = 20, without: Collect
 
 
 def is_built(project: Project) -> bool:
-    """Return whether a project that is being built has nothing left to do."""
+    """Return whether a project that is being built has nothing left to do but what its main job does itself."""
     return (
         project.status == ProjectStatus.BUILDING
         and project.tasks.filter(kind=TaskKind.BUILD).exists()
         and not unfinished_builds(project).exists()
-        and not project.executions.filter(status__in=OPEN_EXECUTION).exists()
+        and not project.executions.filter(status__in=OPEN_EXECUTION).exclude(workflow__key=MAIN_JOB).exists()
     )
 
 

@@ -201,6 +201,22 @@ class ApprovalKind(models.TextChoices):
     BUDGET = "budget"
 
 
+MAIN_JOB = "main_job"
+"""The key of the workflow that is carried out of every brief."""
+
+
+class Stage(models.TextChoices):
+    """A part of the main job that the platform itself carries out, in the order in which a project goes through."""
+
+    REQUIREMENTS = "requirements"  # the product manager asks and writes
+    PLAN = "plan"  # the architect divides the work
+    PLAN_APPROVAL = "plan_approval"  # a person decides about the plan
+    DEMO = "demo"  # a developer builds something to look at, until it is shown
+    DEMO_APPROVAL = "demo_approval"  # a person decides about the demo
+    BUILD = "build"  # the tasks of the plan
+    DELIVERY = "delivery"  # the last check, in a fresh clone
+
+
 class ExecutionStatus(models.TextChoices):
     """One use of a workflow."""
 
@@ -240,7 +256,8 @@ class NodeStatus(models.TextChoices):
     CANCELLED = "cancelled"  # its execution ended before
 
 
-OPEN_NODE = frozenset({NodeStatus.PENDING, NodeStatus.HELD, NodeStatus.READY, NodeStatus.RUNNING})
+NOT_BEGUN_NODE = frozenset({NodeStatus.PENDING, NodeStatus.HELD, NodeStatus.READY})
+OPEN_NODE = NOT_BEGUN_NODE | {NodeStatus.RUNNING}
 
 NODE_TRANSITIONS: Transitions[NodeStatus] = {
     # Straight to running: whoever completed its predecessor goes on with it.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from celery import shared_task
 from django.utils import timezone
 
-from projects.actions import audit_watch, steps, tasks, webhook_deliveries, workflow_watch, workflows
+from projects.actions import audit_watch, main_job, steps, tasks, webhook_deliveries, workflow_watch, workflows
 from projects.sweeping import take_each
 from projects.workflows import hosting
 
@@ -43,6 +43,8 @@ def keep_workflows() -> None:
     take_each(
         hosting.ensure,
         lambda: _until_done(steps.begin_ready),
+        lambda: main_job.begin_ready(now=timezone.now()),
+        lambda: workflow_watch.pause_stuck(now=timezone.now()),
         lambda: tasks.cancel_left(now=timezone.now()),
         lambda: _until_done(workflows.audit_executions),
         lambda: _until_done(workflow_watch.report_unknown),

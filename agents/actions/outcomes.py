@@ -12,13 +12,14 @@ from agents.states import RunStatus
 from projects import audit
 from projects.actions import plans, tasks
 from projects.actions.tasks import Setback
-from projects.models import Task
+from projects.models import Project, Task
 from projects.plans import PlannedTask
 from projects.roles import Role
 from projects.states import TaskKind, TaskStatus
 
 # Verbs after which the run's change is collected, verified and merged.
 DELIVERING = frozenset({"task_complete", "submit_demo", "submit_requirements", "submit_plan"})
+_OF_THE_MAIN_JOB = frozenset({"submit_requirements", "submit_plan"})
 
 
 def settle(run: Run, *, now: datetime) -> None:
@@ -49,6 +50,9 @@ def deliver(run: Run, result: dict[str, Any], *, now: datetime) -> None:
     """
     args, by = run.outcome["args"], actor_of(run)
     with audit.journal(by=by, now=now):
+        if run.outcome["verb"] in _OF_THE_MAIN_JOB:
+            # Before the task, as whoever cancels the project: its main job goes on from here.
+            Project.objects.select_for_update(no_key=True).get(pk=run.project_id)
         if _is_cancelled(run):
             detail = f"The task was cancelled when the change was already in main, as {result['commit'][:12]}."
             runs.fail(run, Ending(RunStatus.CANCELLED, "cancelled", detail, counts=False), now=now)

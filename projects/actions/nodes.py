@@ -56,13 +56,15 @@ def value_of(result: dict[str, Any]) -> dict[str, Any]:
 def check_result(task: Task, result: dict[str, Any]) -> None:
     """Raise UndecidedCondition unless the conditions on what follows can be decided on a result like this."""
     if claimed := _claimed(task):
-        claimed.plan.met(claimed.position, status="completed", result=value_of(result))
+        value = value_of(result)
+        claimed.plan.met(claimed.position, status="completed", result=value)
+        claimed.plan.back(claimed.position, status="completed", result=value)
 
 
 def complete_node(task: Task, *, journal: audit.Journal) -> set[UUID]:
     """End the node that a completed task is, if one waits for it. Return the executions in which nodes of a role became
     ready by that."""
-    return _end(task, lambda claimed: _succeeded(claimed, value_of(task.result)), journal)
+    return _end(task, lambda claimed: outcome_of(claimed, value_of(task.result)), journal)
 
 
 def fail_node(task: Task, said: str, *, journal: audit.Journal) -> set[UUID]:
@@ -133,7 +135,8 @@ def _end(task: Task, decide: Any, journal: audit.Journal) -> set[UUID]:
     return written.to_begin
 
 
-def _succeeded(claimed: Claimed, value: dict[str, Any]) -> Outcome:
+def outcome_of(claimed: Claimed, value: dict[str, Any]) -> Outcome:
+    """Return what a node's result leads to: a failure where it cannot be stored, or decides nothing."""
     try:
         return succeeded(claimed, value)
     except Permanent as error:

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Max
 
 from projects import audit
-from projects.actions import approvals, projects, tasks
+from projects.actions import approvals, main_job, projects, tasks
 from projects.actions.chat import post_message
 from projects.actors import Actor
 from projects.briefs import clean_name
@@ -24,6 +24,7 @@ from projects.states import (
     ApprovalKind,
     PlanStatus,
     ProjectStatus,
+    Stage,
     TaskKind,
     TaskStatus,
 )
@@ -82,7 +83,7 @@ def record_requirements(
         journal.add("requirements.recorded", project_id=project.pk, obj=project, details={"count": len(drafts)})
         listed = "\n".join(f"- {draft.title}" for draft in drafts)
         post_message(project, f"I wrote the requirements:\n\n{listed}", by=by, now=now)
-        ask_for_plan(project, by=by, now=now)
+        main_job.reached(project, Stage.REQUIREMENTS, {"count": len(drafts)}, by=by, now=now)
 
 
 def ask_for_plan(project: Project, *, by: Actor, now: datetime) -> Task:
@@ -104,12 +105,15 @@ def ask_for_plan(project: Project, *, by: Actor, now: datetime) -> Task:
 def propose_plan(project: Project, summary: str, nodes: Sequence[PlannedTask], *, by: Actor, now: datetime) -> Plan:
     """Store a plan and ask the admin about it.
 
-    Raises InvalidPlan, ProjectNotActive once the project left planning, StaleState while another plan is undecided.
+    Raises InvalidPlan, ProjectNotActive once the project left planning, StaleState while another plan is undecided or
+    active.
     """
     check_plan(nodes)
     _check_planning(project)
-    if project.plans.filter(status=PlanStatus.PROPOSED).exists():
-        raise StaleState(f"A plan of {project.name} already waits for a decision.")
+    before = project.plans.filter(status__in=[PlanStatus.PROPOSED, PlanStatus.ACTIVE]).first()
+    if before is not None:
+        is_active = before.status == PlanStatus.ACTIVE
+        raise StaleState(f"A plan of {project.name} already {'was approved' if is_active else 'waits for a decision'}.")
     with audit.journal(by=by, now=now) as journal:
         newest = project.plans.aggregate(newest=Max("version"))["newest"] or 0
         plan = Plan.objects.create(
@@ -132,6 +136,7 @@ def propose_plan(project: Project, summary: str, nodes: Sequence[PlannedTask], *
             now=now,
         )
         post_message(project, f"Plan {plan.version} is ready for your decision.\n\n{plan.summary}", by=by, now=now)
+        main_job.reached(project, Stage.PLAN, {"version": plan.version, "tasks": len(nodes)}, by=by, now=now)
     return plan
 
 
@@ -150,9 +155,9 @@ def decide_plan(approval: Approval, decision: approvals.Decision, by: Actor, now
         step(plan, results[decision.option], table=PLAN_TRANSITIONS, decided_at=now)
         journal.add(f"plan.{plan.status}", project_id=plan.project_id, obj=plan)
         if plan.status == PlanStatus.ACTIVE:
-            projects.begin_demos(plan.project, by=by, now=now)
-        else:
-            ask_for_plan(plan.project, by=by, now=now)
+            projects.check_active(plan.project)
+        decided = {"decision": decision.option, "version": plan.version}
+        main_job.reached(plan.project, Stage.PLAN_APPROVAL, decided, by=by, now=now)
 
 
 def start_building(
@@ -206,3 +211,4 @@ def _task_of(plan: Plan, node: PlannedTask, rank: int, feedback: Sequence[dict[s
 
 
 approvals.register(ApprovalKind.PLAN, decide_plan)
+main_job.register(Stage.PLAN, ask_for_plan)

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.conf import settings
 
 from projects import audit, queries
-from projects.actions import tasks
+from projects.actions import main_job, tasks
 from projects.actions.chat import notify, post_message
 from projects.actors import Actor
 from projects.briefs import check_brief, clean_name, name_from
@@ -21,9 +21,11 @@ from projects.models import Notification, Project, Squad, SquadMember
 from projects.roles import Role
 from projects.states import (
     ACTIVE_PROJECT,
+    MAIN_JOB,
     OPEN_EXECUTION,
     PROJECT_TRANSITIONS,
     ProjectStatus,
+    Stage,
     TaskKind,
 )
 from projects.transitions import step
@@ -92,16 +94,21 @@ def create_project(draft: NewProject, *, by: Actor, now: datetime) -> Project:
             ),
         )
         post_message(project, brief, by=by, now=now)
-        tasks.create_task(
-            project,
-            TaskKind.REQUIREMENTS,
-            key="requirements",
-            role=Role.PM,
-            title="Write the requirements",
-            by=by,
-            now=now,
-        )
+        main_job.open_main_job(project, by=by, now=now)
     return project
+
+
+def ask_for_requirements(project: Project, *, by: Actor, now: datetime) -> None:
+    """Have the product manager write them."""
+    tasks.create_task(
+        project,
+        TaskKind.REQUIREMENTS,
+        key="requirements",
+        role=Role.PM,
+        title="Write the requirements",
+        by=by,
+        now=now,
+    )
 
 
 def _gather_squad(project: Project, now: datetime) -> None:
@@ -113,14 +120,12 @@ def _gather_squad(project: Project, now: datetime) -> None:
 
 
 def begin_demos(project: Project, *, by: Actor, now: datetime) -> None:
-    """Go from planning to demos and have the first one built. The project must have an active plan.
+    """Go from planning to demos. The project must have an active plan.
 
     Raises ProjectNotActive while it is paused: the table lets a paused project go back, but nowhere else.
     """
     check_active(project)
-    with audit.journal(by=by, now=now):
-        _move(project, ProjectStatus.DEMO, by=by, now=now)
-        ask_for_demo(project, feedback=[], by=by, now=now)
+    _move(project, ProjectStatus.DEMO, by=by, now=now)
 
 
 def ask_for_demo(project: Project, *, feedback: list[dict[str, Any]], by: Actor, now: datetime) -> None:
@@ -151,8 +156,10 @@ def complete_project(project: Project, *, commit: str, by: Actor, now: datetime)
         unfinished = queries.unfinished_builds(project).count()
         if unfinished:
             raise ProjectNotActive(f"{unfinished} tasks are not completed yet.")
-        if project.executions.filter(status__in=OPEN_EXECUTION).exists():
+        if project.executions.filter(status__in=OPEN_EXECUTION).exclude(workflow__key=MAIN_JOB).exists():
             raise ProjectNotActive("A workflow is still being carried out in it.")
+        main_job.check_at(project, Stage.DELIVERY)
+        main_job.reached(project, Stage.DELIVERY, {"commit": commit}, by=by, now=now)
         _move(project, ProjectStatus.COMPLETE, delivered_commit=commit, completed_at=now, by=by, now=now)
         notify(
             project,
@@ -171,6 +178,7 @@ def pause_project(project: Project, *, reason: str, by: Actor, now: datetime) ->
     why = storable_text(reason, max_chars=_MAX_REASON)
     with audit.journal(by=by, now=now):
         _move(project, ProjectStatus.PAUSED, paused_from=project.status, status_reason=why, by=by, now=now)
+        main_job.pause(project, by=by, now=now)
 
 
 def resume_project(project: Project, *, by: Actor, now: datetime) -> None:
@@ -181,6 +189,7 @@ def resume_project(project: Project, *, by: Actor, now: datetime) -> None:
         if not project.paused_from:
             raise ProjectNotActive("This project is not paused.")
         _move(project, ProjectStatus(project.paused_from), paused_from="", status_reason="", by=by, now=now)
+        main_job.resume(project, by=by, now=now)
 
 
 def cancel_project(project: Project, *, reason: str, by: Actor, now: datetime) -> None:
@@ -231,3 +240,6 @@ def _move(project: Project, to: ProjectStatus, *, by: Actor, now: datetime, **fi
                 {"projectId": project.pk, "status": project.status, "progress": queries.progress(project)},
             ),
         )
+
+
+main_job.register(Stage.REQUIREMENTS, ask_for_requirements)

@@ -11,12 +11,10 @@ from projects.actors import Actor
 from projects.errors import IllegalTransition, StaleState
 from projects.jsontext import storable_json
 from projects.models import Execution, ExecutionNode, Project, Task
-from projects.states import ExecutionStatus, NodeStatus
-from projects.workflows import statements
-from projects.workflows.rewinding import Place, Stand, behind, places
-
-# Such a node has not begun: there is nothing to do anew.
-_NOT_BEGUN = frozenset({NodeStatus.PENDING, NodeStatus.HELD, NodeStatus.READY})
+from projects.states import MAIN_JOB, NOT_BEGUN_NODE, ExecutionStatus, NodeStatus
+from projects.workflows.anew import do_anew, stands_of
+from projects.workflows.plan import Plan
+from projects.workflows.rewinding import behind, places
 
 
 def retry_from(execution: Execution, key: str, *, by: Actor, now: datetime) -> None:
@@ -29,21 +27,28 @@ def retry_from(execution: Execution, key: str, *, by: Actor, now: datetime) -> N
         execution = _locked(execution)
         be_recorded(journal, execution)
         node = _node(execution, key)
-        if node.status in _NOT_BEGUN:
+        if node.status in NOT_BEGUN_NODE:
             raise IllegalTransition(f"“{key}” has not begun yet: there is nothing to do anew.")
         plan = nodes.plan_of(execution.workflow_id)
-        if plan.roles:
+        _check_stages(execution, plan, node)
+        if plan.roles and execution.workflow.key != MAIN_JOB:
             assert execution.project is not None
             check_project(execution.project)
         else:
             check_not_given_up(execution.project)
-        stands = {
-            position: Stand(status, result)
-            for position, status, result in execution.nodes.values_list("position", "status", "result")
-        }
+        stands = stands_of(nodes.execute, execution.pk)
         cancelled = [position for position, stand in stands.items() if stand.status == NodeStatus.CANCELLED]
         anew = behind(plan, [node.position, *cancelled])
-        _rewind(execution, places(plan, stands, anew, node.position), node, by)
+        do_anew(
+            nodes.execute,
+            execution.pk,
+            plan,
+            places(plan, stands, anew, node.position),
+            node.position,
+            is_paused=execution.status == ExecutionStatus.PAUSED,
+            detail=f"By {by.name}.",
+            is_fresh=True,
+        )
         execution.refresh_from_db()
         Execution.objects.filter(pk=execution.pk).update(audited_status=execution.status)
         nodes.record(journal, execution, {"node": key, "nodes": len(anew)}, verb="retried")
@@ -64,6 +69,8 @@ def skip_node(
         if execution.project_id is not None:
             Project.objects.select_for_update(no_key=True).get(pk=execution.project_id)
         node = _node(execution, key)
+        if node.kind == "stage":
+            raise InvalidExecution(f"“{key}” cannot be left out: the project goes on from what it brings.")
         if node.task_id is not None and node.status == NodeStatus.RUNNING:
             steering.skip_task(Task.objects.get(pk=node.task_id), result=result, by=by, now=now)
             return
@@ -73,6 +80,16 @@ def skip_node(
         be_recorded(journal, locked)
         to_begin = nodes.leave_out(node, result, journal=journal)
         steps.begin_ready(executions=to_begin, now=now)
+
+
+def _check_stages(execution: Execution, plan: Plan, node: ExecutionNode) -> None:
+    """Raise InvalidExecution where doing a node anew would do a stage anew: decisions of people do that."""
+    anew = behind(plan, [node.position]) & set(plan.stages.values())
+    begun = execution.nodes.filter(position__in=anew).exclude(status__in=[*NOT_BEGUN_NODE, NodeStatus.CANCELLED])
+    if key := begun.order_by("position").values_list("key", flat=True).first():
+        raise InvalidExecution(
+            f"“{key}” has begun, and the project went on with it. Ask for changes where its plan or demo is decided."
+        )
 
 
 def _locked(execution: Execution) -> Execution:
@@ -87,28 +104,3 @@ def _node(execution: Execution, key: str) -> ExecutionNode:
     if node is None:
         raise InvalidExecution(f"It has no node “{key[:64]}”.")
     return node
-
-
-def _rewind(execution: Execution, found: dict[int, Place], start: ExecutionNode, by: Actor) -> None:
-    is_paused = execution.status == ExecutionStatus.PAUSED
-    order = sorted(found)
-    keys = [nodes.plan_of(execution.workflow_id).nodes[position].key for position in order]
-    nodes.execute(
-        statements.REWIND,
-        {"execution": execution.pk, "positions": order, "from_position": start.position, "detail": f"By {by.name}."},
-    )
-    nodes.execute(
-        statements.PLACE,
-        {
-            "execution": execution.pk,
-            "positions": order,
-            "statuses": [_held(found[position].status, is_paused) for position in order],
-            "unmet": [found[position].unmet for position in order],
-            "undecided": [found[position].undecided for position in order],
-        },
-    )
-    nodes.execute(statements.REOPEN, {"execution": execution.pk, "keys": keys})
-
-
-def _held(status: NodeStatus, is_paused: bool) -> str:
-    return NodeStatus.HELD.value if is_paused and status == NodeStatus.READY else status.value

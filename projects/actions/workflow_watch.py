@@ -5,10 +5,12 @@ from datetime import datetime, timedelta
 from django.db.models import Exists, OuterRef
 
 from projects import audit
+from projects.actions import projects
 from projects.actions.chat import notify
 from projects.actions.steps import ENGINE
-from projects.models import ExecutionLog, ExecutionNode, Notification
-from projects.states import NodeStatus
+from projects.errors import DomainError
+from projects.models import Execution, ExecutionLog, ExecutionNode, Notification, Project
+from projects.states import ACTIVE_PROJECT, MAIN_JOB, OPEN_EXECUTION, NodeStatus
 from projects.workflows.functions import UNKNOWN
 
 PATIENCE = timedelta(minutes=5)
@@ -52,3 +54,35 @@ def report_unknown(*, now: datetime) -> int:
                 now=now,
             )
     return len(found)
+
+
+def pause_stuck(*, now: datetime) -> int:
+    """Pause the projects whose main job ended before they did, and tell people why; return how many.
+
+    Only what people added to the main job can end it so. Once its node was done anew, the project can be resumed.
+    """
+    ended = Execution.objects.filter(workflow__key=MAIN_JOB, project__status__in=ACTIVE_PROJECT)
+    count = 0
+    for execution in ended.exclude(status__in=OPEN_EXECUTION).select_related("project")[:MOST_AT_ONCE]:
+        assert execution.project is not None
+        count += _paused(execution, execution.project, now)
+    return count
+
+
+def _paused(execution: Execution, project: Project, now: datetime) -> bool:
+    why = f"Its main job ended: {execution.detail or execution.get_status_display()}"[:500]
+    try:
+        with audit.journal(by=ENGINE, now=now):
+            projects.pause_project(project, reason=why, by=ENGINE, now=now)
+            notify(
+                project,
+                level=Notification.Level.ERROR,
+                title=f"{project.name} is paused: its main job ended"[:255],
+                message=f"{why} Retry the node that failed, then resume the project.",
+                links=[{"label": "Open main job", "url": f"/executions/{execution.pk}/"}],
+                by=ENGINE,
+                now=now,
+            )
+    except DomainError:  # somebody was quicker
+        return False
+    return True

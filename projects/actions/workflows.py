@@ -19,17 +19,24 @@ from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
 from projects.models import Execution, ExecutionLog, Project, SquadMember, Workflow
 from projects.plans import MAX_TASKS
-from projects.states import EXECUTION_TRANSITIONS, GIVEN_UP_PROJECT, ExecutionStatus, NodeStatus, ProjectStatus
+from projects.states import (
+    EXECUTION_TRANSITIONS,
+    GIVEN_UP_PROJECT,
+    MAIN_JOB,
+    ExecutionStatus,
+    NodeStatus,
+    ProjectStatus,
+)
 from projects.transitions import check_step, step
 from projects.workflows import statements
 from projects.workflows.definition import Definition, InvalidWorkflow, is_key
 from projects.workflows.documents import Document
+from projects.workflows.main_job import main_job_problems
 from projects.workflows.plan import Plan
 from projects.workflows.shipped import shipped
 
 MAX_INPUT_CHARS = 256 * 1024
 MAX_KEY_CHARS = 200
-MAIN_JOB = "main_job"
 KEPT = timedelta(days=90)
 _FORGOTTEN_AT_ONCE = 100
 _VERSIONS_LOCK = 0x656B_6C78
@@ -50,8 +57,10 @@ class Start:
 def save_workflow(document: Document, *, is_shipped: bool = False, by: Actor, now: datetime) -> Workflow:
     """Store a workflow as the next version of its key, or return the newest where nothing changed.
 
-    Raises InvalidWorkflow unless it has a proper key and a name.
+    Raises InvalidWorkflow unless it has a proper key and a name, and stages just where it is the main job.
     """
+    if problems := main_job_problems(document.key, document.definition):
+        raise InvalidWorkflow(problems)
     name, description = storable_text(document.name, max_chars=255).strip(), storable_text(document.description)
     if not name or len(description) > 20_000 or not is_key(document.key):
         raise InvalidWorkflow(["It needs a key of a-z, 0-9, - and _, a name, and at most 20,000 characters about it."])
@@ -123,6 +132,8 @@ def start_executions(
     for. Raises InvalidExecution for too large an input, another workflow's or project's key, a project that was given
     up, and for nodes of a role anywhere but in one that is being built; their tasks are made in the same transaction.
     """
+    if workflow.key == MAIN_JOB:
+        raise InvalidExecution(f"{workflow} is what the platform does with every brief: start a project instead.")
     plan = plan_of(workflow.pk)
     if not plan.roles and project is None:
         return _started(workflow, plan, starts, project=project, by=by, now=now)
@@ -130,6 +141,12 @@ def start_executions(
         _check_roles(workflow, plan, project)
         found = _started(workflow, plan, starts, project=project, by=by, now=now)
         steps.begin_ready(executions=found, now=now)
+    return found
+
+
+def open_execution(workflow: Workflow, key: str, project: Project, *, by: Actor, now: datetime) -> UUID:
+    """Start a workflow that is no person's to start, once by its key, and begin none of its nodes."""
+    (found,) = _started(workflow, plan_of(workflow.pk), [Start(key)], project=project, by=by, now=now)
     return found
 
 
@@ -161,8 +178,6 @@ def _check_roles(workflow: Workflow, plan: Plan, project: Project | None) -> Non
     if not plan.roles:
         check_not_given_up(project)
         return
-    if workflow.key == MAIN_JOB:
-        raise InvalidExecution(f"{workflow} is what the platform does with every brief: start a project instead.")
     if project is None:
         raise InvalidExecution(f"{workflow} has nodes of a role: say in which project its tasks are made.")
     check_project(project)
@@ -210,32 +225,50 @@ def _with_those_before(
 
 
 def pause_execution(execution: Execution, *, by: Actor, now: datetime) -> None:
-    """Start no further node of it. Nodes that run end in their own time. Raises IllegalTransition, StaleState."""
+    """Start no further node of it. Nodes that run end in their own time.
+
+    Raises IllegalTransition, StaleState, InvalidExecution for a main job, which stands still with its project.
+    """
+    _check_not_main(execution, "Pause")
     with audit.journal(by=by, now=now) as journal:
-        be_recorded(journal, execution)
-        step(execution, ExecutionStatus.PAUSED, table=EXECUTION_TRANSITIONS, audited_status=ExecutionStatus.PAUSED)
-        execution.nodes.filter(status=NodeStatus.READY).update(status=NodeStatus.HELD)
-        record(journal, execution)
+        hold(execution, journal)
+
+
+def hold(execution: Execution, journal: audit.Journal) -> None:
+    """Pause an execution, whichever it is."""
+    be_recorded(journal, execution)
+    step(execution, ExecutionStatus.PAUSED, table=EXECUTION_TRANSITIONS, audited_status=ExecutionStatus.PAUSED)
+    execution.nodes.filter(status=NodeStatus.READY).update(status=NodeStatus.HELD)
+    record(journal, execution)
 
 
 def resume_execution(execution: Execution, *, by: Actor, now: datetime) -> None:
-    """Go on where it was paused. Raises IllegalTransition unless it is paused, StaleState."""
+    """Go on where it was paused. Raises IllegalTransition unless it is paused, StaleState, InvalidExecution for a main
+    job."""
+    _check_not_main(execution, "Resume")
     with audit.journal(by=by, now=now) as journal:
-        if execution.status != ExecutionStatus.PAUSED:  # the table has other ways to running: what is done anew
-            raise IllegalTransition(f"{execution} is {ExecutionStatus(execution.status).label.lower()}, not paused.")
-        step(execution, ExecutionStatus.RUNNING, table=EXECUTION_TRANSITIONS, audited_status=ExecutionStatus.RUNNING)
-        execution.nodes.filter(status=NodeStatus.HELD).update(status=NodeStatus.READY)
-        record(journal, execution)
-        steps.begin_ready(executions=[execution.pk], now=now)
-        with connection.cursor() as cursor:
-            cursor.execute(f"NOTIFY {statements.READY_CHANNEL}")
+        release(execution, journal, now=now)
+
+
+def release(execution: Execution, journal: audit.Journal, *, now: datetime) -> None:
+    """Resume an execution, whichever it is."""
+    if execution.status != ExecutionStatus.PAUSED:  # the table has other ways to running: what is done anew
+        raise IllegalTransition(f"{execution} is {ExecutionStatus(execution.status).label.lower()}, not paused.")
+    step(execution, ExecutionStatus.RUNNING, table=EXECUTION_TRANSITIONS, audited_status=ExecutionStatus.RUNNING)
+    execution.nodes.filter(status=NodeStatus.HELD).update(status=NodeStatus.READY)
+    record(journal, execution)
+    steps.begin_ready(executions=[execution.pk], now=now)
+    with connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {statements.READY_CHANNEL}")
 
 
 def cancel_execution(execution: Execution, *, reason: str, by: Actor, now: datetime) -> None:
     """Give it up: no node starts any more, and what running ones return is not taken. Raises IllegalTransition.
 
     Its tasks are cancelled right afterwards, in a transaction of their own; `keep_workflows` finds what that missed.
+    Raises InvalidExecution for a main job, which is given up with its project.
     """
+    _check_not_main(execution, "Cancel")
     reason = storable_text(reason, max_chars=2_000)
     with audit.journal(by=by, now=now) as journal:
         check_step(execution, ExecutionStatus.CANCELLED, EXECUTION_TRANSITIONS)
@@ -286,6 +319,11 @@ def be_recorded(journal: audit.Journal, execution: Execution) -> None:
     """Record its start before what a person does to it, where the sweep was not there yet."""
     if Execution.objects.filter(pk=execution.pk, audited_status="").update(audited_status=ExecutionStatus.RUNNING):
         record(journal, execution, {"started_by": execution.started_by}, verb="started")
+
+
+def _check_not_main(execution: Execution, verb: str) -> None:
+    if execution.workflow.key == MAIN_JOB:
+        raise InvalidExecution(f"This is the main job of {execution.project}. {verb} the project instead.")
 
 
 def _input(start: Start) -> str:

@@ -133,7 +133,7 @@ class ExecutionNode(models.Model):
     execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="nodes", db_index=False)
     position = models.PositiveIntegerField(help_text="Its place in the workflow's list of nodes, from 0.")
     key = models.CharField(max_length=64)
-    kind = models.CharField(max_length=8, choices={"task": "Task", "function": "Function"})
+    kind = models.CharField(max_length=8, choices={"task": "Task", "function": "Function", "stage": "Stage"})
     task = models.OneToOneField(
         Task, null=True, blank=True, on_delete=models.CASCADE, related_name="node", help_text="The one it waits for."
     )
@@ -145,6 +145,7 @@ class ExecutionNode(models.Model):
     attempts_before = models.PositiveSmallIntegerField(
         default=0, db_default=0, help_text="How many of those were before it was last done anew: its tries come after."
     )
+    repeats = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="How often an edge led back from it.")
     timeout_s = models.PositiveIntegerField()
     runner = models.IntegerField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
@@ -161,13 +162,16 @@ class ExecutionNode(models.Model):
                 fields=["rank_at", "id"], condition=Q(status=NodeStatus.READY, kind="function"), name="node_claim_order"
             ),
             models.Index(fields=["runner"], condition=Q(status=NodeStatus.RUNNING), name="node_of_runner"),
-            models.Index(fields=["execution"], condition=Q(status=NodeStatus.READY, kind="task"), name="node_to_begin"),
+            models.Index(
+                fields=["execution"], condition=Q(status=NodeStatus.READY) & ~Q(kind="function"), name="node_to_begin"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(fields=["execution", "position"], name="node_position_once"),
             models.CheckConstraint(
                 condition=Q(status=NodeStatus.RUNNING, kind="function", runner__isnull=False, lease_until__isnull=False)
                 | Q(status=NodeStatus.RUNNING, kind="task", task__isnull=False, runner__isnull=True)
+                | Q(status=NodeStatus.RUNNING, kind="stage", task__isnull=True, runner__isnull=True)
                 | (~Q(status=NodeStatus.RUNNING) & Q(runner__isnull=True, lease_until__isnull=True)),
                 name="node_running_has_lease",
             ),

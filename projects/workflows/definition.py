@@ -16,12 +16,15 @@ from typing import Any
 from projects.errors import DomainError
 from projects.plans import find_cycle
 from projects.roles import Role
+from projects.states import Stage
 from projects.workflows.conditions import InvalidCondition, check_condition
 
 MAX_NODES = 10_000
 MAX_EDGES = 50_000
 MAX_RETRIES = 20
 MAX_SECONDS = 86_400
+MAX_REPEATS = 1_000
+MAX_LEADING_BACK = 100
 MAX_PROBLEMS = 50
 MAX_PARAMS_DEPTH = 90
 MAX_INTEGER_BITS = 64
@@ -47,7 +50,8 @@ def is_key(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A step: a task of a role, or a registered function that a worker calls. Exactly one of the two is named."""
+    """A step: a task of a role, a registered function that a worker calls, or a stage of the main job, which the
+    platform carries out. Exactly one of the three is named."""
 
     key: str
     title: str = ""
@@ -55,6 +59,7 @@ class Node:
     brief: str = ""
     function: str = ""
     params: Mapping[str, Any] = field(default_factory=dict)
+    stage: str = ""
     join: str | int = "all"
     """How many of the edges that lead here must be met: "all", "any" or a number."""
     retries: int = 0
@@ -66,18 +71,24 @@ class Node:
 
     @property
     def kind(self) -> str:
-        """Who does it: "task" or "function"."""
-        return "function" if self.function else "task"
+        """Who does it: "task", "function" or "stage"."""
+        if self.function:
+            return "function"
+        return "stage" if self.stage else "task"
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """The way from one node to another, taken `after` (success, failure, always) and where `when` is met."""
+    """The way from one node to another, taken `after` (success, failure, always) and where `when` is met.
+
+    One with `repeat` leads back to a node before its own: what lies between is done anew, at most so many times.
+    """
 
     source: str
     target: str
     after: str = "success"
     when: str = ""
+    repeat: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,13 +120,20 @@ _NODE_FIELDS: dict[str, tuple[type, ...]] = {
     "brief": (str,),
     "function": (str,),
     "params": (dict,),
+    "stage": (str,),
     "join": (str, int),
     "retries": (int,),
     "retry_after_s": (int, float),
     "timeout_s": (int,),
     "priority": (int,),
 }
-_EDGE_FIELDS: dict[str, tuple[type, ...]] = {"from": (str,), "to": (str,), "after": (str,), "when": (str,)}
+_EDGE_FIELDS: dict[str, tuple[type, ...]] = {
+    "from": (str,),
+    "to": (str,),
+    "after": (str,),
+    "when": (str,),
+    "repeat": (int,),
+}
 
 
 def _read(data: object, problems: list[str]) -> tuple[tuple[Node, ...], tuple[Edge, ...]]:
@@ -136,7 +154,8 @@ def _read(data: object, problems: list[str]) -> tuple[tuple[Node, ...], tuple[Ed
     fields = [row for number, row in enumerate(nodes, 1) if _has_shape(row, f"Node {number}", _NODE_FIELDS, problems)]
     ways = [row for number, row in enumerate(edges, 1) if _has_shape(row, f"Edge {number}", _EDGE_FIELDS, problems)]
     return tuple(Node(**row) for row in fields if "key" in row), tuple(
-        Edge(row["from"], row["to"], row.get("after", "success"), row.get("when", "")) for row in ways
+        Edge(row["from"], row["to"], row.get("after", "success"), row.get("when", ""), row.get("repeat", 0))
+        for row in ways
     )
 
 
@@ -158,7 +177,7 @@ def _has_shape(row: object, name: str, fields: Mapping[str, tuple[type, ...]], p
 def _problems(found: Definition) -> list[str]:
     if not found.nodes:
         return ["It has no nodes; it needs at least one."]
-    incoming = Counter(edge.target for edge in found.edges)
+    incoming = Counter(edge.target for edge in found.edges if not edge.repeat)
     problems = [*_repeated(found), *_edge_problems(found)]
     for node in found.nodes:
         problems += _node_problems(node, incoming[node.key])
@@ -178,8 +197,10 @@ def _node_problems(node: Node, incoming: int) -> Iterator[str]:
     name = f"Node “{node.key[:64]}”"
     if not is_key(node.key):
         yield f"The key “{node.key[:64]}” is not 1 to 64 of a-z, 0-9, - and _, starting with a letter or digit."
-    if bool(node.role) == bool(node.function):
+    if [bool(node.role), bool(node.function), bool(node.stage)].count(True) != 1:
         yield f"{name} must name either a role or a function."
+    elif node.stage and node.stage not in Stage:
+        yield f"{name} names the unknown stage “{node.stage[:40]}”; use one of: {', '.join(Stage)}."
     elif node.role and node.role not in Role:
         yield f"{name} names the unknown role “{node.role[:40]}”; use one of: {', '.join(sorted(Role))}."
     elif node.function and not _FUNCTION.fullmatch(node.function[:200]):
@@ -235,6 +256,10 @@ def _edge_problems(found: Definition) -> Iterator[str]:
                 yield f"The edge {name} names “{key[:64]}”, which is no node."
         if edge.after not in _OUTCOMES:
             yield f"The edge {name} is taken after “{edge.after[:20]}”; use one of: {', '.join(_OUTCOMES)}."
+        if not 0 <= edge.repeat <= MAX_REPEATS:
+            yield f"The repeat of the edge {name} is not between 1 and {MAX_REPEATS:,}."
+        elif edge.repeat and edge.after == "success" and not edge.when:
+            yield f"The edge {name} would always lead back: say when."
         if edge.when:
             try:
                 check_condition(edge.when)
@@ -245,20 +270,44 @@ def _edge_problems(found: Definition) -> Iterator[str]:
 def _graph_problems(found: Definition) -> Iterator[str]:
     parents: dict[str, list[str]] = {node.key: [] for node in found.nodes}
     for edge in found.edges:
-        parents[edge.target].append(edge.source)
+        if not edge.repeat:
+            parents[edge.target].append(edge.source)
     # Without a cycle every node is reached from one that waits for nothing; behind a cycle none is.
+    backs = [edge for edge in found.edges if edge.repeat]
     if cycle := find_cycle(parents):
         shown = [*cycle[:10], "…", cycle[-1]] if len(cycle) > 12 else cycle
         yield f"Its nodes wait for each other in a circle: {' → '.join(shown)}."
         if unreachable := _unreachable(found, parents):
             listed = ", ".join(f"“{key}”" for key in unreachable[:10])
             yield f"{len(unreachable):,} nodes can never be reached: {listed}{'…' if len(unreachable) > 10 else '.'}"
+    elif len(backs) > MAX_LEADING_BACK:
+        yield f"{len(backs):,} of its edges repeat; {MAX_LEADING_BACK} may."
+    else:
+        yield from _back_problems(backs, parents)
+
+
+def _back_problems(backs: Sequence[Edge], parents: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for edge in backs:
+        if edge.target not in before(parents, edge.source):
+            yield f"The edge “{edge.source}” → “{edge.target}” repeats, and leads to no node that comes before it."
+
+
+def before(parents: Mapping[str, Sequence[str]], key: str) -> set[str]:
+    """Return a node and all that come before it."""
+    found, left = {key}, [key]
+    while left:
+        for parent in parents[left.pop()]:
+            if parent not in found:
+                found.add(parent)
+                left.append(parent)
+    return found
 
 
 def _unreachable(found: Definition, parents: Mapping[str, Sequence[str]]) -> list[str]:
     children: dict[str, list[str]] = {key: [] for key in parents}
     for edge in found.edges:
-        children[edge.source].append(edge.target)
+        if not edge.repeat:
+            children[edge.source].append(edge.target)
     reached = {key for key, of in parents.items() if not of}
     open_keys = list(reached)
     while open_keys:
@@ -275,6 +324,7 @@ def _sparse(node: Node, fields: Mapping[str, object]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name == "key" or value != getattr(usual, name)}
 
 
-def _edge(edge: Edge) -> dict[str, str]:
+def _edge(edge: Edge) -> dict[str, Any]:
     row = {"from": edge.source, "to": edge.target}
-    return row | ({"after": edge.after} if edge.after != "success" else {}) | ({"when": edge.when} if edge.when else {})
+    unusual = {"after": edge.after if edge.after != "success" else "", "when": edge.when, "repeat": edge.repeat}
+    return row | {name: value for name, value in unusual.items() if value}

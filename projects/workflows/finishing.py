@@ -8,9 +8,9 @@ from uuid import UUID
 
 from projects.jsontext import storable_text
 from projects.workflows import statements
-from projects.workflows.work import MAX_ERROR_CHARS, Claimed, Outcome
-
-Execute = Callable[[str, dict[str, Any]], list[Any]]
+from projects.workflows.anew import Execute, do_anew, stands_of
+from projects.workflows.rewinding import behind, places
+from projects.workflows.work import MAX_ERROR_CHARS, Claimed, Outcome, failed
 
 
 @dataclass
@@ -36,8 +36,13 @@ def write(
     More than one statement unless all outcomes are plain: then the caller holds a transaction. Who does not gives
     `transaction`, in which is written what a first statement could not.
     """
-    fatal = next((outcome for outcome in outcomes if outcome.is_fatal), None)
     written = Written()
+    if any(outcome.back for outcome in outcomes):
+        with transaction():
+            outcomes = [one for outcome in outcomes if (one := _lead_back(execute, outcome, written))]
+        if not outcomes:
+            return written
+    fatal = next((outcome for outcome in outcomes if outcome.is_fatal), None)
     left = _finish(execute, outcomes, written, keep=keep)
     if left:
         # People may have had nodes done anew while that statement waited. Held first, nothing can change under the
@@ -53,6 +58,29 @@ def write(
         execute(statements.STOP, {"execution": execution, "status": "failed", "detail": _detail(fatal)})
         written.ended.add(execution)
     return written
+
+
+def _lead_back(execute: Execute, outcome: Outcome, written: Written) -> Outcome | None:
+    """Have what lies behind an outcome's back edge done anew, and return none; what cannot go back is returned, as it
+    is written instead."""
+    node, back = outcome.node, outcome.back
+    if back is None:
+        return outcome
+    execute(statements.HOLD, {"executions": [node.execution_id]})
+    claim = _places_of([node]) | {"attempts": [node.attempts]}
+    claimed = execute(statements.LEAD_BACK, claim | {"most": back.repeat})
+    if not claimed:  # late, or it went back too often: the one changes nothing, the other is a failure
+        said = f"It has led back {back.repeat} times, and would once more."
+        return failed(node, said, result=outcome.result, may_lead_back=False)
+    ((repeats, is_paused),) = claimed
+    found = places(node.plan, stands_of(execute, node.execution_id), behind(node.plan, [back.target]), back.target)
+    detail = f"“{node.plan.nodes[node.position].key}” leads back here, {repeats} of {back.repeat} times."
+    if outcome.error:
+        detail = storable_text(f"{detail} {outcome.error}", max_chars=MAX_ERROR_CHARS)
+    do_anew(execute, node.execution_id, node.plan, found, back.target, is_paused=is_paused, detail=detail)
+    if node.plan.nodes[back.target].kind != "function":
+        written.to_begin.add(node.execution_id)
+    return None
 
 
 def _finish(execute: Execute, outcomes: Sequence[Outcome], written: Written, *, keep: int) -> list[Outcome]:

@@ -7,7 +7,7 @@ import threading
 
 from django.utils import timezone
 
-from projects.actions import steps
+from projects.actions import main_job, steps
 from projects.workflows.runner import Runner
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ def stop() -> None:
 
 def _begin_steps() -> None:
     steps.begin_ready(now=timezone.now())
+    main_job.begin_ready(now=timezone.now())
 
 
 def _run(runner: Runner) -> None:

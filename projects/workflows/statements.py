@@ -192,8 +192,8 @@ WITH held AS MATERIALIZED (
 
 # Each edge says at which place of the batch its source is; `counts` says of each place whether it was in time.
 # The counters of all that follows fall in one statement. What becomes ready by it is this runner's, up to `keep`; the
-# rest is for whoever hears of it; of nodes of a role tasks are made (`actions.steps`). Then the executions: their count
-# of open nodes, and their end.
+# rest is for whoever hears of it; nodes of a role and stages are begun by `actions.steps` and `actions.main_job`. Then
+# the executions: their count of open nodes, and their end.
 _APPLY = """
 , counts AS MATERIALIZED (
   SELECT array_agg(ended.place IS NOT NULL ORDER BY batch.place) AS in_time
@@ -255,7 +255,7 @@ UNION ALL SELECT 'done', id, length(pg_notify('eklavya_done', id::text)::text), 
   WHERE status IN ('completed', 'failed')
 UNION ALL (SELECT 'left', execution_id, length(pg_notify('eklavya_ready', '')::text), 0, 0 FROM moved
   WHERE status = 'ready' AND kind = 'function' LIMIT 1)
-UNION ALL (SELECT DISTINCT 'begin', execution_id, 0, 0, 0 FROM moved WHERE status = 'ready' AND kind = 'task')
+UNION ALL (SELECT DISTINCT 'begin', execution_id, 0, 0, 0 FROM moved WHERE status = 'ready' AND kind <> 'function')
 """
 FINISH = _FINISHED + _APPLY
 SKIP = _SKIPPED + _APPLY
@@ -278,6 +278,27 @@ WHERE id = %(execution)s AND open_count = 0 AND status IN ('running', 'paused')
 RETURNING id, length(pg_notify('eklavya_done', id::text)::text)
 """
 
+# -- A stage of the main job begins; what it is, the platform does. Under the execution's lock.
+BEGIN_STAGE = """
+WITH logged AS (
+  INSERT INTO projects_executionlog (execution_id, position, event, detail, at)
+  SELECT execution_id, position, 'begun', '', clock_timestamp() FROM projects_executionnode WHERE id = %(node)s
+)
+UPDATE projects_executionnode
+SET status = 'running', attempts = attempts + 1, started_at = clock_timestamp() WHERE id = %(node)s
+"""
+
+# An execution that begins in the middle, for a project that is there already: what comes before is left out.
+BEGIN_AT = """
+WITH logged AS (
+  INSERT INTO projects_executionlog (execution_id, position, event, detail, at)
+  VALUES (%(execution)s, %(position)s, 'taken up', 'The project was here before its main job was carried out.',
+          clock_timestamp())
+)
+UPDATE projects_executionnode SET status = 'skipped', result = '{}', finished_at = clock_timestamp()
+WHERE execution_id = %(execution)s AND position = ANY(%(left_out)s::int[])
+"""
+
 # -- Doing a node and what follows it anew, under the execution's lock: first all of it is as if it had never begun …
 REWIND = """
 WITH logged AS (
@@ -287,9 +308,22 @@ WITH logged AS (
 UPDATE projects_executionnode SET status = 'pending', result = NULL, error = '', runner = NULL, lease_until = NULL,
     task_id = NULL, started_at = NULL, finished_at = NULL,
     -- The number of a claim is never given out again, so what is out never fits; the tries are counted from here.
-    attempts_before = attempts
+    attempts_before = attempts, repeats = CASE WHEN %(is_fresh)s THEN 0 ELSE repeats END
 WHERE execution_id = %(execution)s AND position = ANY(%(positions)s::int[])
 """
+
+# An edge leads back from a node that this very claim still holds, unless it did so too often.
+LEAD_BACK = """
+UPDATE projects_executionnode n SET repeats = n.repeats + 1
+FROM unnest(%(node_executions)s::uuid[], %(positions)s::int[], %(attempts)s::int[])
+     AS d(execution_id, position, attempts)
+JOIN projects_execution e ON e.id = d.execution_id
+WHERE n.execution_id = d.execution_id AND n.position = d.position AND n.status = 'running'
+  AND n.runner IS NOT DISTINCT FROM %(runner)s::int AND n.attempts = d.attempts AND n.repeats < %(most)s::int
+RETURNING n.repeats, e.status = 'paused'
+"""
+
+STANDS = "SELECT position, status, result FROM projects_executionnode WHERE execution_id = %(execution)s"
 
 # … then each node is where what stays puts it.
 PLACE = """

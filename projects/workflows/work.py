@@ -11,7 +11,7 @@ from projects.jsontext import MAX_DEPTH, storable_json, storable_text
 from projects.workflows import functions
 from projects.workflows.conditions import UndecidedCondition
 from projects.workflows.functions import Call, Permanent
-from projects.workflows.plan import Plan
+from projects.workflows.plan import Plan, Way
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,13 @@ class Outcome:
     delay_s: float = 0.0
     met: list[bool] = field(default_factory=list)
     is_fatal: bool = False
+    back: Way | None = None
+    """The edge by which it leads back, where one does: then it counts as not done, and nothing follows it."""
 
     @property
     def is_plain(self) -> bool:
         """Whether nothing can be skipped by it, and nothing ended before its time: one statement does it all."""
-        return not self.is_fatal and all(self.met)
+        return not self.is_fatal and self.back is None and all(self.met)
 
 
 Reading = Callable[[Claimed], Any]
@@ -85,7 +87,9 @@ def succeeded(node: Claimed, value: Any) -> Outcome:
         return Outcome(node, "completed", text, met=[True] * len(node.plan.ways[node.position]))
     value = json.loads(text)
     try:
-        return Outcome(node, "completed", text, met=node.plan.met(node.position, status="completed", result=value))
+        met = node.plan.met(node.position, status="completed", result=value)
+        back = node.plan.back(node.position, status="completed", result=value)
+        return Outcome(node, "completed", text, met=met, back=back)
     except UndecidedCondition as error:
         return failed(node, str(error), result=text)
 
@@ -106,14 +110,16 @@ def as_json(value: Any) -> str:
     return json.dumps(storable_json(value)) if is_odd else text
 
 
-def failed(node: Claimed, said: str, *, result: str | None = None) -> Outcome:
+def failed(node: Claimed, said: str, *, result: str | None = None, may_lead_back: bool = True) -> Outcome:
     """Return the outcome of a node whose attempts are over. It ends the execution unless an edge goes on from it."""
     outcome = Outcome(node, "failed", result, error=_text(said))
+    value = json.loads(result) if result else None
     try:
-        met = node.plan.met(node.position, status="failed", result=json.loads(result) if result else None)
+        met = node.plan.met(node.position, status="failed", result=value)
+        outcome.back = node.plan.back(node.position, status="failed", result=value) if may_lead_back else None
     except UndecidedCondition as error:
         outcome.error, met = _text(f"{said} {error}"), []
-    outcome.is_fatal = not any(met)
+    outcome.is_fatal = not any(met) and outcome.back is None
     outcome.met = [] if outcome.is_fatal else met
     return outcome
 

@@ -24,6 +24,7 @@ COMMIT = "c" * 40
 def make_project(*, now: datetime = NOW) -> Project:
     """A project whose plan was approved a moment ago: its first demo task is ready."""
     project = projects.create_project(projects.NewProject("A shop that sells tea."), by=ADMIN, now=now)
+    plans.record_requirements(project, "", [plans.RequirementDraft("Sell", "", ["Sold."])], by=ADMIN, now=now)
     nodes = [PlannedTask("storage", "Store", "developer"), PlannedTask("pages", "Show", "developer", "", ("storage",))]
     plans.propose_plan(project, "Two steps.", nodes, by=ADMIN, now=now)
     plan_question = Approval.objects.get(project=project, kind=ApprovalKind.PLAN)

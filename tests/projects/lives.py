@@ -6,11 +6,11 @@ from uuid import UUID
 from django.db.models import Count, Q
 
 from projects import audit
-from projects.actions import approvals, plans, projects, tasks
+from projects.actions import approvals, main_job, plans, projects, tasks
 from projects.actions.approvals import Decision
 from projects.models import Approval, AuditChain, AuditLog, Plan, Project, Task
 from projects.plans import PlannedTask
-from projects.states import ACTIVE_PROJECT, OPEN_APPROVAL, ApprovalStatus, ProjectStatus
+from projects.states import ACTIVE_PROJECT, OPEN_APPROVAL, ApprovalStatus, ProjectStatus, Stage, TaskKind
 from tests.factories import COMMIT, NOW, TESTER, AgentFactory, DemoFactory
 
 NODES = (
@@ -24,6 +24,7 @@ NODES = (
 def planned(nodes: Sequence[PlannedTask] = NODES) -> Approval:
     """A new project with a proposed plan; return the decision it waits for."""
     project = projects.create_project(projects.NewProject("We lend tools."), by=TESTER, now=NOW)
+    plans.record_requirements(project, "", [plans.RequirementDraft("Lend", "", ["Lent."])], by=TESTER, now=NOW)
     return propose(project, nodes)
 
 
@@ -43,9 +44,16 @@ def building(nodes: Sequence[PlannedTask] = NODES) -> dict[str, Task]:
     approval = planned(nodes)
     decide(approval, "approve")
     project = Project.objects.get(pk=approval.project_id)
-    demo = DemoFactory(project=project, status="approved")
-    made = plans.start_building(project, demo_id=demo.pk, commit=COMMIT, by=TESTER, now=NOW)
-    return {task.key: task for task in made}
+    build(project)
+    return {task.key: task for task in project.tasks.filter(kind=TaskKind.BUILD)}
+
+
+def build(project: Project) -> None:
+    """Have a project built after a demo that was approved."""
+    if not project.demos.filter(status="approved").exists():
+        DemoFactory(project=project, status="approved", commit=COMMIT)
+    main_job.reached(project, Stage.DEMO, by=TESTER, now=NOW)
+    main_job.reached(project, Stage.DEMO_APPROVAL, {"decision": "approve"}, by=TESTER, now=NOW)
 
 
 def begin(task: Task) -> Task:

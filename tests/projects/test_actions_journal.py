@@ -12,15 +12,15 @@ from django.apps import apps
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from projects import audit
-from projects.actions import approvals, chat, new_tasks, plans, projects, settings, tasks
+from projects.actions import approvals, chat, main_job, new_tasks, plans, projects, settings, tasks, workflows
 from projects.actions.approvals import Decision
 from projects.actions.plans import RequirementDraft
 from projects.actions.tasks import Setback
 from projects.events import Published
 from projects.ids import new_id
-from projects.models import AuditChain, AuditLog, Notification
+from projects.models import AuditChain, AuditLog, Notification, Project
 from projects.roles import Role
-from projects.states import ApprovalKind, TaskKind
+from projects.states import ApprovalKind, Stage, TaskKind
 from tests.factories import (
     COMMIT,
     NOW,
@@ -53,8 +53,17 @@ def scenario(action: Callable[..., Any], *recorded: str) -> Callable[[Callable[[
     return register
 
 
-@scenario(projects.create_project, "project.created", "chat.posted", "task.ready")
+def at_stage(stage: Stage, **fields: Any) -> Project:
+    """A project whose main job is at a stage, from where it goes on."""
+    workflows.load_shipped(**WHO)
+    project = ProjectFactory(**fields)
+    main_job.reached(project, list(Stage)[list(Stage).index(stage) - 1], {"decision": "approve"}, **WHO)
+    return project
+
+
+@scenario(projects.create_project, "project.created", "chat.posted", "execution.started", "task.ready")
 def create_project() -> Act:
+    workflows.load_shipped(**WHO)
     return partial(projects.create_project, projects.NewProject("We lend tools."), **WHO)
 
 
@@ -63,7 +72,12 @@ def refuse_brief() -> Act:
     return partial(projects.refuse_brief, " ", "The brief is empty.", **WHO)
 
 
-@scenario(projects.begin_demos, "project.demo", "task.ready")
+@scenario(projects.ask_for_requirements, "task.ready")
+def ask_for_requirements() -> Act:
+    return partial(projects.ask_for_requirements, ProjectFactory(), **WHO)
+
+
+@scenario(projects.begin_demos, "project.demo")
 def begin_demos() -> Act:
     return partial(projects.begin_demos, ProjectFactory(), **WHO)
 
@@ -80,9 +94,11 @@ def begin_building() -> Act:
     return partial(projects.begin_building, project, demo_id=demo.pk, commit=COMMIT, **WHO)
 
 
-@scenario(projects.complete_project, "project.complete", "notification.sent", "chat.posted")
+@scenario(projects.complete_project, "execution.completed", "project.complete", "notification.sent", "chat.posted")
 def complete_project() -> Act:
-    return partial(projects.complete_project, TaskFactory(status="completed").project, commit=COMMIT, **WHO)
+    project = at_stage(Stage.DELIVERY, status="building")
+    TaskFactory(project=project, status="completed")
+    return partial(projects.complete_project, project, commit=COMMIT, **WHO)
 
 
 @scenario(projects.pause_project, "project.paused")
@@ -112,9 +128,11 @@ def record_budget() -> Act:
 
 @scenario(plans.record_requirements, "requirements.recorded", "chat.posted", "task.ready")
 def record_requirements() -> Act:
-    return partial(
-        plans.record_requirements, ProjectFactory(), "Lendery", [RequirementDraft("Lend", "", ["Lent."])], **WHO
-    )
+    project = ProjectFactory()
+    workflows.load_shipped(**WHO)
+    main_job.open_main_job(project, **WHO)
+    drafts = [RequirementDraft("Lend", "", ["Lent."])]
+    return partial(plans.record_requirements, project, "Lendery", drafts, **WHO)
 
 
 @scenario(plans.ask_for_plan, "task.ready")
@@ -124,7 +142,7 @@ def ask_for_plan() -> Act:
 
 @scenario(plans.propose_plan, "plan.proposed", "approval.asked", "notification.sent", "chat.posted")
 def propose_plan() -> Act:
-    return partial(plans.propose_plan, ProjectFactory(), "Small.", lives.NODES, **WHO)
+    return partial(plans.propose_plan, at_stage(Stage.PLAN), "Small.", lives.NODES, **WHO)
 
 
 @scenario(plans.decide_plan, "approval.decided", "chat.posted", "plan.active", "project.demo", "task.ready")

@@ -6,12 +6,12 @@ from decimal import Decimal
 import pytest
 from django.db import DatabaseError, transaction
 
-from projects.actions import projects
+from projects.actions import main_job, projects
 from projects.actors import Actor
 from projects.errors import DomainError, IllegalTransition, InvalidBrief, ProjectNotActive, StaleState
 from projects.models import Approval, AuditLog, ChatMessage, Notification, Project, Task
 from projects.roles import Role
-from projects.states import ACTIVE_PROJECT, PROJECT_TRANSITIONS, ProjectStatus, TaskStatus
+from projects.states import ACTIVE_PROJECT, PROJECT_TRANSITIONS, ProjectStatus, Stage, TaskStatus
 from tests.factories import COMMIT, NOW, TESTER, DemoFactory, ProjectFactory, TaskFactory, UserFactory
 from tests.projects import lives
 
@@ -79,9 +79,13 @@ def test_unusable_brief_is_refused() -> None:
     assert list(AuditLog.objects.values_list("action", "details__characters")) == [("brief.refused", 3)]
 
 
-def test_begin_demos_asks_a_developer_for_the_first_demo() -> None:
+def approve_plan(project: Project) -> bool:
+    return main_job.reached(project, Stage.PLAN_APPROVAL, {"decision": "approve"}, by=TESTER, now=NOW)
+
+
+def test_approved_plan_asks_a_developer_for_the_first_demo() -> None:
     project = ProjectFactory()
-    projects.begin_demos(project, by=TESTER, now=NOW)
+    approve_plan(project)
     task = project.tasks.get()
     assert (project.status, task.kind, task.key, task.role) == ("demo", "demo", "demo-1", Role.DEVELOPER)
 
@@ -283,7 +287,8 @@ def test_status_event_has_seed_payload() -> None:
 
 def test_no_task_is_made_twice_by_two_phases() -> None:
     project = ProjectFactory()
-    projects.begin_demos(project, by=TESTER, now=NOW)
+    assert approve_plan(project)
     with pytest.raises(IllegalTransition):
         projects.begin_demos(project, by=TESTER, now=NOW)
+    assert not approve_plan(project)
     assert Task.objects.filter(project=project).count() == 1

@@ -31,7 +31,7 @@ from projects.states import (
     TASK_TRANSITIONS,
     TaskStatus,
 )
-from tests.factories import NOW, TESTER, AgentFactory, DemoFactory
+from tests.factories import NOW, TESTER, AgentFactory
 from tests.projects import lives
 from tests.stateful import reachable
 
@@ -87,6 +87,7 @@ class Life(RuleBasedStateMachine):
             "fail": lambda task: tasks.fail_task(task, reason="given_up", detail="", **WHO),
         }
         if phase != "planning":
+            self.require()
             lives.decide(lives.propose(self.project, graph), "approve")
         if phase == "building":
             self.build()
@@ -123,8 +124,7 @@ class Life(RuleBasedStateMachine):
         project = self._fresh()
         if not project.plans.filter(status="active").exists():
             return
-        demo = project.demos.filter(status="approved").first() or DemoFactory(project=project, status="approved")
-        self._try(lambda: plans.start_building(project, demo_id=demo.pk, commit=demo.commit, **WHO))
+        self._try(lambda: lives.build(project))
 
     @rule(is_stale=st.booleans())
     def pause(self, is_stale: bool) -> None:

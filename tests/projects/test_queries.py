@@ -51,7 +51,8 @@ def statements(call: Any) -> list[str]:
     with CaptureQueriesContext(connection) as captured:
         call()
     sql = [query["sql"] for query in captured.captured_queries if "SAVEPOINT" not in query["sql"]]
-    return [f"{text.split()[0]} {re.findall(r'projects_[a-z]+', text)[0]}" for text in sql]
+    named = [(text.split()[0], re.findall(r"projects_[a-z]+", text)) for text in sql]
+    return [f"{verb} {tables[0]}" for verb, tables in named if tables]  # a lock names none
 
 
 # -- what may be dispatched

@@ -122,3 +122,31 @@ def test_a_cycle_through_all_of_ten_thousand_nodes_is_found() -> None:
     nodes = [step(f"n{number}") for number in range(MAX_NODES)]
     edges = [(f"n{number}", f"n{(number + 1) % MAX_NODES}") for number in range(MAX_NODES)]
     assert "10,000 nodes can never be reached" in problems(graph(*nodes, edges=edges))
+
+
+def test_edge_may_lead_back_to_what_comes_before() -> None:
+    again = {"from": "b", "to": "a", "when": "result.passed == false", "repeat": 3}
+    data = graph(step("a"), step("b"), step("c"), edges=[("a", "b"), ("b", "c"), again])
+    assert Definition.from_json(data).to_json() == data
+
+
+@pytest.mark.parametrize(
+    ("edge", "said"),
+    [
+        ({"from": "a", "to": "b", "when": "result.x", "repeat": 3}, "leads to no node that comes before it"),
+        ({"from": "b", "to": "a", "repeat": 3}, "would always lead back"),
+        ({"from": "b", "to": "a", "when": "result.x", "repeat": -1}, "is not between 1 and 1,000"),
+        ({"from": "b", "to": "a", "when": "result.x", "repeat": 1001}, "is not between 1 and 1,000"),
+        ({"from": "b", "to": "a", "when": "result.x", "repeat": True}, "“repeat” of edge 2 is no int"),
+    ],
+)
+def test_edge_that_cannot_lead_back_is_refused(edge: dict[str, Any], said: str) -> None:
+    way = ("a", "b") if (edge["from"], edge["to"]) != ("a", "b") else ("c", "b")
+    assert said in problems(graph(step("a"), step("b"), step("c"), edges=[way, edge]))
+
+
+def test_too_many_edges_that_lead_back_are_refused() -> None:
+    chain = [step(f"n{number}") for number in range(103)]
+    edges: list[Any] = [(f"n{number}", f"n{number + 1}") for number in range(102)]
+    edges += [{"from": f"n{n + 1}", "to": f"n{n}", "when": "result.x", "repeat": 1} for n in range(101)]
+    assert "101 of its edges repeat; 100 may" in problems(graph(*chain, edges=edges))

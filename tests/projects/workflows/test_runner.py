@@ -562,3 +562,73 @@ def test_nodes_of_a_killed_process_are_taken_up_at_once_and_at_most_one_runs_twi
 
 def lines(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
+
+
+def test_edge_leads_back_until_its_condition_is_no_longer_met() -> None:
+    tries: Counter[str] = Counter()
+
+    @functions.register("tests.counted")
+    def count(call: Call) -> dict[str, int]:
+        tries[call.key] += 1
+        return {"n": tries[call.key]}
+
+    nodes = [{"key": key, "function": "tests.counted"} for key in ("write", "test", "ship")]
+    again = {"from": "test", "to": "write", "when": "result.n < 3", "repeat": 5}
+    execution = start_execution(save(nodes, [("write", "test"), ("test", "ship"), again]), Start(), by=BY, now=NOW)
+    with running(2):
+        assert ended(execution).status == "completed"
+    assert tries == {"write": 3, "test": 3, "ship": 1}
+    assert (execution.open_count, execution.result) == (0, {"ship": {"n": 1}})
+    lines = ExecutionLog.objects.filter(execution_id=execution.pk, event="again").order_by("id")
+    assert [line.detail for line in lines] == [f"“test” leads back here, {n} of 5 times." for n in (1, 2)]
+
+
+def test_edge_that_leads_back_too_often_fails_its_node() -> None:
+    again = {"from": "b", "to": "a", "when": "result.n == 1", "repeat": 2}
+    workflow = save([step("a"), step("b", params={"n": 1}), step("c")], [("a", "b"), ("b", "c"), again])
+    execution = start_execution(workflow, Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "failed"
+    assert execution.detail == "Node “b” failed: It has led back 2 times, and would once more."
+    assert execution.nodes.get(key="a").attempts == 3
+
+
+def test_edge_leads_back_after_a_failure() -> None:
+    tries: Counter[str] = Counter()
+
+    @functions.register("tests.thrice")
+    def thrice(call: Call) -> None:
+        tries[call.key] += 1
+        if call.key == "b" and tries["b"] < 3:
+            raise functions.Permanent("not yet")
+
+    nodes = [{"key": key, "function": "tests.thrice"} for key in ("a", "b")]
+    again = {"from": "b", "to": "a", "after": "failure", "repeat": 5}
+    execution = start_execution(save(nodes, [("a", "b"), again]), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "completed"
+    assert tries == {"a": 3, "b": 3}
+
+
+def test_branch_beside_an_edge_that_leads_back_is_taken_back_and_done_anew() -> None:
+    tries: Counter[str] = Counter()
+    went_back = threading.Event()
+
+    @functions.register("tests.branch")
+    def branch(call: Call) -> dict[str, int]:
+        tries[call.key] += 1
+        if call.key == "slow" and tries["slow"] == 1:
+            assert went_back.wait(90)
+        if call.key == "start" and tries["start"] == 2:
+            went_back.set()
+        return {"n": tries[call.key]}
+
+    nodes = [{"key": key, "function": "tests.branch"} for key in ("start", "slow", "quick", "end")]
+    edges = [("start", "slow"), ("start", "quick"), ("slow", "end"), ("quick", "end")]
+    again = {"from": "quick", "to": "start", "when": "result.n == 1", "repeat": 1}
+    execution = start_execution(save(nodes, [*edges, again]), Start(), by=BY, now=NOW)
+    with running(2):
+        assert ended(execution).status == "completed"
+    assert tries == {"start": 2, "slow": 2, "quick": 2, "end": 1}
+    assert execution.open_count == 0
+    assert ExecutionLog.objects.filter(execution_id=execution.pk, event="late").count() == 1
