@@ -7,6 +7,7 @@ what was registered for it. So nothing lies between two stages that a crash coul
 """
 
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from projects.errors import ProjectNotActive
 from projects.jsontext import storable_json
 from projects.models import Execution, ExecutionNode, Project, Workflow
 from projects.states import ACTIVE_PROJECT, MAIN_JOB, NOT_BEGUN_NODE, ExecutionStatus, NodeStatus, Stage
+from projects.sweeping import take_each
 from projects.workflows import statements
 from projects.workflows.anew import place
 from projects.workflows.finishing import write
@@ -26,6 +28,7 @@ from projects.workflows.shipped import shipped
 from projects.workflows.work import Claimed
 
 _NEWEST_LOOKED_AT = 20
+_MOST_AT_ONCE = 200
 
 
 class Begin(Protocol):
@@ -101,41 +104,40 @@ def resume(project: Project, *, by: Actor, now: datetime) -> None:
         _begin_stages(project, execution, journal, now=now)
 
 
-def begin_ready(*, now: datetime) -> int:
-    """Begin the stages of any project that became ready and were not begun, as behind a function; return how many."""
+def begin_ready(*, now: datetime) -> None:
+    """Begin the stages of any project that became ready and were not begun, as behind a function; each project in a
+    transaction of its own. What breaks in one keeps the others from nothing, and is raised in the end."""
     ready = ExecutionNode.objects.filter(status=NodeStatus.READY, kind="stage", execution__status="running")
     active = ready.filter(execution__project__status__in=ACTIVE_PROJECT)
-    return sum(_begin_of(pk, now) for pk in active.values_list("execution__project_id", flat=True).distinct()[:200])
+    found = active.values_list("execution__project_id", flat=True).distinct()[:_MOST_AT_ONCE]
+    take_each(*(partial(_begin_of, project_id, now) for project_id in found))
 
 
-def _begin_of(project_id: UUID, now: datetime) -> int:
+def _begin_of(project_id: UUID, now: datetime) -> None:
     with audit.journal(by=steps.ENGINE, now=now) as journal:
         project = Project.objects.select_for_update(no_key=True).get(pk=project_id)
-        execution = _held(project)
-        return _begin_stages(project, execution, journal, now=now) if execution else 0
+        if execution := _held(project):
+            _begin_stages(project, execution, journal, now=now)
 
 
-def _begin_stages(project: Project, execution: Execution, journal: audit.Journal, *, now: datetime) -> int:
+def _begin_stages(project: Project, execution: Execution, journal: audit.Journal, *, now: datetime) -> None:
     """Begin the ready stages of a locked execution; one whose end came before its beginning ends, and others follow."""
     plan = nodes.plan_of(execution.workflow_id)
     ready = execution.nodes.filter(status=NodeStatus.READY, kind="stage", execution__status=ExecutionStatus.RUNNING)
-    count = 0
-    while project.status in ACTIVE_PROJECT:
-        before = count
+    went_on = True
+    while went_on and project.status in ACTIVE_PROJECT:
+        went_on = False
         for node in ready.order_by("-priority", "id"):
             begin = _begins.get(Stage(plan.nodes[node.position].stage))
             if node.result is None and begin is None:  # a process that knows it does it
                 continue
             nodes.execute(statements.BEGIN_STAGE, {"node": node.pk})
-            count += 1
+            went_on = True
             if node.result is not None:
                 node.refresh_from_db()
                 _end(execution, node, node.result, journal, now=now)
             elif begin is not None:
                 begin(project, by=journal.by, now=now)
-        if count == before:
-            break
-    return count
 
 
 def _end(
