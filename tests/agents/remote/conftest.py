@@ -31,6 +31,7 @@ from learning.actions import load_prompts
 from tests.accounts.making import key_of, person
 from tests.agents.gateway.harness import fill_prices
 from tests.agents.remote.joined import Machine
+from tests.agents.supervisor.conftest import new_keeper
 from tests.agents.supervisor.line import Servers, start_servers, wait_until
 from tests.eklavya.test_worker_processes import celery
 from tests.factories import TESTER, WorkerFactory
@@ -184,7 +185,7 @@ def supervising(house: Path, far_servers: Servers, tmp_path: Path) -> Callable[[
 @pytest.fixture
 def keeper(house: Path) -> Iterator[LeaseKeeper]:
     """The supervising worker's lease keeper, which beats quickly."""
-    made = LeaseKeeper("server", clock=timezone.now, on_beat=lambda now: None, interval_s=0.1)
+    made = new_keeper("server")
     made.start()
     yield made
     made.close()

@@ -1,7 +1,9 @@
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker, Settings
 
@@ -36,8 +38,24 @@ def house(servers: Servers, transactional_db: None, settings: Settings) -> Itera
     sandboxes.choice.cache_clear()
 
 
+class QuickKeeper(LeaseKeeper):
+    """Beats twenty times as often as the product's, and for that on one connection, where that one has a pool."""
+
+    def __init__(self, owner: str) -> None:
+        super().__init__(owner, clock=timezone.now, on_beat=self._keep_connection, interval_s=0.1)
+
+    def _keep_connection(self, now: datetime) -> None:
+        connection.close_at = None
+
+    def _beat(self) -> None:
+        try:
+            super()._beat()
+        finally:
+            connection.close()
+
+
 def new_keeper(owner: str) -> LeaseKeeper:
-    return LeaseKeeper(owner, clock=timezone.now, on_beat=lambda now: None, interval_s=0.1)
+    return QuickKeeper(owner)
 
 
 @pytest.fixture

@@ -94,6 +94,7 @@ def serve(app: str, listener: socket.socket, *, env: dict[str, str], log: Path) 
     """Run a server at a socket that listens already, until the `with` ends."""
     fd = listener.fileno()
     command = [sys.executable, "-m", "uvicorn", app, "--fd", str(fd), "--log-level", "warning", "--ws", "none"]
+    env = env | {"EKLAVYA_DB_POOL_SIZE": "20"}  # a pool as in the product: this process ends before the database does
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, cwd=BASE_DIR, env=env, pass_fds=[fd], stdin=subprocess.DEVNULL, stdout=out, stderr=out
