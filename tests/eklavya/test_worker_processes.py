@@ -7,18 +7,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
+from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask, PeriodicTasks
 
 from agents.models import Worker
 from eklavya import beat
-from eklavya.beat import LOCK_ID, SoleLock
+from eklavya.beat import LOCK_ID, SoleLock, SoleScheduler
 from eklavya.celery import app
 from tests.factories import NOW, TaskFactory, WorkerFactory
 
@@ -97,6 +100,24 @@ def test_of_two_beats_one_sends_and_the_other_follows_when_it_is_killed(tmp_path
         wait_until(lambda: "beat sends" in beats[waiting].read_text())
         sent()
         wait_until(lambda: sent()[TICKING])
+
+
+def test_a_beat_sends_though_one_whose_clock_was_ahead_sent_before() -> None:
+    every, _ = IntervalSchedule.objects.get_or_create(every=1, period=IntervalSchedule.SECONDS)
+    ahead = timezone.now() + timedelta(days=2)
+    PeriodicTask.objects.create(name=TICKING, task=TICKING, interval=every, last_run_at=ahead)
+    found: list[str] = []
+
+    class Noting(SoleScheduler):
+        def apply_entry(self, entry: Any, producer: Any = None) -> None:
+            found.append(entry.name)
+
+    scheduler = Noting(app=app)
+    try:
+        wait_until(lambda: scheduler.tick() >= 0 and TICKING in found)
+    finally:
+        scheduler.close()
+    assert PeriodicTask.objects.get(name=TICKING).last_run_at < ahead
 
 
 def test_a_beat_whose_session_the_server_ended_knows_that_it_does_not_send() -> None:
