@@ -23,6 +23,8 @@ from projects.transitions import step
 
 SYSTEM = Actor.system("worker")
 SILENT_AFTER = timedelta(seconds=30)
+# Whose leases run out besides is gone sooner, or what it had would be given to it once more.
+LATE_AFTER = timedelta(seconds=10)
 DRAINING = "worker_draining"
 CLOCK_AHEAD = "clock_ahead"
 WORKER_GONE = "worker_gone"
@@ -182,7 +184,9 @@ def notice_silent(*, now: datetime) -> int:
 
     A heartbeat from the future says nothing about now: its worker is in error until its clock is right.
     """
-    found = _take_offline(Worker.objects.filter(heartbeat_at__lt=now - SILENT_AFTER), now=now)
+    lost = Run.objects.filter(worker=OuterRef("pk"), status__in=ACTIVE_RUN, lease_until__lt=now)
+    silent = Q(heartbeat_at__lt=now - SILENT_AFTER) | Q(Exists(lost), heartbeat_at__lt=now - LATE_AFTER)
+    found = _take_offline(Worker.objects.filter(silent), now=now)
     in_error = Q(status=WorkerStatus.ERROR, reason=CLOCK_AHEAD)
     ahead = Q(heartbeat_at__gt=now + SILENT_AFTER)
     for worker in Worker.objects.filter((ahead & ~in_error) | (in_error & ~ahead)):

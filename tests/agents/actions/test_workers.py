@@ -11,7 +11,7 @@ from django.db import IntegrityError, connection, transaction
 from agents.actions import recovery, workers
 from agents.actions.dispatch import dispatch
 from agents.actions.leases import hold_run
-from agents.actions.workers import DRAINING, SILENT_AFTER, Registration
+from agents.actions.workers import DRAINING, LATE_AFTER, SILENT_AFTER, Registration
 from agents.errors import WorkerConflict, WorkerInUse
 from agents.machine import Reading
 from agents.models import Run, Worker
@@ -133,6 +133,21 @@ def test_a_silent_worker_is_offline_and_back_with_its_next_beat() -> None:
     worker.refresh_from_db()
     assert worker.status == WorkerStatus.ONLINE
     assert actions() == ["worker.offline", "worker.online"]
+
+
+def test_a_silent_worker_whose_lease_ran_out_is_offline_sooner() -> None:
+    """Or what it had would be given to it once more. One that still beats only lost a thread."""
+    now = NOW + LATE_AFTER + timedelta(seconds=1)
+    silent, beating, _ = (WorkerFactory(name=name) for name in ("silent", "beating", "idle"))
+    for worker in (silent, beating):
+        RunFactory(status="running", worker=worker, lease_until=NOW)
+    workers.beat("beating", now=now)
+
+    assert workers.notice_silent(now=now) == 1
+
+    found = dict(Worker.objects.values_list("name", "status"))
+    assert (found["silent"], found["idle"]) == (WorkerStatus.OFFLINE, WorkerStatus.ONLINE)
+    assert found["beating"] != WorkerStatus.OFFLINE
 
 
 def test_a_heartbeat_from_the_future_is_not_believed() -> None:
