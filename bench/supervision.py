@@ -183,7 +183,7 @@ def _inside(options: argparse.Namespace) -> None:
 
 def _dead(lease_s: int, outage_s: int) -> None:
     try:
-        seconds, runs, lost, has_gap = until_elsewhere(DEAD_LIMIT_S, lease_s=lease_s, outage_s=outage_s)
+        seconds, lost, has_gap = until_elsewhere(DEAD_LIMIT_S, lease_s=lease_s, outage_s=outage_s)
     except TimeoutError:
         _say(f"dead worker: nothing ran elsewhere in {DEAD_LIMIT_S} s")
     else:
@@ -191,7 +191,9 @@ def _dead(lease_s: int, outage_s: int) -> None:
             _say(f"PostgreSQL away for {outage_s} s: {lost} runs lost (target 0)")
         if has_gap:
             _say("the machine was too busy: nobody reached the database for 8 s, so leases ran for longer")
-        _say(f"dead worker: its {runs} runs run elsewhere after {seconds:.1f} s (target 30 s; leases of {lease_s} s)")
+        each = ", ".join(f"{one:.1f}" for one in seconds)
+        _say(f"dead worker: its {len(seconds)} runs run elsewhere after {each} s (leases of {lease_s} s)")
+        _say(f"  the slowest after {max(seconds, default=0):.1f} s (target 30 s)")
 
 
 def _tables(options: argparse.Namespace) -> None:

@@ -18,8 +18,9 @@ from celery import current_app
 from django.db import connection, connections
 from django.utils import timezone
 
+from agents.actions import agents as agents_of
 from agents.actions import leases, runs
-from agents.actions.dispatch import Dispatched, dispatch
+from agents.actions.dispatch import SCHEDULER, Dispatched, dispatch
 from agents.actions.transcript import Line, record_lines
 from agents.clock import house_now
 from agents.models import Run, RunEvent
@@ -184,6 +185,8 @@ def _ready_tasks(count: int) -> None:
             AgentFactory(project=project)
             TaskFactory(project=project, kind="build", role="developer", status="ready", key=f"task-{number}")
         Squad.objects.filter(project=project).update(max_concurrent_runs=PER_PROJECT)
+        # Called in when the project's first task was ready, long before.
+        agents_of.spawn_agents([project.pk], by=SCHEDULER, now=timezone.now())
         left -= here
 
 

@@ -68,6 +68,7 @@ class House:
     is_lean: bool = False
     network: Network | None = None
     has_engine: bool = False
+    capacity: int = _CAPACITY
     machines: list[Machine] = field(default_factory=list)
     parts: dict[str, Part] = field(default_factory=dict)
 
@@ -137,8 +138,8 @@ class House:
             EKLAVYA_VAR=var,
             EKLAVYA_RUNTIME=self.runtime,
             EKLAVYA_DB_POOL_SIZE=20,
-            EKLAVYA_MAX_CONCURRENT_RUNS=_CAPACITY * self.machines_wanted,
-            EKLAVYA_WORKER_CAPACITY=_CAPACITY,
+            EKLAVYA_MAX_CONCURRENT_RUNS=self.capacity * self.machines_wanted,
+            EKLAVYA_WORKER_CAPACITY=self.capacity,
             EKLAVYA_MIN_DISK_MB=_MIN_DISK_MB,
             EKLAVYA_MIN_MEMORY_MB=0,
             EKLAVYA_WEB_PORT=web,
