@@ -50,7 +50,7 @@ WAYS: dict[str, Way] = {
         "the platform failed: no sandbox, no clone, a full disk, Git or a database away too long, "
         "no answer to its agent, who gave up",
         Remedy.FREE,
-        "5 in a row, then one try that costs an attempt",
+        "14 in a row, then one try that costs an attempt",
     ),
     "lease_expired": Way("its machine or supervisor died", Remedy.FREE, "5, then one try that costs an attempt"),
     "worker_gone": Way("its worker went away before it began", Remedy.FREE, "5, then one try that costs an attempt"),

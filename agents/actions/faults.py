@@ -11,7 +11,7 @@ from agents.models import Run
 
 PLATFORM_ERROR = "platform_error"
 # About a quarter of an hour, and as often as a machine may die under a task.
-MAX_FAULTS = 5
+MAX_FAULTS = 14
 
 
 def excuse(run: Run) -> None:

@@ -24,6 +24,7 @@ from projects import audit
 from projects.actions.settings import change_row
 from projects.actors import Actor
 from projects.ids import new_id
+from projects.states import OPEN_APPROVAL, ApprovalKind
 
 RECOVERER = Actor.system("recovery")
 STALLED, LOOPING, NO_DIFF, SILENT = "stalled", "looping", "no_diff", "supervisor_silent"
@@ -33,7 +34,9 @@ HOUR = timedelta(hours=1)
 # Any constant: the id of the advisory lock that lets one decision count at a time.
 _LOCK_ID = 0x656B_7263
 # What differs from one failure to an equal one: ids, addresses in memory, times, ports, counts.
-_VARIES = re.compile(r"\b0x[0-9a-f]+\b|\b(?=[0-9a-f-]*\d)[0-9a-f]{8}[0-9a-f-]*\b|\d+(?:[.,:]\d+)*", re.IGNORECASE)
+_VARIES = re.compile(
+    r"\b0x[0-9a-f]+\b|\b(?=[a-f-]{0,64}\d)[0-9a-f]{8}[0-9a-f-]{0,64}\b|\d+(?:[.,:]\d+)*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def decide(
     if remedy is Remedy.FREE and counts:
         # It happened too often to be nobody's fault: a failure of another kind, with one try that costs an attempt.
         remedy, what = Remedy.ATTEMPT, "too often"
-    fingerprint = fingerprint_of(reason, detail, what)
+    fingerprint = fingerprint_of(reason, detail, f"{what} {_answers(run)}")
     with audit.journal(by=RECOVERER, now=now) as journal:
         # The run before the lock of all decisions, as the sweep has it: the row below refers to it, and waits for it.
         Run.objects.select_for_update().get(pk=run.pk)
@@ -133,6 +136,12 @@ def decide(
         details = {"run": run.pk, "reason": reason, "fingerprint": fingerprint[:16], "decision": decision.value}
         journal.add("recovery.decided", project_id=run.project_id, agent_id=run.agent_id, obj=row, details=details)
     return decision
+
+
+def _answers(run: Run) -> int:
+    """Return how often people were asked about a run's task, and answered: from each time on, failures count afresh."""
+    asked = run.task.approvals.filter(kind=ApprovalKind.BLOCKED_TASK)
+    return int(asked.exclude(status__in=OPEN_APPROVAL).count())
 
 
 def _decision(run: Run, reason: str, remedy: Remedy, fingerprint: str, now: datetime) -> Recovery.Decision:

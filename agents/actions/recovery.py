@@ -23,7 +23,15 @@ from projects.actions.tasks import Setback
 from projects.actors import Actor
 from projects.errors import DomainError, StaleState
 from projects.models import Project, Task
-from projects.states import ACTIVE_PROJECT, GIVEN_UP_PROJECT, OPEN_TASK, ProjectStatus, TaskKind, TaskStatus
+from projects.states import (
+    ACTIVE_PROJECT,
+    GIVEN_UP_PROJECT,
+    OPEN_TASK,
+    ApprovalKind,
+    ProjectStatus,
+    TaskKind,
+    TaskStatus,
+)
 
 logger = logging.getLogger(__name__)
 SWEEP = Actor.system("sweep")
@@ -88,7 +96,11 @@ def _lose(run: Run, reason: str, detail: str, *, now: datetime) -> None:
 
 def is_often_lost(run: Run) -> bool:
     """Whether so many runs of its task were lost that the task may be why."""
-    return run.task.runs.filter(status=RunStatus.LOST).count() >= MAX_LOST
+    lost = run.task.runs.filter(status=RunStatus.LOST)
+    asked = run.task.approvals.filter(kind=ApprovalKind.BLOCKED_TASK, decided_at__isnull=False)
+    if answered_at := asked.order_by("-decided_at").values_list("decided_at", flat=True).first():
+        lost = lost.filter(finished_at__gt=answered_at)
+    return lost.count() >= MAX_LOST
 
 
 def _is_merged(run: Run) -> bool:

@@ -23,7 +23,7 @@ _PAUSE_S = 0.05
 # A connection may have died without a word, and its locks with it.
 _SURE_FOR_S = 5.0
 _ATTEMPT_S = 10.0
-_PATIENCE_S = 20.0
+_PATIENCE_S = 12.0
 _MANY = 256
 
 _TAKE = "SELECT key, pg_try_advisory_lock(key) FROM unnest(%s::bigint[]) AS key"

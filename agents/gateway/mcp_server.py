@@ -69,7 +69,7 @@ _MOST_REMEMBERED = 10_000
 _AWAY = "The platform's database does not answer at the moment. Ask again in a few seconds."
 _AWAY_S = 5
 # For so long a verb is tried again that the platform could not begin; less than a program waits for it (a minute).
-_PATIENCE_S = 20.0
+_PATIENCE_S = 15.0
 _LOOK_AGAIN_S = 0.5
 
 Expect = Callable[[Headers], Coroutine[None, None, object]]

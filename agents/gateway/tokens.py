@@ -24,7 +24,7 @@ _LOOK = (
 _ATTEMPT_S = 3.0
 _LONGEST_ATTEMPT_S = 15.0
 # Less than a program waits for what it calls (a minute).
-_PATIENCE_S = 30.0
+_PATIENCE_S = 20.0
 
 
 class Tokens:

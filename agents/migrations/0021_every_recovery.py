@@ -4,15 +4,26 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('agents', '0020_pulse'),
+        ("agents", "0020_pulse"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='recovery',
-            name='decision',
-            field=models.CharField(choices=[('retry', 'Retry'), ('continued', 'Continued'), ('same_again', 'Same Again'), ('recovery_itself', 'Recovery Itself'), ('attempts_used', 'Attempts Used'), ('task_cap', 'Task Cap'), ('account_cap', 'Account Cap'), ('switched_off', 'Switched Off')], max_length=16),
+            model_name="recovery",
+            name="decision",
+            field=models.CharField(
+                choices=[
+                    ("retry", "Retry"),
+                    ("continued", "Continued"),
+                    ("same_again", "Same Again"),
+                    ("recovery_itself", "Recovery Itself"),
+                    ("attempts_used", "Attempts Used"),
+                    ("task_cap", "Task Cap"),
+                    ("account_cap", "Account Cap"),
+                    ("switched_off", "Switched Off"),
+                ],
+                max_length=16,
+            ),
         ),
     ]

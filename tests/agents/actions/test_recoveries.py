@@ -14,9 +14,10 @@ from agents.actions.runs import Ending
 from agents.endings import WAYS, Remedy
 from agents.models import Recovery, Run
 from agents.states import RunStatus
+from projects.actions import steering
 from projects.models import AuditLog, Task
 from projects.states import TaskStatus
-from tests.factories import NOW, RunEventFactory, RunFactory, TaskFactory
+from tests.factories import NOW, TESTER, RunEventFactory, RunFactory, TaskFactory
 from tests.projects.test_concurrency import until_somebody_waits
 
 pytestmark = pytest.mark.django_db
@@ -246,3 +247,42 @@ def test_the_sweep_and_the_supervisor_of_a_run_decide_at_the_same_time() -> None
             assert decide(run, "supervisor_silent", "Its supervisor said nothing.", now=NOW)
         assert other.result(timeout=60)
     assert Recovery.objects.get().reason == "supervisor_silent"
+
+
+# -- after a person's answer
+
+
+def answer_retry(task: Task) -> Task:
+    steering.retry_task(Task.objects.select_related("project").get(pk=task.pk), by=TESTER, now=NOW)
+    return Task.objects.get(pk=task.pk)
+
+
+def test_failures_count_afresh_from_a_persons_answer() -> None:
+    task = fail(fail(new_task(), "tests_failed"), "tests_failed")
+    assert task.status == TaskStatus.BLOCKED
+    task = fail(answer_retry(task), "tests_failed")
+    assert task.status == TaskStatus.READY, decisions(task)
+
+
+def test_losses_count_afresh_from_a_persons_answer() -> None:
+    task = new_task()
+    for number in range(8):
+        Task.objects.filter(pk=task.pk, status="ready").update(status="allocated")
+        Task.objects.filter(pk=task.pk, status="allocated").update(status="in_progress")
+        RunFactory(status="running", task=Task.objects.get(pk=task.pk), lease_owner=f"a:{number}:1", lease_until=NOW)
+        recovery.end_lost_runs(now=NOW + timedelta(seconds=1))
+        task = Task.objects.get(pk=task.pk)
+        if task.status == TaskStatus.BLOCKED:
+            break
+    assert task.status == TaskStatus.BLOCKED
+    task = answer_retry(task)
+    Task.objects.filter(pk=task.pk).update(status="allocated")
+    Task.objects.filter(pk=task.pk).update(status="in_progress")
+    RunFactory(status="running", task=Task.objects.get(pk=task.pk), lease_owner="b:1:1", lease_until=NOW)
+    recovery.end_lost_runs(now=NOW + timedelta(seconds=1))
+    assert Task.objects.get(pk=task.pk).status == TaskStatus.READY, (number, decisions(task))
+
+
+def test_long_detail_is_read_in_one_go() -> None:
+    """It took hours, and a supervisor with it, when each place was looked at anew from every other."""
+    assert fingerprint_of("agent_gave_up", "a-" * 200_000) != fingerprint_of("agent_gave_up", "b-" * 200_000)
