@@ -17,7 +17,7 @@ from projects.actors import Actor
 from projects.errors import ProjectNotActive
 from projects.jsontext import storable_json
 from projects.models import Execution, ExecutionNode, Project, Workflow
-from projects.states import ACTIVE_PROJECT, MAIN_JOB, NOT_BEGUN_NODE, ExecutionStatus, NodeStatus, Stage
+from projects.states import ACTIVE_PROJECT, MAIN_JOB, NOT_BEGUN_NODE, ExecutionStatus, NodeStatus, ProjectStatus, Stage
 from projects.sweeping import take_each
 from projects.workflows import statements
 from projects.workflows.anew import place
@@ -61,10 +61,10 @@ def reached(project: Project, stage: Stage, result: dict[str, Any] | None = None
     beginning of the next stage raises.
     """
     with audit.journal(by=by, now=now) as journal:
-        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-        execution = _held(project) or _adopted(project, stage, journal, now=now)
+        locked = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+        execution = _held(project) or _adopted(locked, stage, journal, now=now)
         node = _node(execution, stage)
-        if node.status in NOT_BEGUN_NODE:
+        if node.status in NOT_BEGUN_NODE | {NodeStatus.CANCELLED}:
             ExecutionNode.objects.filter(pk=node.pk).update(result=storable_json(result or {}))
         elif node.status == NodeStatus.RUNNING:
             _end(execution, node, result or {}, journal, now=now)
@@ -136,7 +136,7 @@ def _begin_stages(project: Project, execution: Execution, journal: audit.Journal
             if node.result is not None:
                 node.refresh_from_db()
                 _end(execution, node, node.result, journal, now=now)
-            elif begin is not None:
+            elif begin is not None and node.started_at is None:  # else it had begun when the main job failed
                 begin(project, by=journal.by, now=now)
 
 
@@ -153,7 +153,12 @@ def _end(
 
 
 def _of(project: Project) -> Any:
-    return Execution.objects.filter(project=project, workflow__key=MAIN_JOB)
+    return Execution.objects.filter(project=project, key=_key(project.pk))
+
+
+def _key(project_id: UUID) -> str:
+    # Not by the workflow alone: versions before it was carried out could be started by people.
+    return f"main-job-{project_id}"
 
 
 def _held(project: Project) -> Execution | None:
@@ -170,7 +175,7 @@ def _node(execution: Execution, stage: Stage) -> ExecutionNode:
 
 def _opened(project: Project, journal: audit.Journal, *, now: datetime) -> Execution:
     workflow = _workflow(by=journal.by, now=now)
-    pk = workflows.open_execution(workflow, f"main-job-{project.pk}", project, by=journal.by, now=now)
+    pk = workflows.open_execution(workflow, _key(project.pk), project, by=journal.by, now=now)
     execution = Execution.objects.select_for_update(no_key=True, of=("self",)).select_related("workflow").get(pk=pk)
     workflows.be_recorded(journal, execution)
     return execution
@@ -189,6 +194,8 @@ def _adopted(project: Project, stage: Stage, journal: audit.Journal, *, now: dat
     nodes.execute(statements.REOPEN, {"execution": execution.pk, "keys": []})
     nodes.execute(statements.BEGIN_STAGE, {"node": _node(execution, stage).pk})
     execution.refresh_from_db()
+    if project.status == ProjectStatus.PAUSED:
+        workflows.hold(execution, journal)
     return execution
 
 

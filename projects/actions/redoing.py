@@ -85,7 +85,9 @@ def skip_node(
 def _check_stages(execution: Execution, plan: Plan, node: ExecutionNode) -> None:
     """Raise InvalidExecution where doing a node anew would do a stage anew: decisions of people do that."""
     anew = behind(plan, [node.position]) & set(plan.stages.values())
-    begun = execution.nodes.filter(position__in=anew).exclude(status__in=[*NOT_BEGUN_NODE, NodeStatus.CANCELLED])
+    begun = execution.nodes.filter(position__in=anew, started_at__isnull=False).exclude(
+        status__in=[*NOT_BEGUN_NODE, NodeStatus.CANCELLED]
+    )
     if key := begun.order_by("position").values_list("key", flat=True).first():
         raise InvalidExecution(
             f"“{key}” has begun, and the project went on with it. Ask for changes where its plan or demo is decided."

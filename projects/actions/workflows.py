@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, Q
 
 from projects import audit
 from projects.actions import steps, tasks
@@ -23,6 +23,7 @@ from projects.states import (
     EXECUTION_TRANSITIONS,
     GIVEN_UP_PROJECT,
     MAIN_JOB,
+    OVER_PROJECT,
     ExecutionStatus,
     NodeStatus,
     ProjectStatus,
@@ -305,7 +306,8 @@ def forget_old(*, now: datetime) -> int:
     """
     with audit.journal(by=steps.ENGINE, now=now) as journal:
         old = Execution.objects.filter(finished_at__lt=now - KEPT, audited_status=F("status")).order_by("finished_at")
-        found = list(old.select_for_update(skip_locked=True)[:_FORGOTTEN_AT_ONCE])
+        old = old.exclude(Q(workflow__key=MAIN_JOB) & ~Q(project__status__in=OVER_PROJECT))
+        found = list(old.select_for_update(skip_locked=True, of=("self",))[:_FORGOTTEN_AT_ONCE])
         if not found:
             return 0
         ids = [execution.pk for execution in found]

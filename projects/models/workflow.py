@@ -141,11 +141,11 @@ class ExecutionNode(models.Model):
     priority = models.SmallIntegerField(default=0)
     unmet_count = models.PositiveIntegerField()
     open_edges = models.PositiveIntegerField()
-    attempts = models.PositiveSmallIntegerField(default=0, help_text="How often it was claimed.")
-    attempts_before = models.PositiveSmallIntegerField(
+    attempts = models.PositiveIntegerField(default=0, help_text="How often it was claimed.")
+    attempts_before = models.PositiveIntegerField(
         default=0, db_default=0, help_text="How many of those were before it was last done anew: its tries come after."
     )
-    repeats = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="How often an edge led back from it.")
+    repeats = models.PositiveIntegerField(default=0, db_default=0, help_text="How often its edges led back.")
     timeout_s = models.PositiveIntegerField()
     runner = models.IntegerField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)

@@ -1,5 +1,6 @@
 """Writing that nodes of an execution are done anew: for a person who asks for it, and for an edge that leads back."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,8 @@ Execute = Callable[[str, dict[str, Any]], list[Any]]
 def stands_of(execute: Execute, execution_id: UUID) -> dict[int, Stand]:
     """Return where each node stands. The caller holds the execution."""
     rows = execute(statements.STANDS, {"execution": execution_id})
-    return {position: Stand(status, result) for position, status, result in rows}
+    # As text: the connections of runners and of Django read JSON differently.
+    return {position: Stand(status, json.loads(text) if text is not None else None) for position, status, text in rows}
 
 
 def do_anew(

@@ -198,7 +198,7 @@ def _node_problems(node: Node, incoming: int) -> Iterator[str]:
     if not is_key(node.key):
         yield f"The key “{node.key[:64]}” is not 1 to 64 of a-z, 0-9, - and _, starting with a letter or digit."
     if [bool(node.role), bool(node.function), bool(node.stage)].count(True) != 1:
-        yield f"{name} must name either a role or a function."
+        yield f"{name} must name either a role or a function, or in the main job a stage."
     elif node.stage and node.stage not in Stage:
         yield f"{name} names the unknown stage “{node.stage[:40]}”; use one of: {', '.join(Stage)}."
     elif node.role and node.role not in Role:

@@ -12,6 +12,9 @@ from projects.workflows.anew import Execute, do_anew, stands_of
 from projects.workflows.rewinding import behind, places
 from projects.workflows.work import MAX_ERROR_CHARS, Claimed, Outcome, failed
 
+# Of what a person decides, as often as the column counts.
+_MOST = 2**31 - 1
+
 
 @dataclass
 class Written:
@@ -68,13 +71,15 @@ def _lead_back(execute: Execute, outcome: Outcome, written: Written) -> Outcome 
         return outcome
     execute(statements.HOLD, {"executions": [node.execution_id]})
     claim = _places_of([node]) | {"attempts": [node.attempts]}
-    claimed = execute(statements.LEAD_BACK, claim | {"most": back.repeat})
+    most = _MOST if node.plan.nodes[node.position].stage else back.repeat
+    claimed = execute(statements.LEAD_BACK, claim | {"most": most})
     if not claimed:  # late, or it went back too often: the one changes nothing, the other is a failure
         said = f"It has led back {back.repeat} times, and would once more."
         return failed(node, said, result=outcome.result, may_lead_back=False)
     ((repeats, is_paused),) = claimed
     found = places(node.plan, stands_of(execute, node.execution_id), behind(node.plan, [back.target]), back.target)
-    detail = f"“{node.plan.nodes[node.position].key}” leads back here, {repeats} of {back.repeat} times."
+    counted = f"{repeats} of {most} times" if most != _MOST else f"for the {repeats}. time"
+    detail = f"“{node.plan.nodes[node.position].key}” leads back here, {counted}."
     if outcome.error:
         detail = storable_text(f"{detail} {outcome.error}", max_chars=MAX_ERROR_CHARS)
     do_anew(execute, node.execution_id, node.plan, found, back.target, is_paused=is_paused, detail=detail)

@@ -1,10 +1,12 @@
 """What the workflow of the main job must have, so that the platform can carry it out. Pure functions, no database."""
 
 from collections.abc import Iterator, Mapping
+from graphlib import TopologicalSorter
 from itertools import pairwise
 
 from projects.states import MAIN_JOB, Stage
-from projects.workflows.definition import Definition, before
+from projects.workflows.conditions import UndecidedCondition, is_met
+from projects.workflows.definition import Definition, Edge, before
 
 # By these a plan or a demo is made anew as often as people ask for it.
 _ROUNDS = ({Stage.PLAN, Stage.PLAN_APPROVAL}, {Stage.DEMO, Stage.DEMO_APPROVAL})
@@ -32,11 +34,46 @@ def _order_problems(definition: Definition, keys: dict[Stage, str]) -> Iterator[
         if keys[one] not in earlier[keys[following]]:
             yield f"The stage “{following}” must come after “{one}”."
     for node in definition.nodes:
-        if node.stage != Stage.DELIVERY and keys[Stage.DELIVERY] in earlier[node.key]:
-            yield f"“{node.key}” comes after the stage “{Stage.DELIVERY}”, which is the end."
+        if node.key not in earlier[keys[Stage.DELIVERY]]:
+            yield f"The stage “{Stage.DELIVERY}” does not wait for “{node.key}”, which must come before it."
         if node.role and keys[Stage.BUILD] not in earlier[node.key]:
             yield f"“{node.key}” is a task of a role: it must come after the stage “{Stage.BUILD}”."
+    yield from _need_problems(definition, keys)
+    yield from _decision_problems(definition, keys)
     yield from _round_problems(definition, keys, earlier)
+
+
+def _decision_problems(definition: Definition, keys: dict[Stage, str]) -> Iterator[str]:
+    for stage in (Stage.PLAN_APPROVAL, Stage.DEMO_APPROVAL):
+        for decision in ("amend", "reject"):
+            if not _leads_back(definition, keys[stage], decision):
+                yield f"No edge leads back from “{keys[stage]}” when it is decided with “{decision}”."
+
+
+def _leads_back(definition: Definition, key: str, decision: str) -> bool:
+    backs = [edge for edge in definition.edges if edge.repeat and edge.source == key and edge.after != "failure"]
+    try:
+        return any(is_met(edge.when, {"decision": decision}, status="completed") for edge in backs)
+    except UndecidedCondition:
+        return False
+
+
+def _need_problems(definition: Definition, keys: dict[Stage, str]) -> Iterator[str]:
+    """Joins and edges after failures may let a stage begin though one before it was not done."""
+    ways: dict[str, list[Edge]] = {node.key: [] for node in definition.nodes}
+    for edge in definition.edges:
+        if not edge.repeat:
+            ways[edge.target].append(edge)
+    joins = {node.key: node.join for node in definition.nodes}
+    order = TopologicalSorter({key: {edge.source for edge in of} for key, of in ways.items()})
+    needs: dict[str, set[str]] = {}
+    for key in order.static_order():
+        each = [needs[edge.source] | ({edge.source} if edge.after == "success" else set()) for edge in ways[key]]
+        is_all = joins[key] in ("all", len(each))
+        needs[key] = (set.union(*each) if is_all else set.intersection(*each)) if each else set()
+    for one, following in pairwise(Stage):
+        if keys[one] not in needs[keys[following]]:
+            yield f"The stage “{following}” may begin though “{one}” was not done."
 
 
 def _round_problems(definition: Definition, keys: dict[Stage, str], earlier: Mapping[str, set[str]]) -> Iterator[str]:
@@ -44,5 +81,12 @@ def _round_problems(definition: Definition, keys: dict[Stage, str], earlier: Map
         if edge.repeat:
             between = {key for key in earlier[edge.source] if edge.target in earlier[key]}
             repeated = {stage for stage, key in keys.items() if key in between}
+            beside = [
+                key
+                for key in keys.values()
+                if edge.target in earlier[key] and key not in earlier[edge.source] and edge.source not in earlier[key]
+            ]
+            if beside:
+                yield f"The edge “{edge.source}” → “{edge.target}” may lead back when “{beside[0]}” has begun."
             if repeated and repeated not in _ROUNDS:
                 yield f"The edge “{edge.source}” → “{edge.target}” would repeat: {', '.join(sorted(repeated))}."

@@ -305,8 +305,11 @@ WITH logged AS (
   INSERT INTO projects_executionlog (execution_id, position, event, detail, at)
   VALUES (%(execution)s, %(from_position)s, 'again', %(detail)s, clock_timestamp())
 )
-UPDATE projects_executionnode SET status = 'pending', result = NULL, error = '', runner = NULL, lease_until = NULL,
-    task_id = NULL, started_at = NULL, finished_at = NULL,
+UPDATE projects_executionnode SET status = 'pending', error = '', runner = NULL, lease_until = NULL,
+    task_id = NULL, finished_at = NULL,
+    -- What ended a stage before it began counts when it begins; one that had begun when its execution failed goes on.
+    result = CASE WHEN kind = 'stage' AND status IN ('pending', 'held', 'ready', 'cancelled') THEN result END,
+    started_at = CASE WHEN kind = 'stage' AND status = 'cancelled' THEN started_at END,
     -- The number of a claim is never given out again, so what is out never fits; the tries are counted from here.
     attempts_before = attempts, repeats = CASE WHEN %(is_fresh)s THEN 0 ELSE repeats END
 WHERE execution_id = %(execution)s AND position = ANY(%(positions)s::int[])
@@ -323,7 +326,7 @@ WHERE n.execution_id = d.execution_id AND n.position = d.position AND n.status =
 RETURNING n.repeats, e.status = 'paused'
 """
 
-STANDS = "SELECT position, status, result FROM projects_executionnode WHERE execution_id = %(execution)s"
+STANDS = "SELECT position, status, result::text FROM projects_executionnode WHERE execution_id = %(execution)s"
 
 # … then each node is where what stays puts it.
 PLACE = """

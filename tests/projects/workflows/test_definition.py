@@ -50,7 +50,7 @@ def test_definition_lists_everything_that_is_wrong() -> None:
         "names “nowhere”, which is no node",
         "is taken after “noon”",
         "“oops(” is no expression",
-        "Node “a” must name either a role or a function.",
+        "Node “a” must name either a role or a function, or in the main job a stage.",
         "The key “B!” is not 1 to 64",
         "names the unknown role “wizard”",
         "The join of node “a” is not",

@@ -248,7 +248,7 @@ ROLE = {"key": "more", "role": "qa", "title": "More"}
     [
         ([], [edge("requirements", "demo")], ("plan-approval", "demo"), "“demo” must come after “plan_approval”"),
         ([ROLE], [edge("plan", "more"), edge("more", "build")], ("", ""), "must come after the stage “build”"),
-        ([NODE], [edge("delivery", "more")], ("", ""), "comes after the stage “delivery”"),
+        ([NODE], [edge("delivery", "more")], ("", ""), "does not wait for “more”"),
         ([], [edge("build", "plan", when="result.ok == false", repeat=3)], ("", ""), "would repeat: build, demo"),
         ([{"key": "more", "stage": "build", "title": "x"}], [edge("build", "more")], ("", ""), "each stage once"),
     ],

@@ -19,6 +19,7 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
+from projects.actions import nodes, redoing
 from projects.actions.workflow_watch import report_unknown
 from projects.actions.workflows import (
     Start,
@@ -35,6 +36,7 @@ from projects.models import Execution, ExecutionLog, ExecutionNode, Notification
 from projects.models import Runner as RunnerRow
 from projects.workflows import functions, hosting, statements
 from projects.workflows import runner as runner_module
+from projects.workflows.anew import stands_of
 from projects.workflows.definition import Definition
 from projects.workflows.documents import Document
 from projects.workflows.functions import Call
@@ -517,6 +519,7 @@ def test_a_process_has_one_runner_however_often_it_is_asked_for() -> None:
 KILLED = """
 import os, sys, time, django
 django.setup()
+from projects.workflows.anew import stands_of
 from projects.workflows import functions, hosting
 @functions.register("tests.traced")
 def trace(call):
@@ -632,3 +635,33 @@ def test_branch_beside_an_edge_that_leads_back_is_taken_back_and_done_anew() -> 
     assert tries == {"start": 2, "slow": 2, "quick": 2, "end": 1}
     assert execution.open_count == 0
     assert ExecutionLog.objects.filter(execution_id=execution.pk, event="late").count() == 1
+
+
+def test_stands_have_results_and_not_their_text() -> None:
+    execution = start_execution(save([step("a", params={"n": 1})], []), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "completed"
+    assert stands_of(nodes.execute, execution.pk)[0].result == {"n": 1}
+
+
+def test_node_done_anew_is_followed_by_what_a_kept_result_leads_to() -> None:
+    edges = [("a", "b"), {"from": "a", "to": "c", "when": "result.n == 1"}, ("b", "c")]
+    workflow = save([step("a", params={"n": 1}), step("b"), step("c")], edges)
+    execution = start_execution(workflow, Start(), by=BY, now=NOW)
+    with running():
+        assert ended(execution).status == "completed"
+        assert dict(execution.nodes.values_list("key", "status")) == dict.fromkeys("abc", "completed")
+        redoing.retry_from(execution, "b", by=BY, now=NOW)
+        assert ended(execution).status == "completed"
+    assert dict(execution.nodes.values_list("key", "status")) == dict.fromkeys("abc", "completed")
+
+
+def test_node_that_was_claimed_very_often_does_not_stop_all_runners() -> None:
+    """retries: 20 and two edges of repeat: 1000 make more than 32,767 claims."""
+    again = {"from": "b", "to": "a", "when": "result.n == 1", "repeat": 1000}
+    workflow = save([step("a"), step("b", params={"n": 1})], [("a", "b"), again])
+    looping = start_execution(workflow, Start(), by=BY, now=NOW)
+    ExecutionNode.objects.filter(execution=looping, key="a").update(attempts=32_767, attempts_before=32_766)
+    other = start_execution(save([step("only")], []), Start(), by=BY, now=NOW)
+    with running():
+        assert ended(other).status == "completed"
