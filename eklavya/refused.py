@@ -4,7 +4,7 @@ from typing import Any
 
 from channels.db import database_sync_to_async
 from django.utils import timezone
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import MethodNotAllowed, ParseError, UnsupportedMediaType, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -16,7 +16,7 @@ from agents.errors import ReportRefused
 from projects.actions import refusals
 from projects.actions.refusals import Refusal
 from projects.actors import Actor
-from projects.errors import InvalidBrief
+from projects.errors import DomainError, InvalidBrief
 from projects.workflows.definition import InvalidWorkflow
 
 ACTION = "request.refused"
@@ -24,6 +24,7 @@ ACTION = "request.refused"
 MOST_STRANGERS = 50
 # Who refuses these records them.
 _RECORDED = (ReportRefused, InvalidBrief, InvalidWorkflow)
+_QUOTING = (ValidationError, ParseError, UnsupportedMediaType, MethodNotAllowed)
 _SERVER = Actor.system("web")
 _CHARS = 200
 
@@ -42,8 +43,13 @@ def note_answer(error: Exception, answer: Response, request: Request | None) -> 
 
 
 def _why(error: Exception, said: dict[str, Any]) -> str:
-    """Return the reason, and nothing of what was sent: of fields their names and what rule each breaks."""
-    if isinstance(error, ValidationError):
+    """Return the reason, and nothing of what was sent: of fields their names and what rule each breaks.
+
+    Sentences for whoever sent it may quote it, so of an error that has such sentences only its kind is told.
+    """
+    if isinstance(error, DomainError):
+        return type(error).__name__
+    if isinstance(error, _QUOTING):
         return str(error.get_codes())[:_CHARS]
     return str(said["message"])[:_CHARS]
 

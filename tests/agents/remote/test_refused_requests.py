@@ -1,5 +1,6 @@
 """What programs are refused: recorded with the reason, counted and bounded; and 100 MB sent for real."""
 
+import json
 import os
 import socket as sockets
 import struct
@@ -13,11 +14,14 @@ import httpx
 import pytest
 import redis
 from django.core.cache import cache
+from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import Settings
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from accounts.roles import AccountRole
 from agents.gateway.app import build
 from agents.models import Run
 from agents.remote import files
@@ -25,10 +29,12 @@ from agents.sandboxes import run_directory
 from projects.actions import refusals as actions
 from projects.actions.refusals import OTHERS, Refusal, note
 from projects.models import AuditLog
+from tests.accounts.making import bearer, key_of, person
 from tests.agents.gateway.harness import serve, start_run
 from tests.agents.remote.conftest import web
 from tests.agents.remote.joined import Machine, refusals
 from tests.factories import NOW, TESTER, RunFactory
+from tests.projects import lives
 
 HUGE = 100 * 10**6
 PIECE = b"x" * 2**16
@@ -81,6 +87,23 @@ def test_what_a_worker_says_wrong_is_recorded_with_the_reason(machine: Machine) 
         "requests": 1,
     }
     assert secret not in str(row.details)
+
+
+@pytest.mark.django_db
+def test_an_answer_that_repeats_what_was_sent_is_recorded_without_it() -> None:
+    approval = lives.planned()
+    _, text = key_of(person(AccountRole.ADMIN), "projects:read", "approvals:decide", now=timezone.now())
+    secret = "sk-ant-hunter2"
+
+    def post(body: str, content_type: str = "application/json") -> Any:
+        return Client().post(reverse("api_decide", args=[approval.pk]), body, content_type, headers=bearer(text))
+
+    assert secret in post(json.dumps({"option": secret})).content.decode()
+    assert post("{}", f"text/{secret}").status_code == 415
+
+    recorded = [(row["status"], row["why"]) for row in rows()]
+    assert recorded == [(422, "InvalidDecision"), (415, "unsupported_media_type")]
+    assert secret not in str(rows())
 
 
 @pytest.mark.django_db
