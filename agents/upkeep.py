@@ -148,6 +148,10 @@ def _look_after(session: "psycopg.Connection[Any]", table: Table, seconds: float
         return Done(table.name, verb, f"not done within {seconds:.0f} s")
     except psycopg.errors.UndefinedTable:
         return Done(table.name, verb, "it was dropped meanwhile")
+    except psycopg.Error as error:  # a broken index, a full disk, a deadlock: the tables behind it have their turn
+        if session.closed:
+            raise
+        return Done(table.name, verb, error.diag.message_primary or str(error))
     return Done(table.name, verb)
 
 

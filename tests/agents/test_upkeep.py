@@ -102,6 +102,28 @@ def test_a_table_that_is_locked_is_left_for_the_next_look(neglected: str, monkey
     assert of("upkeep_", upkeep.look_after()) == {(neglected, "vacuum", "")}
 
 
+@pytest.fixture
+def broken() -> Iterator[str]:
+    """A table that changed most of all, and one of whose indexes cannot be computed any more."""
+    function = "CREATE OR REPLACE FUNCTION upkeep_half(n integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS"
+    sql(f"{function} 'BEGIN RETURN n / 2; END'")
+    sql(f"CREATE TABLE upkeep_broken (n integer) {ALONE}")
+    sql(f"INSERT INTO upkeep_broken SELECT n FROM generate_series(1, {4 * MANY}) n")
+    sql("CREATE INDEX ON upkeep_broken (upkeep_half(n))")
+    sql(f"{function} 'BEGIN RETURN n / 0; END'")
+    yield "upkeep_broken"
+    sql("DROP TABLE upkeep_broken")
+    sql("DROP FUNCTION upkeep_half")
+
+
+def test_a_table_that_is_broken_keeps_no_other_from_being_looked_after(broken: str, neglected: str) -> None:
+    assert [table.name for table in upkeep.overdue() if table.name.startswith("upkeep_")] == [broken, neglected]
+    assert of("upkeep_", upkeep.look_after()) == {
+        (broken, "vacuum", "division by zero"),
+        (neglected, "vacuum", ""),
+    }
+
+
 def test_a_look_ends_in_time_whatever_is_left(neglected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "LOOK_S", 0)
     assert of("upkeep_", upkeep.look_after()) == {(neglected, "left", "there was no time left")}
