@@ -1,5 +1,7 @@
 """What programs are refused at the API and before it, for the audit log (`projects.actions.refusals`)."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
 from typing import Any
 
 from channels.db import database_sync_to_async
@@ -22,11 +24,17 @@ from projects.workflows.definition import InvalidWorkflow
 ACTION = "request.refused"
 # Of all who show no key, together.
 MOST_STRANGERS = 50
+# Bodies that a process records at one moment. Whoever sends them waits for nothing: more are not looked at.
+MOST_AT_ONCE = 4
 # Who refuses these records them.
 _RECORDED = (ReportRefused, InvalidBrief, InvalidWorkflow)
 _QUOTING = (ValidationError, ParseError, UnsupportedMediaType, MethodNotAllowed)
 _SERVER = Actor.system("web")
 _CHARS = 200
+_free = BoundedSemaphore(MOST_AT_ONCE)
+_threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="refused")
+# Of this process since it began.
+_missed = 0
 
 
 def note_answer(error: Exception, answer: Response, request: Request | None) -> None:
@@ -54,12 +62,27 @@ def _why(error: Exception, said: dict[str, Any]) -> str:
     return str(said["message"])[:_CHARS]
 
 
-@database_sync_to_async  # type: ignore[untyped-decorator]
-def note_body(scope: dict[str, Any]) -> None:
-    """Record that a body was larger than anything that is taken: of a key, or of an address."""
+async def note_body(scope: dict[str, Any]) -> None:
+    """Record that a body was larger than anything that is taken: of a key, or of an address.
+
+    On threads of its own, as WebSockets share one. Those above MOST_AT_ONCE are told of in later rows, as `missed`.
+    """
+    global _missed
+    if not _free.acquire(blocking=False):
+        _missed += 1
+        return
+    try:
+        await database_sync_to_async(_note_body, thread_sensitive=False, executor=_threads)(scope)
+    finally:
+        _free.release()
+
+
+def _note_body(scope: dict[str, Any]) -> None:
     header = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
     peer = (scope.get("client") or ("",))[0]
     details = {"status": 413, "code": "too_large", "from": peer, "path": scope.get("path", "")[:_CHARS]}
+    if _missed:
+        details["missed"] = _missed
     key = _key(sent_key(header)) if header else None
     if key is None:
         refusal = Refusal(ACTION, "strangers", f"too_large {peer}", details, most_kinds=MOST_STRANGERS)

@@ -1,9 +1,11 @@
 """What programs are refused: recorded with the reason, counted and bounded; and 100 MB sent for real."""
 
+import asyncio
 import json
 import os
 import socket as sockets
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -13,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from asgiref.sync import sync_to_async
 from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
@@ -26,6 +29,8 @@ from agents.gateway.app import build
 from agents.models import Run
 from agents.remote import files
 from agents.sandboxes import run_directory
+from eklavya import refused
+from eklavya.refused import note_body
 from projects.actions import refusals as actions
 from projects.actions.refusals import OTHERS, Refusal, note
 from projects.models import AuditLog
@@ -175,6 +180,45 @@ def test_a_result_of_100_megabytes_by_rest(machine: Machine, result: str, port: 
     ]
     assert not list(tmp_path.rglob("*.part")), "it keeps no place"
     assert machine.beat().status_code == 200
+
+
+def too_large_from(address: str) -> dict[str, Any]:
+    return {"type": "http", "headers": [], "client": (address, 1), "path": "/"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_body_is_recorded_while_the_thread_of_websockets_is_busy() -> None:
+    async def noted() -> None:
+        over = threading.Event()
+        busy = asyncio.create_task(sync_to_async(over.wait)(PATIENCE_S))
+        try:
+            await asyncio.wait_for(note_body(too_large_from("127.0.0.1")), PATIENCE_S / 2)
+        finally:
+            over.set()
+            await busy
+
+    asyncio.run(noted())
+    assert len(rows()) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_bodies_of_many_at_once_are_counted_and_do_not_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refused, "_missed", 0)
+
+    async def noted(*numbers: int) -> None:
+        await asyncio.gather(*(note_body(too_large_from(f"127.0.0.{number}")) for number in numbers))
+
+    asyncio.run(noted(*range(24)))
+    assert len(rows()) == refused.MOST_AT_ONCE
+    asyncio.run(noted(24))
+    assert rows()[-1] == {
+        "status": 413,
+        "code": "too_large",
+        "from": "127.0.0.24",
+        "path": "/",
+        "missed": 24 - refused.MOST_AT_ONCE,
+        "requests": 1,
+    }
 
 
 def sent_anyhow(method: str, address: str, headers: dict[str, str], begin: bytes = b"") -> int:
