@@ -1,6 +1,6 @@
 """What the pages of executions read, as frozen values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.db.models import F, Window
@@ -47,11 +47,16 @@ class Detail:
         return self.count - len(self.rows)
 
 
-def startable() -> list[Workflow]:
-    """Return the newest version of each workflow that a person may start in a project, by name."""
-    newest = Window(RowNumber(), partition_by="key", order_by=F("version").desc())
-    found = Workflow.objects.defer("definition").annotate(age=newest).filter(age=1).exclude(key=MAIN_JOB)
+def newest() -> list[Workflow]:
+    """Return the newest version of each workflow, by name."""
+    age = Window(RowNumber(), partition_by="key", order_by=F("version").desc())
+    found = Workflow.objects.defer("definition").annotate(age=age).filter(age=1)
     return sorted(found[:500], key=lambda one: one.name)
+
+
+def startable(found: Iterable[Workflow]) -> list[Workflow]:
+    """Return those that a person may start in a project: all but the main job, with which each begins."""
+    return [one for one in found if one.key != MAIN_JOB]
 
 
 def detail(execution: Execution) -> Detail:
@@ -70,10 +75,12 @@ def key_at(execution: Execution, position: int | None) -> str:
 
 def _row(execution: Execution, plan: Plan, node: ExecutionNode) -> Row:
     is_open = execution.status in OPEN_EXECUTION
+    # A main job that came to its end has a project that is over, or waits for what a step returned otherwise.
+    is_delivered = execution.workflow.key == MAIN_JOB and bool(execution.project and execution.project.delivered_commit)
     return Row(
         node,
         plan.nodes[node.position],
-        can_retry=node.kind != "stage" and node.status not in NOT_BEGUN_NODE,
+        can_retry=node.kind != "stage" and not is_delivered and node.status not in NOT_BEGUN_NODE,
         can_skip=node.kind != "stage" and is_open and node.status in OPEN_NODE,
         decides=any(way.when for way in plan.ways[node.position]),
         leads_back=", ".join(_title(plan.nodes[way.target]) for way in plan.backs[node.position]),

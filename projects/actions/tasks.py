@@ -255,9 +255,10 @@ def cancel_open_tasks(project: Project, *, reason: str, by: Actor, now: datetime
         while tasks := list(unfinished.order_by("pk")):
             for task in tasks:
                 cancel_task(task, reason, journal)
-            open_approvals = Approval.objects.filter(project=project, status__in=OPEN_APPROVAL)
-            approvals.withdraw(list(open_approvals), reason=reason, by=by, now=now)
             count += len(tasks)
+        # Also where no task is open, as while a plan or a demo waits for its decision.
+        open_approvals = Approval.objects.filter(project=project, status__in=OPEN_APPROVAL)
+        approvals.withdraw(list(open_approvals), reason=reason, by=by, now=now)
         nodes.stop_executions(project, reason=reason, journal=journal)
     return count
 

@@ -70,7 +70,8 @@ def pause_stuck(*, now: datetime) -> int:
 
 
 def _paused(execution: Execution, project: Project, now: datetime) -> bool:
-    why = f"Its main job ended: {execution.detail or execution.get_status_display()}"[:500]
+    led_nowhere = "what one of its steps returned leads no further, and not to the delivery."
+    why = f"Its main job ended: {execution.detail or led_nowhere}"[:500]
     try:
         with audit.journal(by=ENGINE, now=now):
             projects.pause_project(project, reason=why, by=ENGINE, now=now)
@@ -78,7 +79,7 @@ def _paused(execution: Execution, project: Project, now: datetime) -> bool:
                 project,
                 level=Notification.Level.ERROR,
                 title=f"{project.name} is paused: its main job ended"[:255],
-                message=f"{why} Retry the node that failed, then resume the project.",
+                message=f"{why}\n\nRetry that step on its page, then resume the project.",
                 links=[{"label": "Open main job", "url": f"/executions/{execution.pk}/"}],
                 by=ENGINE,
                 now=now,

@@ -49,7 +49,8 @@ def project_executions(request: PageRequest, project_id: UUID) -> HttpResponse:
 
 def _executions(request: PageRequest, found: Project, form: WorkflowFileForm, *, status: int = 200) -> HttpResponse:
     page = page_of(found.executions.select_related("workflow"), request, keys=("id",), size=25)
-    startable = executions.startable()
+    files = executions.newest()
+    startable = executions.startable(files)
     context = tab(
         request,
         found,
@@ -57,6 +58,7 @@ def _executions(request: PageRequest, found: Project, form: WorkflowFileForm, *,
         page=page,
         form=StartForm(workflows=startable),
         workflows=startable,
+        files=files,
         start_refusal=refusal(permissions.check_can_start, request.user, found),
         file_form=form,
         work_refusal=refusal(permissions.check_can_work, request.user),
@@ -83,7 +85,7 @@ def execution_start(request: PageRequest, project_id: UUID) -> HttpResponse:
     """Start a workflow in the project."""
     found = get_project(project_id)
     permissions.check_can_start(request.user, found)
-    startable = executions.startable()
+    startable = executions.startable(executions.newest())
     form = StartForm(request.POST, workflows=startable)
     if not form.is_valid():
         raise InvalidExecution("Choose a workflow, and say in at most 20,000 characters what it is about.")

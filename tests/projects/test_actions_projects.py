@@ -11,7 +11,7 @@ from projects.actors import Actor
 from projects.errors import DomainError, IllegalTransition, InvalidBrief, ProjectNotActive, StaleState
 from projects.models import Approval, AuditLog, ChatMessage, Notification, Project, Task
 from projects.roles import Role
-from projects.states import ACTIVE_PROJECT, PROJECT_TRANSITIONS, ProjectStatus, Stage, TaskStatus
+from projects.states import ACTIVE_PROJECT, PROJECT_TRANSITIONS, ApprovalStatus, ProjectStatus, Stage, TaskStatus
 from tests.factories import COMMIT, NOW, TESTER, DemoFactory, ProjectFactory, TaskFactory, UserFactory
 from tests.projects import lives
 
@@ -292,3 +292,12 @@ def test_no_task_is_made_twice_by_two_phases() -> None:
         projects.begin_demos(project, by=TESTER, now=NOW)
     assert not approve_plan(project)
     assert Task.objects.filter(project=project).count() == 1
+
+
+def test_cancelled_project_asks_nothing_though_no_task_is_open() -> None:
+    approval = lives.planned()
+    project = Project.objects.get(pk=approval.project_id)
+    project.tasks.update(status="cancelled")
+    projects.cancel_project(project, reason="Too dear.", by=TESTER, now=NOW)
+    approval.refresh_from_db()
+    assert approval.status == ApprovalStatus.EXPIRED

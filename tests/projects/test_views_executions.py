@@ -203,3 +203,9 @@ def test_more_workflows_cost_the_page_no_more_queries(asha: Client) -> None:
             assert asha.get(address).content.count(b'id="workflow-') == many
         costs.append(len(queries))
     assert costs[0] == costs[1]
+
+
+def test_main_job_is_among_the_files(asha: Client) -> None:
+    workflows.load_shipped(by=TESTER, now=NOW)
+    page = asha.get(reverse("project_executions", args=[ProjectFactory(status="building").pk])).content.decode()
+    assert "<code>main_job 1</code>" in page
