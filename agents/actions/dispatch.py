@@ -64,7 +64,7 @@ class Host:
 
 Send = Callable[[list[Dispatched]], None]
 # So many are given out in a transaction: what the statements cost is shared, and the first begin while others follow.
-AT_ONCE = 150
+AT_ONCE = 250
 # Of candidates more are looked at than there are places, for some have no free agent: threefold, and at most so many.
 MOST_LEFT = 150
 
