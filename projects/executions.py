@@ -75,7 +75,7 @@ def key_at(execution: Execution, position: int | None) -> str:
 
 def _row(execution: Execution, plan: Plan, node: ExecutionNode) -> Row:
     is_open = execution.status in OPEN_EXECUTION
-    # A main job that came to its end has a project that is over, or waits for what a step returned otherwise.
+    # Of a delivered project nothing is done anew.
     is_delivered = execution.workflow.key == MAIN_JOB and bool(execution.project and execution.project.delivered_commit)
     return Row(
         node,

@@ -30,8 +30,9 @@ from eklavya.services.sockets import postgres_url, remove_socket_directory, sock
 from eklavya.services.valkey import prepare_valkey, valkey_spec
 from tests.chaos import engine
 from tests.chaos.links import Links
-from tests.chaos.machine import Machine, Way, compiled_clock, free_ports, make_clock, make_disk
+from tests.chaos.machine import Machine, Way, compiled_clock, make_clock, make_disk
 from tests.chaos.network import Network, Wire
+from tests.ports import free_ports
 
 # A machine on which much else runs takes long: what is measured here is not time.
 _START_S = 400

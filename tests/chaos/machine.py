@@ -2,11 +2,9 @@
 
 import os
 import shutil
-import socket
 import struct
 import subprocess
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -77,12 +75,3 @@ def make_disk(directory: Path, *, for_containers: bool) -> bool:
         return False
     command = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m,mode=0700", "chaos", str(directory)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def free_ports(count: int) -> list[int]:
-    """Return so many that nobody listens at."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

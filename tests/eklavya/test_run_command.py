@@ -28,6 +28,7 @@ from eklavya.services.instance import read_record
 from eklavya.services.processes import wait_gone
 from eklavya.services.running import running
 from eklavya.services.stack import Report
+from tests.ports import free_ports
 
 START_SECONDS = 180
 
@@ -70,15 +71,6 @@ def start(var: Path, out: Path, *, ports: list[int], **variables: str) -> Starte
         patch.delenv("DATABASE_URL", raising=False)
         env = Env(EKLAVYA_VAR=var, **dict(zip(names, ports, strict=True)))
     return Started(process, env, environment, out)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 @pytest.fixture(scope="module")
