@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -22,6 +23,7 @@ import psutil
 from django.db import connection
 from django.utils import timezone
 
+from agents.actions import recovery
 from agents.actions.dispatch import dispatch
 from agents.models import Run, RunEvent
 from agents.sandboxes import repository, run_directory, runtime
@@ -127,6 +129,16 @@ def wait_until(condition: Callable[[], T], *, deadline_s: float = DEADLINE_S) ->
         assert time.monotonic() < give_up, "it did not happen in time"
         time.sleep(POLL_S)
     return found
+
+
+def lose(run: Run) -> Run:
+    """Have the sweep of an hour later end a run, and return it. A sweep leaves out what is just being written."""
+
+    def sweep() -> list[Run]:
+        return [one for one in recovery.end_lost_runs(now=timezone.now() + timedelta(hours=1)) if one.pk == run.pk]
+
+    (lost,) = wait_until(sweep)
+    return lost
 
 
 def task_of(

@@ -1,7 +1,7 @@
 """Runs that are ended from outside, and runs whose surroundings break: nothing is lost, nothing is left alive."""
 
 import shutil
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 from pytest_django import Settings
 
-from agents.actions import leases, recovery, runs, verbs
+from agents.actions import leases, runs, verbs
 from agents.actions.checkpoints import INTERRUPTED
 from agents.models import Agent, Checkpoint, Run, RunEvent
 from agents.sandboxes import repository, run_directory
@@ -32,6 +32,7 @@ from tests.agents.supervisor.line import (
     attempt,
     hand_out,
     is_ready_again,
+    lose,
     processes_of,
     seed,
     task_of,
@@ -150,7 +151,7 @@ def test_a_project_cancelled_while_nobody_told_the_run_gets_no_merge(keeper: Lea
 def test_a_supervisor_without_lease_writes_nothing_more(keeper: LeaseKeeper) -> None:
     supervised, task = working(keeper)
 
-    (lost,) = recovery.end_lost_runs(now=timezone.now() + timedelta(hours=1))
+    lost = lose(supervised.run)
     told = AuditLog.objects.filter(object_id=str(lost.pk)).order_by("seq")
     known = RunEvent.objects.filter(run=lost).count(), list(told)
 

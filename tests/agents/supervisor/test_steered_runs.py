@@ -1,12 +1,9 @@
 """Runs whose work is saved while they go on, and whose task people give away in the middle of it."""
 
-from datetime import timedelta
-
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from agents.actions import recovery
 from agents.actions.checkpoints import INTERRUPTED
 from agents.models import Checkpoint
 from agents.sandboxes import repository
@@ -14,7 +11,7 @@ from agents.states import RunStatus
 from agents.supervisor.keeper import LeaseKeeper
 from agents.tasks import stop_runs_at
 from projects.actions import steering
-from tests.agents.supervisor.line import assert_nothing_is_left, attempt, is_ready_again, wait_until
+from tests.agents.supervisor.line import assert_nothing_is_left, attempt, is_ready_again, lose, wait_until
 from tests.agents.supervisor.test_interrupted_runs import WAITING, working
 from tests.factories import TESTER
 
@@ -37,7 +34,7 @@ def test_work_is_saved_every_few_minutes_and_gone_on_from_when_the_machine_dies(
         return newest if DRAFT in {change.path for change in changes} else None
 
     checkpoint = wait_until(saved)
-    recovery.end_lost_runs(now=timezone.now() + timedelta(hours=1))
+    lose(supervised.run)
 
     assert supervised.join().status == RunStatus.LOST
     task.refresh_from_db()
