@@ -49,25 +49,6 @@ def check_nothing_left(installation: Installation) -> None:
     assert left == []
 
 
-def test_the_whole_line_in_the_local_runtime(install: Install) -> None:
-    installation = install("local")
-    awaited: list[str] = []
-    pairs: list[int] = []
-
-    def watch(news: dict[str, Any]) -> None:
-        if news.get("action") == "run.queued" and news["details"].get("standby"):
-            awaited.append(news["details"]["task"])
-        if news.get("action") == "task.started" and news["details"]["key"] == "acceptance":
-            pairs.append(developers_at_once(installation))  # the last task: developers are done, and the database is up
-
-    done = installation.rehearse(BRIEF, watch=watch)
-
-    check_delivered(done)
-    assert pairs[0] >= 1, "no two developers were at work at once"
-    assert "acceptance" in awaited, "no program waited for the last task, which waits for one other"
-    check_nothing_left(installation)
-
-
 def developers_at_once(installation: Installation) -> int:
     """Count the pairs of runs of two developers' build tasks whose programs were at work at the same time."""
     with psycopg.connect(read_services(installation.var)["DATABASE_URL"]) as database:
@@ -99,18 +80,28 @@ def test_the_whole_line_in_docker(install: Install) -> None:
     assert "demo-1" in awaited, "no program waited for the demo, whose developer needs no mount over the checkout"
 
 
-def test_a_killed_worker_costs_time_and_nothing_else(install: Install) -> None:
+def test_the_whole_line_in_the_local_runtime_with_a_killed_worker(install: Install) -> None:
+    """The kill costs time and nothing else: in the end all is as without it."""
     installation = install("local", EKLAVYA_LEASE_SECONDS="10")
     killed: list[int] = []
+    awaited: list[str] = []
+    pairs: list[int] = []
 
-    def kill_the_worker_once(news: dict[str, Any]) -> None:
-        if not killed and news.get("action") == "task.started" and news["details"]["key"].startswith("demo"):
+    def watch(news: dict[str, Any]) -> None:
+        action, details = news.get("action"), news.get("details", {})
+        if not killed and action == "task.started" and details["key"].startswith("demo"):
             killed.append(installation.pid_of("worker"))
             os.kill(killed[0], signal.SIGKILL)
+        if action == "run.queued" and details.get("standby"):
+            awaited.append(details["task"])
+        if action == "task.started" and details["key"] == "acceptance":
+            pairs.append(developers_at_once(installation))  # the last task: developers are done, and the database is up
 
-    done = installation.rehearse(BRIEF, watch=kill_the_worker_once)
+    done = installation.rehearse(BRIEF, watch=watch)
 
     assert killed
     check_delivered(done)
     assert done.only["runs"].get("lost", 0) >= 1
+    assert pairs[0] >= 1, "no two developers were at work at once"
+    assert "acceptance" in awaited, "no program waited for the last task, which waits for one other"
     check_nothing_left(installation)
