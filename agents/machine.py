@@ -19,20 +19,24 @@ _IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 @dataclass(frozen=True)
 class Reading:
-    """How a machine is right now. Percent of all cores; free megabytes (2^20 bytes); seconds its clock is behind."""
+    """How a machine is right now. Percent of all cores; free megabytes (2^20 bytes); seconds its clock is behind.
+
+    `runtime_problem`: why what runs agents there does not answer, in a sentence; empty when it does.
+    """
 
     cpu_percent: float
     memory_free_mb: int
     memory_mb: int
     disk_free_mb: int
     clock_behind_s: float = 0.0
+    runtime_problem: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it is stored."""
         return asdict(self)
 
 
-def read(var: Path, *, clock_behind_s: float = 0.0) -> Reading:
+def read(var: Path, *, clock_behind_s: float = 0.0, runtime_problem: str = "") -> Reading:
     """Look at the machine. The use of its cores is that since the last look of this process."""
     memory = psutil.virtual_memory()
     return Reading(
@@ -41,6 +45,7 @@ def read(var: Path, *, clock_behind_s: float = 0.0) -> Reading:
         memory_mb=memory.total // MB,
         disk_free_mb=shutil.disk_usage(var).free // MB,
         clock_behind_s=round(clock_behind_s, 1),
+        runtime_problem=runtime_problem,
     )
 
 

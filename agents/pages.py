@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
 
+from agents.actions.workers import RUNTIME_SILENT
 from agents.models import Agent, EgressRecord, Run, RunEvent, Verification, Worker
 from agents.states import ACTIVE_RUN, AgentStatus, Trust
 from agents.transcript import Entry, entry
@@ -161,6 +162,7 @@ _REASONS = {
     "clock_ahead": "Its clock is ahead of the others: set it right.",
     "worker_stopping": "It is about to stop: it takes no new run.",
     "runtime_unavailable": "Nothing can run agents there.",
+    RUNTIME_SILENT: "What runs agents there does not answer: it takes no new run until it does.",
 }
 
 
@@ -205,7 +207,7 @@ def shown_worker(worker: Worker, *, is_late: bool) -> ShownWorker:
     return ShownWorker(
         worker,
         is_late,
-        _REASONS.get(worker.reason, worker.reason),
+        _reason(worker),
         _words(worker.info, (("cpus", 1, "CPUs"), ("memory_mb", 1024, "GB memory"))),
         _words(
             worker.load,
@@ -216,6 +218,12 @@ def shown_worker(worker: Worker, *, is_late: bool) -> ShownWorker:
             ),
         ),
     )
+
+
+def _reason(worker: Worker) -> str:
+    said = _REASONS.get(worker.reason, worker.reason)
+    problem = worker.load.get("runtime_problem", "")
+    return f"{said} {problem}" if problem and worker.reason == RUNTIME_SILENT else said
 
 
 def _words(reported: dict[str, Any], known: tuple[tuple[str, int, str], ...]) -> str:

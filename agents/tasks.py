@@ -29,6 +29,7 @@ from agents.actions.workers import Registration
 from agents.clock import house_now
 from agents.models import supervising_queue
 from agents.remote.runtime import runtime_of
+from agents.runtimes.answering import Answering
 from agents.runtimes.errors import RuntimeProblem
 from agents.sandboxes import choice, runtime
 from agents.states import Trust
@@ -48,6 +49,7 @@ TIDY_EXPIRES_S = 15
 _announced = threading.Event()
 # Whether nothing could run agents there when it was announced.
 _lacks_runtime = threading.Event()
+_answering = Answering()
 
 
 @cache
@@ -72,7 +74,11 @@ def standbys() -> "Standbys":
 
 
 def _beat(held_by: LeaseKeeper, now: datetime) -> None:
-    reading = machine.read(settings.EKLAVYA_VAR, clock_behind_s=house_now.compare().total_seconds())
+    behind_s = house_now.compare().total_seconds()
+    # Without any, it is registered as such.
+    has_runtime = _announced.is_set() and not _lacks_runtime.is_set()
+    problem = _answering.problem(runtime()) if has_runtime else ""
+    reading = machine.read(settings.EKLAVYA_VAR, clock_behind_s=behind_s, runtime_problem=problem)
     workers.beat(settings.EKLAVYA_WORKER_NAME, running=held_by.held, reading=reading, now=now)
     pulse.note(now=house_now())  # what came before may have taken long
 

@@ -27,8 +27,10 @@ SILENT_AFTER = timedelta(seconds=30)
 LATE_AFTER = timedelta(seconds=10)
 DRAINING = "worker_draining"
 CLOCK_AHEAD = "clock_ahead"
+RUNTIME_SILENT = "runtime_silent"
 WORKER_GONE = "worker_gone"
 STOPPING = "worker_stopping"
+_TAKES_RUNS = {WorkerStatus.ONLINE, WorkerStatus.BUSY}
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,11 @@ def beat(name: str, *, running: int = 0, reading: Reading | None = None, now: da
     if reading is not None:
         facts["load"] = reading.as_json()
     Worker.objects.filter(pk=worker.pk).update(**facts)
+    if reading is not None and worker.reason != STOPPING:
+        _note_runtime(worker, reading, now=now)
     if worker.status == WorkerStatus.OFFLINE:
         _move(worker, WorkerStatus.ONLINE, now=now)
-    elif worker.status in {WorkerStatus.ONLINE, WorkerStatus.BUSY}:
+    elif worker.status in _TAKES_RUNS:
         to = WorkerStatus.BUSY if running >= worker.capacity else WorkerStatus.ONLINE
         if worker.status != to:
             Worker.objects.filter(pk=worker.pk, status=worker.status).update(status=to)
@@ -147,6 +151,21 @@ def beat(name: str, *, running: int = 0, reading: Reading | None = None, now: da
         return
     if reading is not None and worker.status != WorkerStatus.ERROR and worker.reason != shortage_of(reading):
         _note_shortage(worker, shortage_of(reading), reading, now=now)
+
+
+def _note_runtime(worker: Worker, reading: Reading, *, now: datetime) -> None:
+    """Put a worker whose runtime does not answer into error, and back when it answers. Draining ones stay so.
+
+    What waits for it goes to others; what it does may well go on: sandboxes outlive their daemon.
+    """
+    problem = reading.runtime_problem
+    if problem and worker.status in _TAKES_RUNS | {WorkerStatus.OFFLINE}:
+        with audit.journal(by=SYSTEM, now=now):
+            be_alone()  # as of `drain_worker`
+            _move(worker, WorkerStatus.ERROR, now=now, why=problem, reason=RUNTIME_SILENT)
+        recovery.hand_over_queued(worker.name, now=now)
+    elif not problem and worker.status == WorkerStatus.ERROR and worker.reason == RUNTIME_SILENT:
+        _move(worker, WorkerStatus.ONLINE, now=now, reason=shortage_of(reading))
 
 
 def shortage_of(reading: Reading) -> str:
@@ -227,7 +246,7 @@ def drain_worker(worker: Worker, *, by: Actor, now: datetime) -> int:
         # Whoever dispatches now may not have seen that it is cordoned: what it makes is there afterwards.
         be_alone()
         worker.refresh_from_db()
-        if worker.status in {WorkerStatus.ONLINE, WorkerStatus.BUSY}:
+        if worker.status in _TAKES_RUNS:
             step(worker, WorkerStatus.DRAINING, table=WORKER_TRANSITIONS)
         asked = ask_runs(worker, DRAINING)
         journal.add("worker.drained", obj=worker, details={"name": worker.name, "asked": asked})
@@ -263,7 +282,8 @@ def forget_worker(worker: Worker, *, by: Actor, now: datetime) -> None:
         gone.delete()
 
 
-def _move(worker: Worker, to: WorkerStatus, *, now: datetime, **fields: Any) -> None:
+def _move(worker: Worker, to: WorkerStatus, *, now: datetime, why: str = "", **fields: Any) -> None:
+    details = {"name": worker.name, **fields} | ({"why": why} if why else {})
     with audit.journal(by=SYSTEM, now=now) as journal:
         step(worker, to, table=WORKER_TRANSITIONS, **fields)
-        journal.add(f"worker.{to.value}", obj=worker, details={"name": worker.name, **fields})
+        journal.add(f"worker.{to.value}", obj=worker, details=details)

@@ -24,6 +24,7 @@ from agents.errors import ReportRefused
 from agents.machine import Reading
 from agents.models import Run, Worker
 from agents.remote import files
+from agents.runtimes.answering import MOST_CHARACTERS
 from agents.worker.server import PIECE_BYTES as MOST_PIECE_BYTES
 from projects import permissions
 from projects.api.views import ProjectsApi
@@ -65,12 +66,14 @@ class JoinedSerializer(serializers.Serializer[Any]):
 
 
 class ReadingSerializer(serializers.Serializer[Any]):
-    """How the machine is: percent of all cores, and megabytes (2^20 bytes)."""
+    """How the machine is: percent of all cores, and megabytes (2^20 bytes). `runtime_problem`: why what runs agents
+    there does not answer, in a sentence; empty when it does."""
 
     cpu_percent = serializers.FloatField(min_value=0, max_value=100)
     memory_free_mb = serializers.IntegerField(min_value=0, max_value=10**9)
     memory_mb = serializers.IntegerField(min_value=1, max_value=10**9)
     disk_free_mb = serializers.IntegerField(min_value=0, max_value=10**12)
+    runtime_problem = serializers.CharField(max_length=MOST_CHARACTERS, allow_blank=True, required=False, default="")
 
     def validate_cpu_percent(self, value: float) -> float:
         """Refuse what JSON calls a number and PostgreSQL does not."""

@@ -41,6 +41,7 @@ __all__ = [
     "RuntimeName",
     "RuntimeStatus",
     "SandboxSpec",
+    "Served",
     "ServiceHandle",
     "check_name",
 ]
@@ -332,3 +333,14 @@ class Networked(Protocol):
 
     def remove_rules(self) -> None:
         """Take what was written into the host's packet filter out again. No sandbox of this installation may run."""
+
+
+@runtime_checkable
+class Served(Protocol):
+    """A runtime whose sandboxes are made by a daemon, which may be away."""
+
+    def ask(self, *, timeout_s: float) -> None:
+        """Return when the daemon answers. Raises RuntimeProblem when it does not within `timeout_s`.
+
+        Cheap: asked every few seconds. Whether sandboxes can rely on it is for `check`.
+        """

@@ -104,6 +104,11 @@ class DockerRuntime:
             fix = problem.fix if isinstance(problem, RuntimeUnavailable) else ""
             return RuntimeStatus(False, str(problem), fix or "docker/start_daemon.sh")
 
+    def ask(self, *, timeout_s: float) -> None:
+        """See `Served`."""
+        with self._daemon.client(timeout_s=timeout_s) as client:
+            client.ping()
+
     def workspace_path(self, spec: SandboxSpec) -> str:
         """The same for all."""
         return options.WORKSPACE

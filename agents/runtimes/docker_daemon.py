@@ -19,7 +19,7 @@ from agents.runtimes.podman import PodmanDialect
 
 __all__ = ["Daemon", "dialect_of"]
 
-_TIMEOUT_S = 60
+_TIMEOUT_S = 60.0
 
 
 class Daemon:
@@ -32,13 +32,14 @@ class Daemon:
         self._limits_disk_rate: bool | None = None
 
     @contextmanager
-    def client(self) -> Iterator[DockerClient]:
+    def client(self, *, timeout_s: float = _TIMEOUT_S) -> Iterator[DockerClient]:
         """A client for one use: sessions are not safe between threads or after a fork."""
         try:
             knock()
             # With a version docker-py does not ask for one.
             version = self._dialect.api if self._dialect else None
-            client = docker.from_env(timeout=_TIMEOUT_S, version=version)
+            # Of seconds, its types know whole ones only.
+            client = docker.from_env(timeout=timeout_s, version=version)  # type: ignore[arg-type]
             try:
                 yield client
             finally:

@@ -15,6 +15,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from agents import machine
+from agents.runtimes.answering import Answering
 from agents.runtimes.contract import Networked, Runtime
 from agents.runtimes.errors import RuntimeProblem
 from agents.runtimes.registry import Choice, choose
@@ -66,6 +67,7 @@ class Program:
         self._stopping = asyncio.Event()
         self._connection: ClientConnection | None = None
         self._host: Host | None = None
+        self._answering = Answering()
         self._doors = Doors({})
         self._runs: dict[str, Execution] = {}
         self._ending: set[str] = set()
@@ -209,7 +211,8 @@ class Program:
             await asyncio.sleep(self.joined["heartbeat_seconds"])
 
     async def _beat_once(self) -> None:
-        reading = machine.read(self.settings.var).as_json()
+        problem = self._answering.problem(self._host.runtime) if self._host is not None else ""
+        reading = machine.read(self.settings.var, runtime_problem=problem).as_json()
         reading.pop("clock_behind_s")
         status = "stopping" if self._stopping.is_set() else "online"
         said = {"status": status, "resources": reading, "running": self.running()}

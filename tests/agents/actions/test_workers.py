@@ -3,11 +3,13 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 
+from agents import pages
 from agents.actions import recovery, workers
 from agents.actions.dispatch import dispatch
 from agents.actions.leases import hold_run
@@ -24,6 +26,7 @@ SOON = NOW + timedelta(seconds=2)
 LATER = NOW + timedelta(minutes=1)
 GOOD = Reading(cpu_percent=10, memory_free_mb=4000, memory_mb=8000, disk_free_mb=50_000)
 FULL_DISK = Reading(cpu_percent=10, memory_free_mb=4000, memory_mb=8000, disk_free_mb=10)
+NO_DAEMON = replace(GOOD, runtime_problem="No Docker daemon answers.")
 NO_MEMORY = Reading(cpu_percent=10, memory_free_mb=10, memory_mb=8000, disk_free_mb=50_000)
 
 
@@ -121,6 +124,58 @@ def test_a_machine_that_is_short_takes_no_new_run_until_it_is_not(reading: Readi
     workers.beat("one", reading=GOOD, now=SOON)
     assert len(dispatch(now=SOON)) == 1
     assert actions() == ["worker.short", "worker.sufficient"]
+
+
+@pytest.mark.parametrize("status", [WorkerStatus.ONLINE, WorkerStatus.BUSY, WorkerStatus.OFFLINE])
+def test_a_worker_whose_runtime_does_not_answer_takes_nothing_until_it_does(status: WorkerStatus) -> None:
+    worker = WorkerFactory(name="one", status=status)
+    running, queued = RunFactory(status="running", worker=worker), RunFactory(worker=worker)
+    for _ in range(3):
+        workers.beat("one", reading=NO_DAEMON, now=SOON)
+
+    worker.refresh_from_db()
+    assert (worker.status, worker.reason) == (WorkerStatus.ERROR, "runtime_silent")
+    assert "No Docker daemon answers." in pages.shown_worker(worker, is_late=False).reason
+    task = Task.objects.get(pk=queued.task_id)
+    assert (Run.objects.get(pk=queued.pk).status, task.status, task.attempts) == ("cancelled", "ready", 0)
+    assert Run.objects.get(pk=running.pk).stop_requested == ""  # sandboxes outlive their daemon
+    assert dispatch(now=SOON) == []
+
+    workers.beat("one", running=1, reading=GOOD, now=SOON)
+    worker.refresh_from_db()
+    assert (worker.status, worker.reason) == (WorkerStatus.ONLINE, "")
+    assert len(dispatch(now=SOON)) == 1
+    assert actions() == ["worker.error", "worker.online"]
+    row = AuditLog.objects.get(action="worker.error")
+    assert (row.details["reason"], row.details["why"]) == ("runtime_silent", "No Docker daemon answers.")
+
+
+def test_a_worker_whose_runtime_answers_again_is_still_short_of_what_it_is_short_of() -> None:
+    worker = WorkerFactory(name="one")
+    for reading in (FULL_DISK, NO_DAEMON, FULL_DISK):
+        workers.beat("one", reading=reading, now=SOON)
+
+    worker.refresh_from_db()
+    assert (worker.status, worker.reason) == (WorkerStatus.ONLINE, "disk_short")
+    assert actions() == ["worker.short", "worker.error", "worker.online"]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"status": WorkerStatus.DRAINING, "cordoned_at": NOW},
+        {"status": WorkerStatus.ONLINE, "reason": "worker_stopping"},
+        {"status": WorkerStatus.ERROR, "reason": "runtime_unavailable"},
+        {"status": WorkerStatus.ERROR, "reason": "clock_ahead"},
+    ],
+)
+def test_who_takes_nothing_for_another_reason_keeps_it(kept: dict[str, object]) -> None:
+    worker = WorkerFactory(name="one", **kept)
+    for reading in (NO_DAEMON, GOOD):
+        workers.beat("one", reading=reading, now=SOON)
+
+        worker.refresh_from_db()
+        assert {name: getattr(worker, name) for name in kept} == kept
 
 
 def test_a_silent_worker_is_offline_and_back_with_its_next_beat() -> None:

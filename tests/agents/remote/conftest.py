@@ -128,12 +128,12 @@ def join(house: Path, port: int, tmp_path: Path) -> Iterator[Callable[..., Far]]
     """Start a remote worker under a name, and wait until it is online."""
     begun: list[Far] = []
 
-    def start(name: str, runtime: str = "local") -> Far:
+    def start(name: str, runtime: str = "local", *options: str, **environment: str) -> Far:
         key, text = key_of(person(AccountRole.ADMIN, f"admin-{name}"), Scope.WORKERS_JOIN, now=timezone.now())
         var = tmp_path / name
-        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "EKLAVYA_WORKER_KEY": text}
+        env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "EKLAVYA_WORKER_KEY": text, **environment}
         command = [sys.executable, "-m", "agents.worker", "--url", f"http://127.0.0.1:{port}"]
-        command += ["--name", name, "--var", str(var), "--runtime", runtime]
+        command += ["--name", name, "--var", str(var), "--runtime", runtime, *options]
         with (tmp_path / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(command, cwd=BASE_DIR, env=env, stdin=subprocess.DEVNULL, stderr=log)
         far = Far(process, var, key.pk, text)
