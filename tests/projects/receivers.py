@@ -48,6 +48,7 @@ class Receiver:
     answers: list[tuple[int, dict[str, str], bytes]] = field(default_factory=lambda: [(200, {}, b"ok")])
     received: list[Received] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
+    taking: threading.Lock = field(default_factory=threading.Lock)
     arrived: threading.Event = field(default_factory=threading.Event)
 
     def url(self, path: str = "/hook", host: str = "127.0.0.1", scheme: str = "http") -> str:
@@ -70,9 +71,8 @@ def receiving(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
             receiver.arrived.set()
             if self.path == "/slow":
                 receiver.gate.wait(60)
-            status, headers, said = receiver.answers[0]
-            if len(receiver.answers) > 1:
-                receiver.answers.pop(0)
+            with receiver.taking:  # several threads answer at a time
+                status, headers, said = receiver.answers.pop(0) if len(receiver.answers) > 1 else receiver.answers[0]
             self.send_response(status)
             for name, value in ({"Content-Length": str(len(said))} | headers).items():
                 self.send_header(name.replace("_", "-"), value)
