@@ -170,8 +170,14 @@ def seed(project: Project, files: dict[str, str] | None = None) -> str:
 def hand_out(*tasks: Task) -> list[Run]:
     """Have the dispatcher make a run for each of the tasks, however soon it would be their turn."""
     Task.objects.filter(pk__in=[task.pk for task in tasks]).update(next_attempt_at=NOW)
-    dispatch(now=timezone.now())
-    made = {run.task_id: run for run in Run.objects.filter(status="queued")}
+    made: dict[UUID, Run] = {}
+
+    def give_out() -> bool:
+        dispatch(now=timezone.now())
+        made.update({run.task_id: run for run in Run.objects.filter(status="queued")})
+        return made.keys() >= {task.pk for task in tasks}
+
+    wait_until(give_out)  # what a keeper's beat has just now, such as an agent's row, is left out
     return [made[task.pk] for task in tasks]
 
 

@@ -1,6 +1,8 @@
 """Programs that boot before their runs are made: taken, not taken, rolled back, dead."""
 
+import asyncio
 from collections.abc import Callable, Iterator
+from uuid import UUID
 
 import psutil
 import pytest
@@ -11,14 +13,16 @@ from agents.actions.leases import Held, Reserved
 from agents.errors import UnknownToken
 from agents.models import Run, Worker
 from agents.queries import run_by_token
+from agents.runtimes.contract import Runtime
 from agents.runtimes.errors import RuntimeProblem
 from agents.runtimes.local import LocalRuntime
 from agents.sandboxes import repository, run_directory, runtime
 from agents.states import RunStatus
-from agents.supervisor import orphans
+from agents.supervisor import orphans, standby
 from agents.supervisor.early import EarlyStart
 from agents.supervisor.keeper import LeaseKeeper
 from agents.supervisor.standby import Standbys
+from agents.supervisor.supervise import Booted
 from agents.supervisor.workplace import sandbox_name
 from eklavya.rehearse.times import sessions
 from projects.ids import new_id
@@ -30,9 +34,24 @@ from tests.agents.supervisor.line import assert_nothing_is_left, processes_of, s
 pytestmark = [pytest.mark.cli, pytest.mark.django_db(transaction=True)]
 
 
+class Watched(Standbys):
+    """Of which is known whose programs are up."""
+
+    up: set[UUID]
+
+
 @pytest.fixture
-def standbys(keeper: LeaseKeeper) -> Iterator[Standbys]:
-    made = Standbys(keeper=lambda: keeper, runtime=runtime, clock=timezone.now, size=2, keep_s=60)
+def standbys(keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    made = Watched(keeper=lambda: keeper, runtime=runtime, clock=timezone.now, size=2, keep_s=60)
+    made.up, boot = set(), standby._Standby._boot
+
+    def noted(self: standby._Standby, runner: asyncio.Runner, where: Runtime) -> Booted | None:
+        booted = boot(self, runner, where)
+        if booted is not None:
+            made.up.add(self.reserved.run_id)
+        return booted
+
+    monkeypatch.setattr(standby._Standby, "_boot", noted)
     yield made
     made.close()
     assert not made.ids()
@@ -55,15 +74,18 @@ def dispatch_here(standbys: Standbys, before: Callable[[Held], None] = lambda _:
             early.begin(held)
 
         worker = Worker.objects.get().name
-        (made,) = dispatch(now=timezone.now(), host=Host(worker, standbys.keeper().owner, begin, early.reserve))
+        host = Host(worker, standbys.keeper().owner, begin, early.reserve)
+        # What a beat of the keeper has just now is left out.
+        (made,) = wait_until(lambda: dispatch(now=timezone.now(), host=host))
     return Run.objects.select_related("task", "agent").get(pk=made.run_id)
 
 
-def waiting(standbys: Standbys) -> Run:
+def waiting(standbys: Watched) -> Run:
     """Return the run to be whose program is up."""
     (run_id,) = standbys.ids()
+    wait_until(lambda: run_id in standbys.up)
     run = Run(pk=run_id)
-    wait_until(lambda: processes_of(run))
+    assert processes_of(run)
     return run
 
 
@@ -74,7 +96,7 @@ def assert_gone(run: Run) -> None:
     assert not runtime().is_alive(sandbox_name(run))
 
 
-def test_the_next_run_takes_the_program_that_waits(standbys: Standbys) -> None:
+def test_the_next_run_takes_the_program_that_waits(standbys: Watched) -> None:
     _, second = chain()
     first_run = dispatch_here(standbys)
     assert first_run.status == RunStatus.SUCCEEDED, first_run.detail
@@ -103,7 +125,7 @@ def test_the_next_run_takes_the_program_that_waits(standbys: Standbys) -> None:
     assert not standbys.ids()
 
 
-def test_one_whose_program_died_has_its_run_done_like_any_other(standbys: Standbys) -> None:
+def test_one_whose_program_died_has_its_run_done_like_any_other(standbys: Watched) -> None:
     chain()
     dispatch_here(standbys)
     run = waiting(standbys)
@@ -121,7 +143,7 @@ def test_one_whose_program_died_has_its_run_done_like_any_other(standbys: Standb
 
 
 def test_one_whose_daemon_did_not_answer_once_is_given_to_nobody(
-    standbys: Standbys, monkeypatch: pytest.MonkeyPatch
+    standbys: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain()
     dispatch_here(standbys)
@@ -146,7 +168,7 @@ def test_one_that_nobody_takes_goes_and_leaves_nothing(keeper: LeaseKeeper) -> N
     wait_until(lambda: not standbys.ids() and set(runs.glob("*")) <= before)
 
 
-def test_its_token_opens_nothing_and_after_a_transaction_that_broke_off_it_goes(standbys: Standbys) -> None:
+def test_its_token_opens_nothing_and_after_a_transaction_that_broke_off_it_goes(standbys: Watched) -> None:
     _, second = chain()
     dispatch_here(standbys)
     second.refresh_from_db()
