@@ -172,10 +172,11 @@ def test_beats_survive_errors(beating: tuple[LeaseKeeper, list[datetime]]) -> No
 def test_close_ends_the_thread(beating: tuple[LeaseKeeper, list[datetime]]) -> None:
     keeper, beats = beating
     wait_until(lambda: beats)
+    assert keeper._thread.is_alive()
 
     keeper.close()
 
-    assert not [thread for thread in threading.enumerate() if thread.name == "lease-keeper"]
+    assert not keeper._thread.is_alive()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -338,7 +338,7 @@ def test_who_is_confirmed_and_loses_its_run_with_all_others_comes_out(line: Line
     lost.set()
 
     with pytest.raises(LeaseLost):
-        change.result(timeout=10)
+        result(change)
     assert not MergeEntry.objects.filter(run=line.runs["a"]).exists()
 
 
@@ -346,7 +346,7 @@ def test_who_leads_and_loses_its_run_before_main_moves_comes_out(line: Line) -> 
     line.ground.may_look.set()
     change = line.bring("a", confirm=lambda: line.lose("a"), check=lambda: stop_if(line.confirmed.get("a")))
     with pytest.raises(LeaseLost):
-        change.result(timeout=10)
+        result(change)
     assert line.ground.main == "main"
 
 

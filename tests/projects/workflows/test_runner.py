@@ -414,7 +414,8 @@ def test_runner_goes_on_after_its_connection_was_cut() -> None:
             )
         execution = start_execution(save([step("a")], []), Start(), by=BY, now=NOW)
         assert ended(execution).status == "completed"
-        assert RunnerRow.objects.get().pk != before
+        wait_for(lambda: not RunnerRow.objects.filter(pk=before).exists())  # its session may end a moment later
+        assert RunnerRow.objects.count() == 1
 
 
 def test_functions_find_the_database_again_after_their_connection_was_cut() -> None:
@@ -513,7 +514,7 @@ def test_a_process_has_one_runner_however_often_it_is_asked_for() -> None:
         assert RunnerRow.objects.count() == 1
     finally:
         hosting.stop()
-    assert not RunnerRow.objects.exists()
+    wait_for(lambda: not RunnerRow.objects.exists())  # who stops waits for it, and not for ever
 
 
 KILLED = """
@@ -525,7 +526,7 @@ from projects.workflows import functions, hosting
 def trace(call):
     with open(sys.argv[1], "a") as file:
         file.write(call.key + "\\n")
-    time.sleep(0.01)
+    time.sleep(60 if call.key == "n40" else 0.01)  # however late it is killed, something is left to do
 hosting.ensure()
 time.sleep(60)
 """
