@@ -34,7 +34,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Child]]:
         child.kill()
 
 
-def wait_for(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+def wait_for(condition: Callable[[], bool], *, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -50,7 +50,7 @@ def make(fresh_var: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
         stack.stop()
 
 
-def poll_until(stack: Stack, condition: Callable[[], bool], *, seconds: float = 20) -> None:
+def poll_until(stack: Stack, condition: Callable[[], bool], *, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"it did not happen in time: {stack.states}"
@@ -144,7 +144,7 @@ def test_servers_end_with_a_killed_supervisor(fresh_var: Path, make: Make) -> No
         children = [psutil.Process(pid) for pid in pids(stack).values()]
         supervisor.kill()
     assert len(children) == 2
-    assert wait_gone(children, seconds=20) == []
+    assert wait_gone(children, seconds=60) == []
 
     stack.start()
     assert database_problem(postgres_url(stack.var)) == ""
@@ -152,13 +152,13 @@ def test_servers_end_with_a_killed_supervisor(fresh_var: Path, make: Make) -> No
 
 def test_orphan_of_a_killed_stack_is_ended_with_what_it_started(make: Make) -> None:
     stack = make("valkey")
-    orphan = subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True)
+    orphan = subprocess.Popen(["sh", "-c", "sleep 120 & wait"], start_new_session=True)
     processes = [psutil.Process(orphan.pid)]
     try:
         leave_record(stack.var, pid=orphan.pid, created=processes[0].create_time())
         stack.start()
         processes += [one for one in psutil.process_iter() if is_in_session(one, orphan.pid)]
-        assert wait_gone(processes, seconds=10) == []
+        assert wait_gone(processes, seconds=60) == []  # of 120
     finally:
         orphan.kill()
         orphan.wait()

@@ -55,6 +55,14 @@ def test_runs_are_handed_back_before_the_runner_of_workflows_is_waited_for(monke
     assert called == ["runs", "runner"]
 
 
+def join_retirement() -> None:
+    """Wait for the thread that retires: after its test it would retire a worker for real."""
+    for thread in threading.enumerate():
+        if thread.name == "retirement":
+            thread.join(timeout=60)
+            assert not thread.is_alive()
+
+
 def test_a_worker_retires_once_and_not_in_the_signal_handler(monkeypatch: pytest.MonkeyPatch) -> None:
     retired: list[threading.Thread] = []
     monkeypatch.setattr(wiring, "_retiring", threading.Lock())
@@ -63,9 +71,7 @@ def test_a_worker_retires_once_and_not_in_the_signal_handler(monkeypatch: pytest
     wiring._end_worker(sig="SIGTERM")
     wiring._end_worker(sig="SIGTERM")
 
-    for thread in threading.enumerate():
-        if thread.name == "retirement":
-            thread.join(timeout=10)
+    join_retirement()
     assert len(retired) == 1
     assert retired[0] is not threading.main_thread()
 
@@ -120,6 +126,7 @@ def test_a_worker_that_ends_before_it_is_announced_waits_for_nobody(monkeypatch:
     monkeypatch.setattr(hosting, "ensure", lambda: pytest.fail("it goes on"))
 
     wiring._begin_worker()
+    join_retirement()
 
 
 @pytest.mark.django_db

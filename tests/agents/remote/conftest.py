@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -35,6 +34,7 @@ from tests.agents.supervisor.conftest import new_keeper
 from tests.agents.supervisor.line import Servers, start_servers, wait_until
 from tests.eklavya.test_worker_processes import celery
 from tests.factories import TESTER, WorkerFactory
+from tests.ports import free_ports
 from tests.serving import QuickServer
 
 STOP_S = 60
@@ -117,10 +117,7 @@ def house(far_servers: Servers, transactional_db: None, settings: Settings) -> I
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-    return number
+    return free_ports(1)[0]
 
 
 @pytest.fixture
