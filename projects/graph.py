@@ -30,6 +30,8 @@ class Node:
     estimate_minutes: int = 0
     status: str = ""
     url: str = ""
+    is_waiting: bool = False
+    """Whether it waits for a person's decision."""
 
     @property
     def short_title(self) -> str:

@@ -7,6 +7,7 @@ import { startFollow } from "./follow.js";
 import { startForms } from "./forms.js";
 import { startKeys } from "./keys.js";
 import { startLive } from "./live.js";
+import { startOverflow } from "./overflow.js";
 import { startSession } from "./session.js";
 import { startTabs } from "./tabs.js";
 import { startTail } from "./tail.js";
@@ -23,6 +24,7 @@ function start() {
   startBadge();
   startKeys();
   startTabs();
+  startOverflow();
   startTail();
   startLive();
   document.documentElement.dataset.ready = "";

@@ -4,7 +4,7 @@ import htmx from "htmx.org/dist/htmx.esm.js";
 /** Attributes that the browser changes in the reader's name. */
 function isReadersOwn(element, name) {
   if (name === "open") return element.matches("details, dialog");
-  if (name === "data-unread") return true;
+  if (name === "data-unread" || name === "data-overflow") return true;
   return false;
 }
 

@@ -1,5 +1,6 @@
 """Pages of workflows: starting one, its graph and log, and what a person does to nodes and tasks."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +11,16 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from projects.actions import workflows
+from projects.actions import tasks, workflows
 from projects.actions.workflow_files import import_workflow
 from projects.ids import new_id
-from projects.models import AuditLog, Execution, Workflow
+from projects.models import Approval, AuditLog, Execution, Workflow
 from projects.states import ExecutionStatus, NodeStatus, TaskStatus
 from projects.workflows.documents import as_json, as_yaml, read
 from tests.factories import NOW, TESTER, ProjectFactory, TaskFactory, UserFactory
+from tests.projects import lives
 from tests.projects.workflows.test_documents import TEXT
+from tests.projects.workflows.test_main_job import job
 from tests.projects.workflows.test_steps import do, open_steps, save, shipped, started
 
 pytestmark = pytest.mark.django_db
@@ -80,6 +83,47 @@ def test_page_shows_nodes_with_their_states_and_what_happened(asha: Client) -> N
     assert page.count("Retry from here") == 3  # done, at work, skipped
     for line in ("Begun", "Completed", "Skipped"):
         assert f">{line}</td>" in page
+
+
+def test_stage_that_waits_for_a_person_says_so_and_leads_to_the_decision(asha: Client) -> None:
+    approval = lives.planned()
+    page = shown(asha, job(approval.project))
+    assert f'href="{reverse("approval", args=[approval.pk])}"' in page
+    assert page.count("Waiting for a decision") == 3  # in the list, in the drawing, in its tooltip
+    assert f"Needs you: {approval.title}" in page
+
+    lives.decide(approval, "approve")
+    assert "Waiting for a decision" not in shown(asha, job(approval.project))
+
+
+def test_node_whose_task_waits_for_an_answer_leads_to_the_question(asha: Client) -> None:
+    project = lives.planned().project
+    lives.decide(Approval.objects.get(project=project), "approve")
+    demo = lives.begin(project.tasks.get(kind="demo"))
+    asked = tasks.ask_questions(demo, [{"question": "Which colour?", "options": []}], by=TESTER, now=NOW)
+    assert f'href="{reverse("approval", args=[asked.pk])}"' in shown(asha, job(project))
+
+    execution = started(save([{"key": "a"}]))
+    step = lives.begin(execution.nodes.get().task)
+    asked = tasks.ask_questions(step, [{"question": "Which colour?", "options": []}], by=TESTER, now=NOW)
+    assert f'href="{reverse("approval", args=[asked.pk])}"' in shown(asha, execution)
+
+
+def test_every_node_says_who_does_it(asha: Client) -> None:
+    page = shown(asha, job(lives.planned().project))
+    who = re.findall(r'data-label="Who">(?:<[^>]+>)*([^<]+)<', page.replace("</svg>", "").replace("</use>", ""))
+    assert who == ["Product manager", "Architect", "A person", "Developer", "A person", "The squad", "Eklavya"]
+
+
+def test_result_is_shown_in_words_and_all_of_it_as_json(asha: Client) -> None:
+    execution = started(shipped("bug_fix"))
+    do(execution, "analysis", reproduced=True, cause="x" * 301, files=["a.py", "b.py"], deep={"a": 1})
+    page = shown(asha, execution)
+    assert "<dt>Reproduced</dt><dd>yes</dd>" in page
+    assert "<dt>Files</dt><dd>a.py, b.py</dd>" in page
+    assert "<dt>Cause</dt>" not in page
+    assert "<dt>Deep</dt>" not in page
+    assert "x" * 301 in page
 
 
 def test_page_of_a_large_graph_lists_and_does_not_draw_and_costs_no_more(asha: Client) -> None:
