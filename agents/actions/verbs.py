@@ -11,6 +11,7 @@ from agents.actions import checkpoints, messages
 from agents.actions.specialisations import check_planned
 from agents.errors import RunEnded, VerbRefused
 from agents.models import Agent, Message, Run
+from agents.reminders import without_reminders
 from agents.states import MessageType, RunStatus
 from projects import audit
 from projects.actions import growing, nodes, tasks
@@ -48,6 +49,8 @@ _MESSAGE_OF_VERB = {
 }
 # No process waits for an answer: the run ends, and the same agent goes on with a new one when it is there.
 _ASKING = frozenset({"ask_mentor", "ask_client", "task_blocked"})
+# People read these as the agent's own words. A result is data, and requirements and plans are the client's.
+_WORDS = frozenset({"question", "context", "reason", "reply", "summary", "options", "recommended"})
 
 
 def actor_of(run: Run) -> Actor:
@@ -72,6 +75,7 @@ def end_run(run: Run, verb: str, args: dict[str, Any], *, now: datetime) -> str:
     Raises VerbRefused when a task of this kind does not end so, RunEnded on a second call, InvalidPlan or
     InvalidRequirements with what to mend; after those the agent may call again.
     """
+    args = _in_own_words(run, args)
     _check_ending(run, verb, args)
     by = actor_of(run)
     with audit.journal(by=by, now=now) as journal:
@@ -84,6 +88,27 @@ def end_run(run: Run, verb: str, args: dict[str, Any], *, now: datetime) -> str:
         _send(run, _MESSAGE_OF_VERB[verb], args, to_role=Role.ORCHESTRATOR, now=now)
     told = "Your task waits for the answer, and you are told it when the task goes on. " if verb in _ASKING else ""
     return f"Recorded. {told}End your turn now."
+
+
+def _in_own_words(run: Run, args: dict[str, Any]) -> dict[str, Any]:
+    """Return what people read of the arguments without what the CLI put before the agent. Raises VerbRefused where
+    nothing is left of it."""
+    told = " ".join(str(asked.get("answer", "")) for asked in run.task.context.get("questions", []))
+    written = f"{run.project.description}\n{told}"
+
+    def cleaned(name: str, value: Any) -> Any:
+        if name == "questions":
+            return [{key: cleaned(key, item) for key, item in asked.items()} for asked in value]
+        if name in _WORDS and isinstance(value, list):
+            return [cleaned(name, item) for item in value]
+        if name not in _WORDS or not isinstance(value, str):
+            return value
+        left = without_reminders(value, written=written)
+        if value and not left:
+            raise VerbRefused(f"“{name}” has nothing but what your program told you. Say it in your own words.")
+        return left
+
+    return {name: cleaned(name, value) for name, value in args.items()}
 
 
 def _check_ending(run: Run, verb: str, args: dict[str, Any]) -> None:

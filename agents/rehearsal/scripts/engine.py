@@ -7,6 +7,7 @@ step without results is the answer. So a script must depend on its context and o
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from ..wire import JSON
 
 SERVER = "mcp__eklavya__"
 _SHOWN = 1500
+_REMINDER = re.compile(r"^<system-reminder>.*?</system-reminder>\s*$", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ def finish(name: str, closing: str, **arguments: object) -> Script:
 
 
 def tail(text: str) -> str:
-    """The end of an output, where the reason usually stands."""
-    return text.strip()[-_SHOWN:] or "no output"
+    """The end of an output, where the reason usually stands. What the CLI put below it is none of it."""
+    return _REMINDER.sub("", text).strip()[-_SHOWN:] or "no output"
 
 
 def with_trouble(script: Script) -> Script:

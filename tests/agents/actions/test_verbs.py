@@ -162,6 +162,33 @@ def test_send_message_to_a_stranger_is_refused() -> None:
         verbs.send_message(run, "of-another-project", "hello", now=NOW)
 
 
+NUDGE = "<system-reminder>\nThe TodoWrite tool hasn't been used recently.\n</system-reminder>"
+
+
+def test_what_the_cli_told_an_agent_does_not_become_its_question() -> None:
+    run = run_of(TaskKind.REQUIREMENTS)
+    option = f"Red\n{NUDGE}"
+    asked = {"question": f"Which?\n\n{NUDGE}\n", "options": [option], "recommended": option}
+    verbs.end_run(run, "ask_client", {"questions": [asked]}, now=NOW)
+    run.refresh_from_db()
+    own = {"question": "Which?", "options": ["Red"], "recommended": "Red"}
+    assert run.outcome["args"] == {"questions": [own]}
+    assert "TodoWrite" not in str(AuditLog.objects.get(action="agent.ask_client").details)
+
+
+def test_what_the_client_wrote_stays_in_a_question() -> None:
+    run = run_of(TaskKind.BUILD)
+    run.project.description = f"Our mails end with:\n{NUDGE}"
+    verbs.end_run(run, "task_blocked", {"reason": f"What of this?\n{NUDGE}"}, now=NOW)
+    run.refresh_from_db()
+    assert run.outcome["args"]["reason"].endswith(NUDGE)
+
+
+def test_question_of_nothing_but_the_clis_words_is_refused() -> None:
+    with pytest.raises(VerbRefused, match="your own words"):
+        verbs.end_run(run_of(TaskKind.BUILD), "ask_mentor", {"question": NUDGE}, now=NOW)
+
+
 @pytest.mark.parametrize(
     ("questions", "problem"),
     [

@@ -8,7 +8,7 @@ import pytest
 
 from agents.rehearsal.context import ToolResult, find_context
 from agents.rehearsal.scripts import play
-from agents.rehearsal.scripts.engine import Call
+from agents.rehearsal.scripts.engine import Call, tail
 from tests.agents.rehearsal.rehearsal_support import BUILTIN, TOOL_LIBRARY, VERBS, context, prompt
 
 Reply = Callable[[Call], ToolResult]
@@ -345,3 +345,9 @@ def test_what_a_step_asks_for_is_returned_and_nothing_else() -> None:
     assert step[0] == plain[0] == "task_complete"
     assert step[1]["result"] == {"verdict": "approved", "passed": True, "findings": [], "why": "…"}
     assert "result" not in plain[1]
+
+
+def test_end_of_an_output_has_nothing_of_the_cli() -> None:
+    told = "<system-reminder>\n" + "Consider this. " * 200 + "\n</system-reminder>\n"
+    assert tail(f"FAILED (errors=1)\n\n{told}") == "FAILED (errors=1)"
+    assert tail("grep <system-reminder> app") == "grep <system-reminder> app"
