@@ -61,6 +61,7 @@ def _executions(request: PageRequest, found: Project, form: WorkflowFileForm, *,
         files=files,
         start_refusal=refusal(permissions.check_can_start, request.user, found),
         file_form=form,
+        problems=form.errors.get("file", []),
         work_refusal=refusal(permissions.check_can_work, request.user),
     )
     return render_page(request, "projects/executions.html", context, status=status)

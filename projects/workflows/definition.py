@@ -8,7 +8,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
@@ -41,6 +41,12 @@ class InvalidWorkflow(DomainError):
         shown = [*problems[:MAX_PROBLEMS], f"And {more:,} more."] if more > 0 else problems
         self.problems = tuple(shown)
         super().__init__("The workflow cannot be used: " + " ".join(shown))
+
+    def reworded(self, word: Callable[[str], str]) -> "InvalidWorkflow":
+        """Return the same with other words for each problem."""
+        found = InvalidWorkflow([word(problem) for problem in self.problems[:MAX_PROBLEMS]])
+        found.problems += self.problems[MAX_PROBLEMS:]
+        return found
 
 
 def is_key(text: str) -> bool:

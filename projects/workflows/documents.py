@@ -39,6 +39,8 @@ def read(text: str) -> Document:
     try:
         definition = Definition.from_json({name: data[name] for name in ("nodes", "edges") if name in data})
     except InvalidWorkflow as error:
+        if not problems:
+            raise
         raise InvalidWorkflow([*problems, *error.problems]) from error
     if problems:
         raise InvalidWorkflow(problems)
@@ -54,6 +56,15 @@ def as_yaml(document: Document) -> str:
     """Write a workflow as YAML."""
     text: str = yaml.safe_dump(_plain(document), sort_keys=False, allow_unicode=True, width=120)
     return text
+
+
+def composed(text: str) -> yaml.Node | None:
+    """Return the nodes of YAML or JSON with their places, None for what cannot be read or nests too deep to be."""
+    try:
+        _look_through(text)  # the composer in C calls itself for each level, without end
+        return yaml.compose(text, Loader=yaml.CSafeLoader)
+    except (yaml.YAMLError, InvalidWorkflow, ValueError):
+        return None
 
 
 def _plain(document: Document) -> dict[str, Any]:

@@ -237,6 +237,19 @@ def test_file_that_is_no_workflow_is_refused_beside_the_form(
     assert not Workflow.objects.exists()
 
 
+def test_refused_file_is_explained_where_the_page_begins(asha: Client) -> None:
+    page = files_page(
+        asha, b"key: x\nname: X\nnodes:\n- {key: a, role: boss, title: A}\n- {key: b, role: qa}\n"
+    ).content.decode()
+    _, _, notice = page.partition('id="refused-file"')
+    assert page.index('id="refused-file"') < page.index("<h2>")
+    assert "The file was not stored: 2 problems" in notice
+    assert "<li>Line 4: Node “a” names the unknown role “boss”" in notice
+    assert "<li>Line 5: Node “b” has no title.</li>" in notice
+    assert 'href="#id_file"' in notice
+    assert 'id="id_file"' in notice
+
+
 def test_more_workflows_cost_the_page_no_more_queries(asha: Client) -> None:
     address = reverse("project_executions", args=[ProjectFactory().pk])
     costs = []

@@ -14,6 +14,7 @@ from projects.actors import Actor
 from projects.models import Workflow
 from projects.workflows.definition import InvalidWorkflow
 from projects.workflows.documents import MAX_BYTES, as_json, as_yaml, read
+from projects.workflows.places import with_lines
 
 BY = Actor.system("command line")
 
@@ -51,10 +52,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{row.key} {row.version}  {row.name}")
 
     def _check(self, name: str) -> None:
+        text = _text(name)
         try:
-            found = read(_text(name))
+            found = read(text)
         except InvalidWorkflow as error:
-            raise CommandError("\n".join(error.problems)) from error
+            raise CommandError("\n".join(with_lines(error, text).problems)) from error
         self.stdout.write(f"{found.key}: {len(found.definition.nodes):,} nodes, nothing is wrong with it.")
 
     def _import(self, name: str) -> None:
