@@ -73,8 +73,8 @@ def test_kill_spares_the_same_name_of_another_installation(table: ProcessTable, 
 
 
 def test_kill_ends_a_tree_that_grows_while_it_is_cut(table: ProcessTable, tmp_path: Path) -> None:
-    # Each child opens a session, forgets where it belongs, and lives for a moment.
-    grow = "while :; do env -i setsid sleep 0.5 & sleep 0.02; done"
+    # Each child opens a session, forgets where it belongs, and lives for some seconds.
+    grow = "while :; do env -i setsid sleep 5 & sleep 0.02; done"
     with subprocess.Popen(["bash", "-c", grow], env={"EKLAVYA_SANDBOX": table.marker("a")}, cwd=tmp_path) as process:
         assert poll(lambda: len(table.members("a")) > 5, timeout_s=60)
         table.kill("a")
