@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import json
-import socket
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
@@ -23,6 +22,7 @@ from demos.models import Demo
 from demos.proxy import close_connections, preview_app
 from tests.demos.making import ADMIN, again, make_project, open_demo, ready_demo
 from tests.demos.serving import Application, served
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.django_db(transaction=True)
 PORTAL = "http://127.0.0.1:8000"
@@ -73,7 +73,7 @@ def host_of(demo: Demo) -> str:
 def visit(proxy: str, demo: Demo) -> Iterator[httpx.Client]:
     """A browser that opened the demo's address."""
     headers = {"host": host_of(demo)}
-    with httpx.Client(base_url=f"http://{proxy}", headers=headers, timeout=20, trust_env=False) as client:
+    with httpx.Client(base_url=f"http://{proxy}", headers=headers, timeout=60, trust_env=False) as client:
         yield client
 
 
@@ -257,7 +257,7 @@ def check_own_page(answer: httpx.Response, status: int, words: str) -> None:
     ids=["unknown", "bare", "empty", "short", "deeper", "admin"],
 )
 def test_an_unknown_address_says_so(proxy: str, host: str) -> None:
-    answer = httpx.get(f"http://{proxy}/", headers={"host": host}, timeout=20, trust_env=False)
+    answer = httpx.get(f"http://{proxy}/", headers={"host": host}, timeout=60, trust_env=False)
 
     check_own_page(answer, 404, "There is no preview at this address")
 
@@ -290,7 +290,7 @@ def test_a_failed_demo_says_so(proxy: str) -> None:
     failed = open_demo(make_project(now=timezone.now()), now=timezone.now())
     actions.mark_failed(failed, Reason.NO_MANIFEST, "secret log", now=timezone.now(), by=ADMIN)
 
-    answer = httpx.get(f"http://{proxy}/", headers={"host": host_of(failed)}, timeout=20, trust_env=False)
+    answer = httpx.get(f"http://{proxy}/", headers={"host": host_of(failed)}, timeout=60, trust_env=False)
 
     check_own_page(answer, 410, "This demo could not be shown")
     assert "secret" not in answer.text
@@ -314,14 +314,14 @@ def test_a_new_address_replaces_the_old(visit: httpx.Client, demo: Demo) -> None
 def test_a_demo_that_is_being_started_says_so_and_asks_again(proxy: str) -> None:
     building = open_demo(make_project(now=timezone.now()), now=timezone.now())
 
-    answer = httpx.get(f"http://{proxy}/", headers={"host": host_of(building)}, timeout=20, trust_env=False)
+    answer = httpx.get(f"http://{proxy}/", headers={"host": host_of(building)}, timeout=60, trust_env=False)
 
     check_own_page(answer, 502, "The preview is starting")
     assert answer.headers["refresh"] == "3"
 
 
 def test_a_dead_sandbox_says_so_until_it_runs_again(visit: httpx.Client, demo: Demo, address: str) -> None:
-    Demo.objects.filter(pk=demo.pk).update(address=f"127.0.0.1:{free_port()}")
+    Demo.objects.filter(pk=demo.pk).update(address=f"127.0.0.1:{free_ports(1)[0]}")
     check_own_page(visit.get("/plain"), 502, "The preview is starting")
 
     Demo.objects.filter(pk=demo.pk).update(address=address)
@@ -338,13 +338,6 @@ def test_a_stream_ends_when_its_door_closes(visit: httpx.Client, demo: Demo) -> 
         with pytest.raises(httpx.RemoteProtocolError):
             for _ in lines:
                 pass
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 # WebSockets
@@ -422,7 +415,7 @@ def test_a_websocket_ends_when_its_door_closes(open_socket: Callable[..., connec
     async def listen(connection: ClientConnection) -> int | None:
         await database_sync_to_async(actions.revoke_demo)(demo, now=timezone.now(), by=ADMIN)
         with pytest.raises(ConnectionClosed):
-            await asyncio.wait_for(connection.recv(), timeout=15)
+            await asyncio.wait_for(connection.recv(), timeout=60)
         return connection.close_code
 
     assert use(open_socket("/echo"), listen) == 1001

@@ -23,6 +23,7 @@ from billing.models import Budget, LedgerEntry, Reservation
 from tests.agents.gateway.conftest import KEY, StartGateway
 from tests.agents.gateway.harness import (
     ANSWER,
+    DEADLINE_S,
     ScriptedModel,
     ask,
     cuts,
@@ -91,7 +92,7 @@ def test_a_length_that_is_a_lie_holds_nothing(gateway: str, working: tuple[Run, 
         raw.sendall(f"{head}content-length: -1\r\n\r\n".encode() + b"{}")
         assert b" 400 " in raw.recv(1_000)
 
-    assert httpx.get(f"{gateway}/healthz").status_code == 200
+    assert httpx.get(f"{gateway}/healthz", timeout=DEADLINE_S).status_code == 200
     assert not Reservation.objects.exists()
 
 
@@ -227,8 +228,9 @@ def test_key_is_in_no_log_answer_or_row(
         send()
     send(max_tokens=-1)
     away = start_gateway("http://127.0.0.1:9")
-    answers.append(httpx.post(f"{away}/models/anthropic/v1/messages", json=ask(), headers={"x-api-key": token}))
-    answers.append(httpx.get(f"{away}/models/anthropic/v1/models", headers={"x-api-key": token}))
+    path, own = f"{away}/models/anthropic/v1", {"x-api-key": token}
+    answers.append(httpx.post(f"{path}/messages", json=ask(), headers=own, timeout=DEADLINE_S))
+    answers.append(httpx.get(f"{path}/models", headers=own, timeout=DEADLINE_S))
 
     assert any(seen.headers["x-api-key"] == KEY for seen in model.seen), "the canary was planted"
     said = [answer.text + str(answer.headers) for answer in answers]

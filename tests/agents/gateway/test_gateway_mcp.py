@@ -114,7 +114,8 @@ def test_agent_that_may_divides_its_task_and_is_told_what_is_wrong(gateway: str)
 
 @pytest.mark.parametrize("token", ["x", "ekr_wrong"])
 def test_unknown_token_is_refused(gateway: str, token: str) -> None:
-    response = httpx.post(f"{gateway}/mcp", json={}, headers={"Authorization": f"Bearer {token}"})
+    headers = {"Authorization": f"Bearer {token}"}
+    response = httpx.post(f"{gateway}/mcp", json={}, headers=headers, timeout=DEADLINE_S)
 
     assert response.status_code == 401
     assert "Bearer" in response.headers["www-authenticate"]
@@ -125,7 +126,8 @@ def test_token_of_an_ended_run_is_refused_at_once(gateway: str) -> None:
     tools(gateway, token)
     Run.objects.filter(pk=run.pk).update(status="failed", token_hash="", finished_at=run.created_at)
 
-    assert httpx.post(f"{gateway}/mcp", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+    headers = {"Authorization": f"Bearer {token}"}
+    assert httpx.post(f"{gateway}/mcp", headers=headers, timeout=DEADLINE_S).status_code == 401
 
 
 def of_those_that_ask_for_tokens(expression: str) -> set[Any]:
@@ -389,14 +391,15 @@ def test_body_that_is_too_long(gateway: str) -> None:
     _, token = work_as(Role.DEVELOPER, "build")
     headers = {"Authorization": f"Bearer {token}", "content-type": "application/json"}
 
-    assert httpx.post(f"{gateway}/mcp", content=b" " * (4 * 1024 * 1024 + 1), headers=headers).status_code == 413
+    body = b" " * (4 * 1024 * 1024 + 1)
+    assert httpx.post(f"{gateway}/mcp", content=body, headers=headers, timeout=DEADLINE_S).status_code == 413
 
 
 def test_no_stream_is_held_open_for_an_agent(gateway: str) -> None:
     """Otherwise it would take one of the run's places for as long as the CLI lives."""
     _, token = work_as(Role.DEVELOPER, "build")
     headers = {"Accept": "text/event-stream", "Authorization": f"Bearer {token}"}
-    response = httpx.get(f"{gateway}/mcp", headers=headers, timeout=10)
+    response = httpx.get(f"{gateway}/mcp", headers=headers, timeout=DEADLINE_S)
 
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 

@@ -22,7 +22,7 @@ from projects.models import Approval, AuditLog, Plan, Project, Requirement, Task
 from projects.roles import Role
 from projects.states import TaskKind
 from tests.agents.gateway.conftest import StartGateway
-from tests.agents.gateway.harness import JSON, ScriptedModel, start_run
+from tests.agents.gateway.harness import DEADLINE_S, JSON, ScriptedModel, start_run
 from tests.factories import MessageFactory, PlanFactory, ProjectFactory, RequirementFactory, TaskFactory
 
 NOW = timezone.now()
@@ -364,7 +364,8 @@ def test_a_body_that_grows_too_long_on_the_way_is_refused(gateway: str) -> None:
 
     headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
     try:
-        status = httpx.post(f"{gateway}/mcp", content=endless(), headers=headers, trust_env=False).status_code
+        answer = httpx.post(f"{gateway}/mcp", content=endless(), headers=headers, timeout=DEADLINE_S, trust_env=False)
+        status = answer.status_code
     except httpx.WriteError:  # it hung up on us
         status = 413
     assert status == 413
@@ -382,12 +383,13 @@ def test_tokens_that_are_none_are_refused(gateway: str) -> None:
             f"{gateway}/mcp",
             json=request(),
             headers={"authorization": f"Bearer {one}".strip().encode("latin-1")},
+            timeout=DEADLINE_S,
             trust_env=False,
         )
         assert response.status_code == 401, one
         assert response.headers["www-authenticate"].startswith("Bearer")
         assert token not in response.text
-    assert httpx.post(f"{gateway}/mcp", json=request(), trust_env=False).status_code == 401
+    assert httpx.post(f"{gateway}/mcp", json=request(), timeout=DEADLINE_S, trust_env=False).status_code == 401
     assert post(gateway, token, request()).status_code == 200
 
 
@@ -395,7 +397,7 @@ def test_a_flood_is_slowed_down_and_audited_once(
     start_gateway: StartGateway, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mcp_server, "BURST", 5)
-    monkeypatch.setattr(mcp_server, "MOST_A_MINUTE", 6)
+    monkeypatch.setattr(mcp_server, "MOST_A_MINUTE", 1)  # on a busy machine ten requests may take seconds
     gateway = start_gateway(model)
     (run, token), (_, other) = work_at("task_complete"), work_at("task_complete")
 
@@ -404,8 +406,8 @@ def test_a_flood_is_slowed_down_and_audited_once(
     assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 5
     found = answers[-1].json()
     assert (found["id"], found["error"]["code"]) == (7, mcp_requests.LIMITED)
-    assert "Too many requests: 6 a minute at most." in found["error"]["message"]
-    assert 0 < int(answers[-1].headers["retry-after"]) <= 10
+    assert "Too many requests: 1 a minute at most." in found["error"]["message"]
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 60
     row = AuditLog.objects.get(action="mcp.rate_limited")
     assert (row.project_id, row.agent_id, row.object_id) == (run.project_id, run.agent_id, str(run.pk))
     assert post(gateway, other, request()).status_code == 200

@@ -436,7 +436,7 @@ def relay_with(cashier: Cashier) -> Relay:
 
 
 def test_health(gateway: str) -> None:
-    assert httpx.get(f"{gateway}/healthz").json() == {"status": "ok"}
+    assert httpx.get(f"{gateway}/healthz", timeout=DEADLINE_S).json() == {"status": "ok"}
 
 
 def test_crowd_never_exceeds_the_limit(gateway: str, model: ScriptedModel) -> None:

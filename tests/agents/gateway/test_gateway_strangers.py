@@ -13,7 +13,7 @@ from agents.gateway.database import Database
 from agents.gateway.strangers import Door, Strangers
 from agents.models import Run
 from projects.models import AuditLog
-from tests.agents.gateway.harness import ask, wait_until
+from tests.agents.gateway.harness import DEADLINE_S, ask, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,7 +42,8 @@ def test_each_door_records_a_stranger_once_a_minute(
     gateway: str, method: str, path: str, status: int, action: str
 ) -> None:
     for _ in range(3):
-        answer = httpx.request(method, gateway + path, headers=FORGED, content=b"{}", trust_env=False)
+        sent = {"headers": FORGED, "content": b"{}"}
+        answer = httpx.request(method, gateway + path, **sent, timeout=DEADLINE_S, trust_env=False)
         assert answer.status_code == status
     wait_until(lambda: rows(action))
 
@@ -53,7 +54,8 @@ def test_each_door_records_a_stranger_once_a_minute(
 
 
 def test_browser_and_a_token_that_cannot_be_one_are_strangers_too(gateway: str) -> None:
-    assert httpx.post(f"{gateway}/mcp", headers={"origin": "http://evil"}, trust_env=False).status_code == 403
+    headers = {"origin": "http://evil"}
+    assert httpx.post(f"{gateway}/mcp", headers=headers, timeout=DEADLINE_S, trust_env=False).status_code == 403
     wait_until(lambda: rows("mcp.refused"))
 
 
@@ -61,7 +63,8 @@ def test_token_of_a_run_that_has_ended_is_a_strangers(gateway: str, working: tup
     run, token = working
     Run.objects.filter(pk=run.pk).update(status="failed", finished_at=timezone.now(), token_hash="")
     for path, body in ((f"{MODELS}/messages", ask()), ("/mcp", {})):
-        answer = httpx.post(gateway + path, headers={"x-api-key": token}, json=body, trust_env=False)
+        headers = {"x-api-key": token}
+        answer = httpx.post(gateway + path, headers=headers, json=body, timeout=DEADLINE_S, trust_env=False)
         assert answer.status_code == 401
     wait_until(lambda: rows("model.refused") and rows("mcp.refused"))
 

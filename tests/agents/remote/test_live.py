@@ -133,7 +133,8 @@ def test_others_go_on_where_a_supervisor_and_a_worker_are_killed(
 def late_result(port: int, far: Far, run: Run) -> int:
     """Hand the result of a run in, as its worker does."""
     address = f"http://127.0.0.1:{port}{reverse('api_run_result', args=[run.pk])}"
-    answer = httpx.post(address, json={"request": "0" * 32, "bytes": 0}, headers=bearer(far.key), trust_env=False)
+    said = {"request": "0" * 32, "bytes": 0}
+    answer = httpx.post(address, json=said, headers=bearer(far.key), timeout=LONG_S, trust_env=False)
     assert "too late" in answer.json()["error"]["message"]
     return answer.status_code
 
