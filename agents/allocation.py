@@ -12,6 +12,9 @@ from uuid import UUID
 
 from agents.models import Worker
 from agents.roles import ROLES, Terminal
+from agents.roles.policy import RoleLimits
+from agents.runtimes.contract import Limits
+from agents.runtimes.volumes import RESERVE_MB
 from agents.states import Trust
 from projects.models import Project
 from projects.queries import Candidate
@@ -20,6 +23,7 @@ from projects.roles import Role
 WEIGHTS = {"tools": Decimal("0.5"), "resources": Decimal("0.3"), "privacy": Decimal("0.2")}
 FULL = Decimal(10)
 _CENTS = Decimal("0.01")
+RUN_DISK_MB, CHECK_DISK_MB = RoleLimits.disk_mb, Limits.disk_mb
 # Of the workers that were not chosen, so many are named in the decision.
 _NAMED = 8
 
@@ -86,6 +90,19 @@ def free_of_tools(limits: Mapping[str, int], active: Mapping[str, int]) -> dict[
 def lacks(role: str, free: Mapping[str, int]) -> bool:
     """Return whether a limited tool of the role is used up. `free` is as `free_of_tools` returns it."""
     return any(free.get(tool, 1) <= 0 for tool in tools_of(role))
+
+
+def fits_on_disk(load: Mapping[str, Any], *, busy: int, unmade: int) -> int | None:
+    """Return how many more runs a worker's disk holds by its last reading; None where it promises none to anybody.
+
+    Each run needs room for itself and, at its end, for the check of its commit. Of the `busy` runs it has, `unmade`
+    have taken theirs since the reading, if at all.
+    """
+    promised = load.get("disk_promised_mb")
+    if promised is None:
+        return None
+    free = load["disk_free_mb"] - promised - RESERVE_MB - busy * CHECK_DISK_MB - unmade * RUN_DISK_MB
+    return max(0, int(free // (RUN_DISK_MB + CHECK_DISK_MB)))
 
 
 def choose(workers: Sequence[Worker], free: dict[UUID, int], wanted: Wanted) -> Decision | None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 
+from agents.runtimes.contract import Promising, Runtime
+
 MB = 2**20
 TOOLS = ("claude_code", "browser", "isolation")
 """What runs may want of their machine, and what their number at once may be limited by."""
@@ -22,6 +24,7 @@ class Reading:
     """How a machine is right now. Percent of all cores; free megabytes (2^20 bytes); seconds its clock is behind.
 
     `runtime_problem`: why what runs agents there does not answer, in a sentence; empty when it does.
+    `disk_promised_mb`: how much of what is free the sandboxes there may still take; None where nothing is promised.
     """
 
     cpu_percent: float
@@ -30,14 +33,15 @@ class Reading:
     disk_free_mb: int
     clock_behind_s: float = 0.0
     runtime_problem: str = ""
+    disk_promised_mb: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it is stored."""
         return asdict(self)
 
 
-def read(var: Path, *, clock_behind_s: float = 0.0, runtime_problem: str = "") -> Reading:
-    """Look at the machine. The use of its cores is that since the last look of this process."""
+def read(var: Path, *, of: Runtime | None, clock_behind_s: float = 0.0, runtime_problem: str = "") -> Reading:
+    """Look at the machine, whose agents `of` runs. The use of its cores is that since the last look of this process."""
     memory = psutil.virtual_memory()
     return Reading(
         cpu_percent=psutil.cpu_percent(),
@@ -46,6 +50,7 @@ def read(var: Path, *, clock_behind_s: float = 0.0, runtime_problem: str = "") -
         disk_free_mb=shutil.disk_usage(var).free // MB,
         clock_behind_s=round(clock_behind_s, 1),
         runtime_problem=runtime_problem,
+        disk_promised_mb=of.promised_mb(var) if isinstance(of, Promising) else None,
     )
 
 

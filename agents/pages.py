@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
 
+from agents import allocation
 from agents.actions.workers import RUNTIME_SILENT
 from agents.models import Agent, EgressRecord, Run, RunEvent, Verification, Worker
 from agents.states import ACTIVE_RUN, AgentStatus, Trust
@@ -166,10 +167,12 @@ _REASONS = {
 }
 
 
+_PROMISED = "What is free of its disk is promised to what runs there: it takes no new run until some is given back."
 _READING = (
     ("cpu_percent", 1, "% of CPU"),
     ("memory_free_mb", 1024, "GB memory free"),
     ("disk_free_mb", 1024, "GB disk free"),
+    ("disk_promised_mb", 1024, "GB of it promised"),
 )
 
 
@@ -209,18 +212,13 @@ def shown_worker(worker: Worker, *, is_late: bool) -> ShownWorker:
         is_late,
         _reason(worker),
         _words(worker.info, (("cpus", 1, "CPUs"), ("memory_mb", 1024, "GB memory"))),
-        _words(
-            worker.load,
-            (
-                ("cpu_percent", 1, "% of CPU"),
-                ("memory_free_mb", 1024, "GB memory free"),
-                ("disk_free_mb", 1024, "GB disk free"),
-            ),
-        ),
+        _words(worker.load, _READING),
     )
 
 
 def _reason(worker: Worker) -> str:
+    if not worker.reason and allocation.fits_on_disk(worker.load, busy=0, unmade=0) == 0:
+        return _PROMISED
     said = _REASONS.get(worker.reason, worker.reason)
     problem = worker.load.get("runtime_problem", "")
     return f"{said} {problem}" if problem and worker.reason == RUNTIME_SILENT else said

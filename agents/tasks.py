@@ -76,9 +76,9 @@ def standbys() -> "Standbys":
 def _beat(held_by: LeaseKeeper, now: datetime) -> None:
     behind_s = house_now.compare().total_seconds()
     # Without any, it is registered as such.
-    has_runtime = _announced.is_set() and not _lacks_runtime.is_set()
-    problem = _answering.problem(runtime()) if has_runtime else ""
-    reading = machine.read(settings.EKLAVYA_VAR, clock_behind_s=behind_s, runtime_problem=problem)
+    of = runtime() if _announced.is_set() and not _lacks_runtime.is_set() else None
+    problem = _answering.problem(of) if of is not None else ""
+    reading = machine.read(settings.EKLAVYA_VAR, of=of, clock_behind_s=behind_s, runtime_problem=problem)
     workers.beat(settings.EKLAVYA_WORKER_NAME, running=held_by.held, reading=reading, now=now)
     pulse.note(now=house_now())  # what came before may have taken long
 

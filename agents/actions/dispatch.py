@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -67,6 +67,8 @@ Send = Callable[[list[Dispatched]], None]
 AT_ONCE = 250
 # Of candidates more are looked at than there are places, for some have no free agent: threefold, and at most so many.
 MOST_LEFT = 150
+# So long a run that began may take to make its directory: until then no reading of the disk has it.
+MAKING = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -169,10 +171,17 @@ def _left_of(host: Host | None, given: Sequence[_Given]) -> Host | None:
 
 
 def _workers_with_room() -> list[Worker]:
-    busy = Count("runs", filter=Q(runs__status__in=ACTIVE_RUN))
+    """Those that may take runs, each with its `room`: places, and a disk on which what they write fits."""
+    is_active = Q(runs__status__in=ACTIVE_RUN)
+    is_new = Q(runs__started_at=None) | Q(runs__started_at__gt=F("heartbeat_at") - MAKING)
     takes_runs = {"status__in": [WorkerStatus.ONLINE, WorkerStatus.BUSY], "cordoned_at": None, "reason": ""}
-    online = Worker.objects.filter(**takes_runs).annotate(room=F("capacity") - busy)
-    return list(online.filter(room__gt=0).order_by("name"))
+    busy, unmade = Count("runs", filter=is_active), Count("runs", filter=is_active & is_new)
+    online = Worker.objects.filter(**takes_runs).annotate(busy=busy, unmade=unmade, room=F("capacity") - busy)
+    found = list(online.filter(room__gt=0).order_by("name"))
+    for worker in found:
+        fits = allocation.fits_on_disk(worker.load, busy=worker.busy, unmade=worker.unmade)
+        worker.room = worker.room if fits is None else min(worker.room, fits)
+    return [worker for worker in found if worker.room > 0]
 
 
 def _free_of_tool() -> dict[str, int]:

@@ -67,12 +67,16 @@ class JoinedSerializer(serializers.Serializer[Any]):
 
 class ReadingSerializer(serializers.Serializer[Any]):
     """How the machine is: percent of all cores, and megabytes (2^20 bytes). `runtime_problem`: why what runs agents
-    there does not answer, in a sentence; empty when it does."""
+    there does not answer, in a sentence; empty when it does. `disk_promised_mb`: how much of what is free its sandboxes
+    may still take; null where nothing is promised to them."""
 
     cpu_percent = serializers.FloatField(min_value=0, max_value=100)
     memory_free_mb = serializers.IntegerField(min_value=0, max_value=10**9)
     memory_mb = serializers.IntegerField(min_value=1, max_value=10**9)
     disk_free_mb = serializers.IntegerField(min_value=0, max_value=10**12)
+    disk_promised_mb = serializers.IntegerField(
+        min_value=0, max_value=10**12, allow_null=True, required=False, default=None
+    )
     runtime_problem = serializers.CharField(max_length=MOST_CHARACTERS, allow_blank=True, required=False, default="")
 
     def validate_cpu_percent(self, value: float) -> float:

@@ -37,6 +37,7 @@ __all__ = [
     "Limits",
     "Mount",
     "Networked",
+    "Promising",
     "Runtime",
     "RuntimeName",
     "RuntimeStatus",
@@ -344,3 +345,11 @@ class Served(Protocol):
 
         Cheap: asked every few seconds. Whether sandboxes can rely on it is for `check`.
         """
+
+
+@runtime_checkable
+class Promising(Protocol):
+    """A runtime that makes no sandbox for which the disk has no room, whatever the others write."""
+
+    def promised_mb(self, root: Path) -> int:
+        """Return how many megabytes (2^20 bytes) the sandboxes below a directory may still take of its disk."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from agents.runtimes.errors import RuntimeProblem, RuntimeUnavailable
 
-__all__ = ["RESERVE_MB", "check_room", "device_of", "holds", "is_volume", "make", "remove", "why_not"]
+__all__ = ["RESERVE_MB", "check_room", "device_of", "holds", "is_volume", "make", "promised_mb", "remove", "why_not"]
 
 RESERVE_MB = 1024
 """What stays free on the host when every volume is full."""
@@ -90,8 +90,7 @@ def device_of(path: Path) -> str:
 def check_room(where: Path, size_mb: int) -> None:
     """Raise RuntimeUnavailable unless the disk can take one more volume beside all that may still grow."""
     host = os.statvfs(where)
-    device = os.stat(where).st_dev
-    promised = sum(_free(Path(point)) for point in _mounted_below(where, device))
+    promised = _promised(where.parent)  # what else this installation makes: runs, checks, previews
     free = host.f_bavail * host.f_frsize
     needed = promised + (size_mb + RESERVE_MB) * 2**20
     if free < needed:
@@ -102,13 +101,22 @@ def check_room(where: Path, size_mb: int) -> None:
         )
 
 
-def _mounted_below(where: Path, device: int) -> Iterator[str]:
-    """Where volumes are mounted whose images lie on the same disk: those of this installation, by their place."""
-    root = str(where.resolve().parent)
+def promised_mb(root: Path) -> int:
+    """Return how much the volumes below a directory may still take of its disk."""
+    return _promised(root) // 2**20
+
+
+def _promised(root: Path) -> int:
+    return sum(_free(Path(point)) for point in _mounted_below(root))
+
+
+def _mounted_below(root: Path) -> Iterator[str]:
+    """Where volumes are mounted below a directory. Their images lie beside them, so on its disk."""
+    below = f"{root.resolve()}/"
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split(" ")
         source = fields[fields.index("-") + 2]
-        if source.startswith("/dev/loop") and fields[4].startswith(f"{root}/"):
+        if source.startswith("/dev/loop") and fields[4].startswith(below):
             yield fields[4].encode().decode("unicode_escape")
 
 

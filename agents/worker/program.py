@@ -211,8 +211,9 @@ class Program:
             await asyncio.sleep(self.joined["heartbeat_seconds"])
 
     async def _beat_once(self) -> None:
-        problem = self._answering.problem(self._host.runtime) if self._host is not None else ""
-        reading = machine.read(self.settings.var, runtime_problem=problem).as_json()
+        of = self._host.runtime if self._host is not None else None
+        problem = self._answering.problem(of) if of is not None else ""
+        reading = machine.read(self.settings.var, of=of, runtime_problem=problem).as_json()
         reading.pop("clock_behind_s")
         status = "stopping" if self._stopping.is_set() else "online"
         said = {"status": status, "resources": reading, "running": self.running()}

@@ -5,14 +5,24 @@ import pytest
 from django.utils import timezone
 
 from agents import clock, machine
+from agents.runtimes.docker import DockerRuntime
+from agents.runtimes.local import LocalRuntime
 
 
 def test_a_reading_is_of_this_machine(tmp_path: Path) -> None:
-    reading = machine.read(tmp_path)
+    reading = machine.read(tmp_path, of=None)
 
     assert 0 < reading.memory_free_mb <= reading.memory_mb
     assert reading.disk_free_mb > 0
     assert reading.as_json()["cpu_percent"] == reading.cpu_percent
+
+
+def test_a_reading_says_what_is_promised_of_the_disk_where_something_is(tmp_path: Path) -> None:
+    docker = DockerRuntime(state_dir=tmp_path / "run", image="none")
+    local = LocalRuntime(state_dir=tmp_path / "run")
+
+    assert machine.read(tmp_path, of=docker).disk_promised_mb == 0
+    assert machine.read(tmp_path, of=local).disk_promised_mb is None
 
 
 def test_the_id_stays_and_tells_installations_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

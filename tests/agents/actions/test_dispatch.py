@@ -159,6 +159,36 @@ def test_dispatch_keeps_to_the_workers_capacity(project: Project) -> None:
     assert len(dispatch(now=NOW)) == 1
 
 
+def test_dispatch_gives_a_worker_no_more_than_its_disk_holds_beside_what_is_promised() -> None:
+    """A run takes 2 GB and the check at its end 2 more; what was given after the reading is in none yet."""
+    small = WorkerFactory(name="small", capacity=8, load={"disk_free_mb": 12_000, "disk_promised_mb": 2_500})
+    for _ in range(4):
+        TaskFactory(project=ProjectFactory(status="building"), role=Role.DEVELOPER)
+
+    assert len(dispatch(now=NOW)) == 2  # 12,000 - 2,500 - 1,024 in reserve
+    assert dispatch(now=NOW) == []
+
+    Run.objects.update(started_at=NOW)
+    small.load = {"disk_free_mb": 12_000, "disk_promised_mb": 6_500}  # now it shows
+    small.heartbeat_at = NOW + timedelta(minutes=1)
+    small.save()
+    assert dispatch(now=NOW) == []
+
+    small.load = {"disk_free_mb": 14_500, "disk_promised_mb": 5_000}  # 1,024 in reserve and 4,096 for two checks
+    small.save()
+    assert len(dispatch(now=NOW)) == 1
+
+
+def test_what_one_disk_does_not_hold_another_machine_takes() -> None:
+    WorkerFactory(name="full", capacity=8, load={"disk_free_mb": 90_000, "disk_promised_mb": 89_000})
+    local = WorkerFactory(name="local", capacity=8, load={"disk_free_mb": 9_000})
+    TaskFactory(project=ProjectFactory(status="building"), role=Role.DEVELOPER)
+
+    dispatch(now=NOW)
+
+    assert Run.objects.get().worker == local
+
+
 def test_dispatch_keeps_to_the_accounts_limit(project: Project, settings: object) -> None:
     settings.EKLAVYA_MAX_CONCURRENT_RUNS = 1  # type: ignore[attr-defined]
     WorkerFactory(capacity=10)

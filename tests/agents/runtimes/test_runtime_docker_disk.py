@@ -109,8 +109,12 @@ def test_what_others_were_promised_is_not_promised_again(tmp_path: Path) -> None
     try:
         with pytest.raises(RuntimeUnavailable, match="that others may still use"):
             volumes.check_room(tmp_path, half_mb + 2000)
+        (tmp_path / "elsewhere").mkdir()
+        assert volumes.promised_mb(tmp_path) > half_mb * 0.9  # without what the file system needs for itself
+        assert volumes.promised_mb(tmp_path / "elsewhere") == 0
     finally:
         volumes.remove(tmp_path / "first")
+    assert volumes.promised_mb(tmp_path) == 0
 
 
 def test_the_watch_kills_who_is_over_and_nobody_else(tmp_path: Path) -> None:
