@@ -1,6 +1,6 @@
 """Breaks a house at work, again and again, and looks whether everything arrived all the same.
 
-python -m tests.chaos [--projects 20] [--faults 200] [--seed 1] [--runtime local|docker] [--demo-only] [--gap 4] …
+python -m tests.chaos [--projects 20] [--faults 200] [--seed 1] [--containers 1] [--demo-only] [--gap 4] …
 
 Ends with 0 when every project ended as it should and nothing is left over. The plan of faults follows from the seed;
 what they hit depends on where the work is at that moment.
@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from eklavya.env import Env
 from tests.chaos import engine, network
 from tests.chaos.faults import Faults
 from tests.chaos.house import House
@@ -51,25 +52,20 @@ class Report:
 
 def main() -> None:
     options = _options()
-    has_engine = options.runtime == "docker" and not options.shared_daemon
-    if has_engine:
-        if problem := engine.why_not():
-            sys.exit(f"no Docker daemon of its own ({problem}): --shared-daemon takes the machine's, and lets it live")
-        engine.move()
+    problem = _why_not_apart(options)
+    _settle_containers(options, problem)
     # Whoever ends it early gets his machine back as it was, too.
     for end in (signal.SIGTERM, signal.SIGINT):
         signal.signal(end, lambda *_: sys.exit("ended early"))
     base = Path(tempfile.mkdtemp(prefix="ekc-", dir=options.directory))
     base.chmod(0o711)
-    problem = _why_not_apart(options)
     house = House(
         base,
         machines_wanted=options.machines,
-        runtime=options.runtime,
+        containers=options.containers,
         lease_s=options.lease,
         is_lean=options.lean,
         network=None if problem else network.Network(),
-        has_engine=has_engine,
     )
     reached = f"links ({problem})" if problem else "network namespaces"
     report = Report(options.seed, options.projects, reached)
@@ -96,7 +92,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--machines", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--runtime", choices=["local", "docker"], default="local")
+    parser.add_argument("--containers", type=int, help="machines with agents in containers (default: 1 where it works)")
     parser.add_argument("--shared-daemon", action="store_true", help="with the machine's Docker daemon, never killed")
     parser.add_argument("--links", action="store_true", help="machines in no network namespaces, behind links")
     parser.add_argument("--demo-only", action="store_true", help="stop at the first demo of each project")
@@ -116,9 +112,20 @@ def _why_not_apart(options: argparse.Namespace) -> str:
     """Return why machines are in no network namespaces of their own; empty when they are."""
     if options.links:
         return "as asked"
-    if options.runtime == "docker":
+    if options.shared_daemon:
         return "a Docker daemon serves one network"
     return network.why_not()
+
+
+def _settle_containers(options: argparse.Namespace, not_apart: str) -> None:
+    """Say how many machines have containers where nobody has; end the program where what was asked for is not there."""
+    problem = "" if options.shared_daemon else not_apart or engine.why_not(Env().EKLAVYA_IMAGE)
+    if options.containers is None:
+        options.containers = 0 if problem else 1
+        if problem:
+            _say(f"no containers: {problem}")
+    elif options.containers and problem:
+        sys.exit(f"no Docker daemon of its own ({problem}): --shared-daemon takes the machine's, and lets it live")
 
 
 def _run(house: House, options: argparse.Namespace, report: Report) -> None:

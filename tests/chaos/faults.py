@@ -24,6 +24,7 @@ from tests.chaos.machine import Machine, set_clock
 
 _TAP_S = 4
 _SKEWS_S = (420, -420, 3 * 3600, -3 * 3600, 2 * 86_400)
+_DOCKER_S = 20
 _LARGEST_CHUNK = 2**33
 _BLOCK = 2**12
 
@@ -55,10 +56,10 @@ class Faults:
             found["fill a disk"] = self._fill_disk
         if self.house.clock_library:
             found["skew a clock"] = self._skew
-        if self.house.runtime == "docker":
+        if any(machine.has_containers for machine in self.house.machines):
             found["kill a container"] = self._kill_container
-            if self.house.has_engine:
-                found["kill the Docker daemon"] = self._kill_daemon
+        if any(machine.engine for machine in self.house.machines):
+            found["kill the Docker daemon"] = partial(self._kill, "docker")
         return found
 
     def due(self) -> None:
@@ -94,7 +95,7 @@ class Faults:
     def _kill_agent(self) -> str:
         """The CLI of a run, wherever one is at work."""
         ours = tuple(str(machine.var) for machine in self.house.machines)
-        in_containers = {name.split("-", 2)[2] for name in self._containers()}
+        in_containers = {name.split("-", 2)[2] for _, name in self._containers()}
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -173,24 +174,30 @@ class Faults:
 
     # -- Docker
 
-    def _containers(self) -> list[str]:
-        if self.house.runtime != "docker":
-            return []
-        listed = subprocess.run(["docker", "ps", "--format", "{{.Names}}"], capture_output=True, text=True, check=False)
-        return sorted(name for name in listed.stdout.split() if name.startswith(self.house.namespaces()))
+    def _containers(self) -> list[tuple[Machine, str]]:
+        """Return those of our machines that run, with whose they are; none of a daemon that is away."""
+        found = []
+        for machine in self.house.machines:
+            if machine.has_containers:
+                listed = _docker(machine, "ps", "--format", "{{.Names}}").split()
+                found += [(machine, name) for name in sorted(listed) if name.startswith(machine.namespace)]
+        return found
 
     def _kill_container(self) -> str:
-        if not (names := self._containers()):
+        if not (running := self._containers()):
             return ""
-        name = self.random.choice(names)
-        subprocess.run(["docker", "kill", name], capture_output=True, check=False)
+        machine, name = self.random.choice(running)
+        _docker(machine, "kill", name)
         return name
 
-    def _kill_daemon(self) -> str:
-        """The house's own: containers go on without it, and it ends them when it is there again."""
-        down_s = round(self.random.uniform(0.1, 3), 1)
-        self.house.kill("docker", down_s=down_s, with_signal=signal.SIGKILL)
-        return f"for {down_s} s"
+
+def _docker(machine: Machine, *arguments: str) -> str:
+    """Return what a machine's daemon answers; nothing where it is away."""
+    env = {**os.environ, **machine.own_environment}
+    with suppress(subprocess.TimeoutExpired):
+        command = ["docker", *arguments]
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=_DOCKER_S, check=False).stdout
+    return ""
 
 
 def _take_all(file: int) -> int:

@@ -1,12 +1,11 @@
 """A house on several machines, each a directory with processes of its own: what a run breaks, and mends again.
 
 The servers, the rehearsal model, web and two beats are the house's. Each machine has a worker, an agent gateway, an
-egress proxy and a data directory, and reaches the servers over a network that can be cut: a port of a switch, where it
-has a network namespace of its own, or else links (`links.py`). What dies is started again a moment later, as a service
-manager would.
+egress proxy and a data directory, the last ones a Docker daemon for their agents, too, and reaches the servers over a
+network that can be cut: a port of a switch, where it has a network namespace of its own, or else links (`links.py`).
+What dies is started again a moment later, as a service manager would.
 """
 
-import hashlib
 import json
 import os
 import secrets
@@ -28,7 +27,7 @@ from eklavya.services.health import http_answers
 from eklavya.services.postgres import ensure_database, postgres_spec, prepare_postgres
 from eklavya.services.sockets import postgres_url, remove_socket_directory, socket_directory, valkey_socket
 from eklavya.services.valkey import prepare_valkey, valkey_spec
-from tests.chaos import engine
+from tests.chaos.engine import Engine
 from tests.chaos.links import Links
 from tests.chaos.machine import Machine, Way, compiled_clock, make_clock, make_disk
 from tests.chaos.network import Network, Wire
@@ -59,16 +58,16 @@ class Part:
 class House:
     """All of it below one directory. `lease_s` is how long a run's lease lasts.
 
-    With a `network` each machine is in a namespace of its own. With `has_engine` there is a Docker daemon, too.
+    With a `network` each machine is in a namespace of its own. The last `containers` machines have their agents in
+    containers, of a Docker daemon of their own where there is a network, else of the one that is there already.
     """
 
     base: Path
     machines_wanted: int = 3
-    runtime: str = "local"
+    containers: int = 0
     lease_s: int = 20
     is_lean: bool = False
     network: Network | None = None
-    has_engine: bool = False
     capacity: int = _CAPACITY
     machines: list[Machine] = field(default_factory=list)
     parts: dict[str, Part] = field(default_factory=dict)
@@ -92,15 +91,15 @@ class House:
         for directory in (self.var / "run", self.var / "repositories", self.logs):
             directory.mkdir(parents=True, mode=0o700)
         self.clock_library = compiled_clock(self.base)
-        if self.has_engine:
-            self._begin([engine.spec(self.base)])
-            engine.load(self.env.EKLAVYA_IMAGE, self.base)
-            os.environ["DOCKER_HOST"] = engine.address_of(self.base)
         self._begin(self._servers())
         ensure_database(self.var)
         self.run([sys.executable, "-m", "tests.chaos.beginning"])
         self.machines = [self._machine(number) for number in range(1, self.machines_wanted + 1)]
-        programs = components.program_specs(self.env, isolated=self.runtime == "docker")
+        engines = {f"{machine.name}.docker": machine.engine for machine in self.machines if machine.engine}
+        self._begin(one.spec(name) for name, one in engines.items())
+        for one in engines.values():
+            one.load(self.env.EKLAVYA_IMAGE)
+        programs = components.program_specs(self.env, isolated=False)
         self._begin(
             [
                 self._mine(self._model(programs["rehearsal"]), "rehearsal"),
@@ -137,7 +136,7 @@ class House:
     def _env(self, var: Path, web: int, gateway: int, egress: int, **own: Any) -> Env:
         return Env(
             EKLAVYA_VAR=var,
-            EKLAVYA_RUNTIME=self.runtime,
+            EKLAVYA_RUNTIME=own.pop("EKLAVYA_RUNTIME", "local"),
             EKLAVYA_DB_POOL_SIZE=20,
             EKLAVYA_MAX_CONCURRENT_RUNS=self.capacity * self.machines_wanted,
             EKLAVYA_WORKER_CAPACITY=self.capacity,
@@ -156,15 +155,17 @@ class House:
 
     def _machine(self, number: int) -> Machine:
         name, var = f"m{number}", self.base / f"m{number}"
-        has_own_disk = make_disk(var, for_containers=self.runtime == "docker")
+        has_containers = number > self.machines_wanted - self.containers
+        has_own_disk = make_disk(var, for_containers=has_containers)
         (var / "run").mkdir()
         (var / "repositories").symlink_to(self.var / "repositories")
         wire = self.network.add(number) if self.network else None
         ways, addresses = self._wired(wire) if wire else self._linked(number)
-        env = self._env(
-            var, next(self._ports), next(self._ports), next(self._ports), EKLAVYA_WORKER_NAME=name, **addresses
-        )
-        return Machine(name, var, env, ways, make_clock(self.base / f"{name}.clock"), has_own_disk, wire)
+        ports = [next(self._ports) for _ in range(3)]
+        runtime = "docker" if has_containers else "local"
+        env = self._env(var, *ports, EKLAVYA_WORKER_NAME=name, EKLAVYA_RUNTIME=runtime, **addresses)
+        engine = Engine(self.base / f"d{number}", wire.inside) if has_containers and wire else None
+        return Machine(name, var, env, ways, make_clock(self.base / f"{name}.clock"), has_own_disk, wire, engine)
 
     def _wired(self, wire: Wire) -> tuple[list[Way], dict[str, str]]:
         assert self.network
@@ -187,7 +188,7 @@ class House:
 
     def _programs_of(self, machine: Machine) -> list[Spec]:
         # At all addresses where the run asks whether they answer over the network.
-        programs = components.program_specs(machine.env, isolated=self.runtime == "docker" or machine.wire is not None)
+        programs = components.program_specs(machine.env, isolated=machine.has_containers or machine.wire is not None)
         names = ["worker", "gateway"]
         if not self.is_lean:
             names += ["egress"] + ["beat"] * (machine is self.machines[0])
@@ -202,7 +203,9 @@ class House:
         return replace(spec, command=machine.wire.inside(spec.command), ready=asked)
 
     def _mine(self, spec: Spec, name: str, machine: Machine | None = None) -> Spec:
-        environment = {**spec.environment, **self._own(), **(self._clock_of(machine) if machine else {})}
+        environment = {**spec.environment, **self._own()}
+        if machine:
+            environment |= self._clock_of(machine) | machine.own_environment
         return replace(spec, name=name, environment=environment, deadline_s=_START_S)
 
     def _clock_of(self, machine: Machine) -> dict[str, str]:
@@ -233,8 +236,8 @@ class House:
 
     def environment(self, machine: Machine | None = None) -> dict[str, str]:
         """Return the environment of a program of the house, or of a machine."""
-        env = machine.env if machine else self.env
-        return {**os.environ, **env.exported(), **self._own(), "PYTHONUNBUFFERED": "1"}
+        env, own = (machine.env, machine.own_environment) if machine else (self.env, {})
+        return {**os.environ, **env.exported(), **self._own(), **own, "PYTHONUNBUFFERED": "1"}
 
     def run(self, command: list[str], machine: Machine | None = None) -> str:
         """Run a program to its end, and return what it said. Raises StartFailed when it fails."""
@@ -284,11 +287,6 @@ class House:
         """Whether every part answers."""
         return all(part.child.pid is not None and part.child.spec.ready() for part in self.parts.values())
 
-    def namespaces(self) -> tuple[str, ...]:
-        """Return how the names of the machines' containers begin (see `agents.sandboxes`)."""
-        digests = [hashlib.sha256(str(machine.var.resolve()).encode()).hexdigest() for machine in self.machines]
-        return tuple(f"eklavya-{digest[:8]}-" for digest in digests)
-
     # -- stopping
 
     def stop(self) -> None:
@@ -311,9 +309,9 @@ class House:
         for machine in self.machines:
             if machine.has_own_disk:
                 subprocess.run(["umount", "--lazy", str(machine.var)], check=False)
+            if machine.engine:
+                machine.engine.remove()
         if self.network:
             self.network.remove()
-        if self.has_engine:
-            engine.remove(self.base)
         if not keep:
             shutil.rmtree(self.base, ignore_errors=True)

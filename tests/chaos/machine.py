@@ -1,5 +1,6 @@
 """One worker's machine: its directory and disk, its clock, and its way to the servers."""
 
+import hashlib
 import os
 import shutil
 import struct
@@ -11,6 +12,7 @@ from typing import Protocol
 
 from agents.runtimes import volumes
 from eklavya.env import Env
+from tests.chaos.engine import Engine
 from tests.chaos.network import Wire
 
 _CLOCK_SOURCE = Path(__file__).with_name("clock.c")
@@ -42,6 +44,23 @@ class Machine:
     has_own_disk: bool
     wire: Wire | None = None
     """Where it has a network namespace of its own; its ways are this one then."""
+    engine: Engine | None = None
+    """Where it has a Docker daemon of its own."""
+
+    @property
+    def has_containers(self) -> bool:
+        """Whether its agents are in containers."""
+        return self.env.EKLAVYA_RUNTIME == "docker"
+
+    @property
+    def own_environment(self) -> dict[str, str]:
+        """What its programs know besides: the daemon."""
+        return {"DOCKER_HOST": self.engine.address} if self.engine else {}
+
+    @property
+    def namespace(self) -> str:
+        """How the names of its containers begin (see `agents.sandboxes`)."""
+        return f"eklavya-{hashlib.sha256(str(self.var.resolve()).encode()).hexdigest()[:8]}-"
 
 
 def set_clock(clock: Path, seconds: int) -> None:

@@ -16,6 +16,7 @@ FAULTS = 20
 LIMIT_S = 1100
 # One project to its demo on two machines, and what lasts lasts less; all else is as in the long run.
 SHORT = ["--projects", "1", "--demo-only", "--machines", "2", "--lean", "--gap", "2", "--longest", "6", "--links"]
+SHORT += ["--containers", "0"]
 
 
 def test_a_project_arrives_though_its_house_is_broken_twenty_times(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from projects.models import Task
 from tests.agents.remote.conftest import Far, web
 from tests.agents.supervisor.line import wait_until
 from tests.chaos import engine
+from tests.chaos.engine import Engine
 from tests.factories import TaskFactory
 
 pytestmark = [pytest.mark.docker, pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
@@ -35,19 +36,22 @@ LONG_S = 90.0
 class Daemon:
     """In a network namespace of its own, as a second one would write the first one's packet filter."""
 
-    base: Path
+    engine: Engine
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def log(self) -> Path:
+        return self.engine.directory / "docker.log"
+
     def start(self) -> None:
-        spec = engine.spec(self.base)
+        spec = self.engine.spec("docker")
         assert spec.before is not None
         spec.before()
-        with (self.base / "docker.log").open("ab") as log:
-            command = ["unshare", "--net", "--", *spec.command]
-            self.process = subprocess.Popen(command, env=dict(spec.environment), stdout=log, stderr=log)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(spec.command, env=dict(spec.environment), stdout=log, stderr=log)
         deadline = time.monotonic() + spec.deadline_s
         while not spec.ready():
-            assert self.process.poll() is None, (self.base / "docker.log").read_text()[-2000:]
+            assert self.process.poll() is None, self.log.read_text()[-2000:]
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
@@ -61,17 +65,18 @@ class Daemon:
             self.process.terminate()
             self.process.wait(60)
         with suppress(FileNotFoundError, ProcessLookupError, ValueError):  # of one that was killed
-            os.kill(int((self.base / "docker-run/containerd/containerd.pid").read_text()), signal.SIGKILL)
-        engine.remove(self.base)
-        shutil.rmtree(self.base, ignore_errors=True)
+            os.kill(int((self.engine.directory / "run/containerd/containerd.pid").read_text()), signal.SIGKILL)
+        self.engine.remove()
+        shutil.rmtree(self.engine.directory, ignore_errors=True)
 
 
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
     if why := engine.why_not():
         pytest.skip(why)
-    made = Daemon(Path(tempfile.mkdtemp(prefix="daemon")))  # containerd's sockets lie below, whose paths must be short
-    monkeypatch.setenv("DOCKER_HOST", engine.address_of(made.base))
+    place = Path(tempfile.mkdtemp(prefix="daemon"))  # containerd's sockets lie below, whose paths must be short
+    made = Daemon(Engine(place, inside=lambda command: ["unshare", "--net", "--", *command]))
+    monkeypatch.setenv("DOCKER_HOST", made.engine.address)
     try:
         made.start()
         nothing = io.BytesIO()
