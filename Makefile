@@ -84,6 +84,9 @@ shell: ## Open Django's shell on a running Eklavya
 chaos: ## Break a house at work 200 times, and look whether all arrives (an hour and more)
 	@$(DEV) -m tests.chaos $(ARGS)
 
+idle: ## Let a day pass in which nobody decides anything, at the exact schedules of all periodic work (ten minutes and more)
+	@$(DEV) -m pytest tests/eklavya/idle_day.py --quiet --show-capture=no $(ARGS)
+
 bench: ## Run the benchmarks
 	@$(DEV) -m bench $(ARGS)
 
@@ -91,4 +94,4 @@ clean: ## Remove caches and what builds left; keeps .venv and the data in var
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage htmlcov test-results
 	find . -path ./.venv -prune -o -path ./var -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf
 
-.PHONY: help run rehearse test test-system lint lint-frontend format lock image frontend migrate shell chaos bench clean
+.PHONY: help run rehearse test test-system lint lint-frontend format lock image frontend migrate shell chaos idle bench clean

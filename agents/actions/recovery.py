@@ -201,9 +201,8 @@ def cancel_leftovers(*, now: datetime) -> int:
 
 def undelivered(*, now: datetime) -> list[UUID]:
     """Return the projects that are built for a while and yet are neither delivered nor paused."""
-    building = Project.objects.filter(status=ProjectStatus.BUILDING)
     recent = Task.objects.filter(project=OuterRef("pk"), completed_at__gt=now - DELIVERY_PATIENCE)
-    return [project.pk for project in building.exclude(Exists(recent)) if queries.is_built(project)]
+    return list(queries.built_projects().exclude(Exists(recent)).values_list("pk", flat=True))
 
 
 def escalate_unanswered(*, now: datetime) -> int:

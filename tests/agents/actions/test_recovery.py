@@ -2,6 +2,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from agents.actions import recovery
 from agents.models import Agent, Run
@@ -208,7 +210,9 @@ def test_a_project_that_is_built_and_not_delivered_is_found() -> None:
     TaskFactory(status="completed", completed_at=NOW, project=ProjectFactory(status="complete"))
 
     assert recovery.undelivered(now=NOW + timedelta(seconds=29)) == []
-    assert recovery.undelivered(now=NOW + timedelta(seconds=31)) == [built.pk]
+    with CaptureQueriesContext(connection) as asked:
+        assert recovery.undelivered(now=NOW + timedelta(seconds=31)) == [built.pk]
+    assert len(asked) == 1  # however many are being built: the sweep asks every 5 s
 
 
 @pytest.mark.parametrize(
