@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from agents.machine import MB
 from agents.runtimes import volumes
 from eklavya.env import Env
 from tests.chaos.engine import Engine
@@ -18,8 +19,9 @@ from tests.chaos.network import Wire
 _CLOCK_SOURCE = Path(__file__).with_name("clock.c")
 # What a machine's disk holds: small, so that it can be filled.
 _DISK_MB = 256
-# With containers each run is promised 2 GB of it, and 1 GB stays free: a sparse file, of which little is ever written.
-_DISK_FOR_CONTAINERS_MB = 12 * 1024
+# With containers each run, check and preview is promised 2 GB of it, and 1 GB stays free: a sparse file, of which
+# little is ever written, but the disk below must be able to hold it.
+_DISK_FOR_CONTAINERS_MB = 40 * 1024
 
 
 class Way(Protocol):
@@ -87,7 +89,9 @@ def compiled_clock(directory: Path) -> Path | None:
 def make_disk(directory: Path, *, for_containers: bool) -> bool:
     """Make a machine's directory; return whether it has a small disk of its own, which takes root and room."""
     if for_containers and not volumes.why_not():
-        volumes.make(directory, size_mb=_DISK_FOR_CONTAINERS_MB)
+        volumes.make(
+            directory, size_mb=min(_DISK_FOR_CONTAINERS_MB, shutil.disk_usage(directory.parent).free // MB // 2)
+        )
         return True
     directory.mkdir(mode=0o700)
     if for_containers or os.geteuid() != 0:
