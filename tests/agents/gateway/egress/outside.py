@@ -1,6 +1,7 @@
 """What the egress proxy's tests stand on: a proxy, hosts of an outside world on this machine, names that lie."""
 
 import asyncio
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from tests.agents.gateway.harness import DEADLINE_S, wait_until
 from tests.factories import RunFactory
 
 PUBLIC = "93.184.215.14"
+# The proxy passes on what it has as soon as it has it.
+WHOLE_S = 10.0
 
 
 @dataclass
@@ -87,13 +90,17 @@ def echo(host: Host, connection: socket.socket) -> None:
 
 
 def http(*answer: bytes) -> Callable[[Host, socket.socket], None]:
-    """Read until the request seems whole, and answer with this."""
+    """Read until the request is whole and nothing follows it, and answer with this."""
 
     def behave(host: Host, connection: socket.socket) -> None:
-        connection.settimeout(0.3)
+        request = b""
         try:
-            while data := connection.recv(65_536):
+            while True:
+                connection.settimeout(0.3 if is_whole(request) else WHOLE_S)
+                if not (data := connection.recv(65_536)):
+                    break
                 host.received += data
+                request += data
         except TimeoutError:
             pass
         connection.settimeout(DEADLINE_S)
@@ -101,6 +108,15 @@ def http(*answer: bytes) -> Callable[[Host, socket.socket], None]:
             connection.sendall(part)
 
     return behave
+
+
+def is_whole(request: bytes) -> bool:
+    """Whether a request has come to its end, as far as its head says where that is."""
+    head, end, body = request.partition(b"\r\n\r\n")
+    if b"transfer-encoding: chunked" in head.lower():
+        return body.endswith(b"0\r\n\r\n")
+    length = re.search(rb"(?im)^content-length: *(\d+)\r?$", head)
+    return bool(end) and len(body) >= (int(length[1]) if length else 0)
 
 
 @contextmanager
