@@ -79,17 +79,28 @@ def is_sensitive(project: Project) -> bool:
     return bool(project.config.get("privacy") == Trust.SENSITIVE)
 
 
-def free_of_tools(limits: Mapping[str, int], active: Mapping[str, int]) -> dict[str, int]:
-    """Return how many more runs may use each limited tool at once; `active` are the roles of those at work."""
+def counted_as(role: str) -> frozenset[str]:
+    """Return the limits of the house that a run of the role counts against: its role's, and those of its tools.
+
+    No tool has the name of a role.
+    """
+    return tools_of(role) | {Role(role).value}
+
+
+def free_of_limits(limits: Mapping[str, int], active: Mapping[str, int]) -> dict[str, int]:
+    """Return how many more runs of each limited role, or with each limited tool, may be at work at once.
+
+    `active` are the roles of those at work. It is less than nothing where a limit became lower meanwhile.
+    """
     used = Counter(dict.fromkeys(limits, 0))
     for role, count in active.items():
-        used.update(dict.fromkeys(tools_of(role) & limits.keys(), count))
-    return {tool: most - used[tool] for tool, most in limits.items()}
+        used.update(dict.fromkeys(counted_as(role) & limits.keys(), count))
+    return {name: most - used[name] for name, most in limits.items()}
 
 
-def lacks(role: str, free: Mapping[str, int]) -> bool:
-    """Return whether a limited tool of the role is used up. `free` is as `free_of_tools` returns it."""
-    return any(free.get(tool, 1) <= 0 for tool in tools_of(role))
+def used_up(role: str, free: Mapping[str, int]) -> list[str]:
+    """Return which limits keep the role from more runs, by name. `free` is as `free_of_limits` returns it."""
+    return sorted(name for name in counted_as(role) if free.get(name, 1) <= 0)
 
 
 def fits_on_disk(load: Mapping[str, Any], *, busy: int, unmade: int) -> int | None:

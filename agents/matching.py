@@ -34,7 +34,8 @@ class Match:
 
 
 class Room:
-    """What is free right now, used up as tasks are matched. The counts are for each worker, project and limited tool.
+    """What is free right now, used up as tasks are matched. The counts are for each worker, project, and limited role
+    or tool.
 
     Each of `workers` and each candidate's project has its count.
     """
@@ -46,14 +47,14 @@ class Room:
         workers: Sequence[Worker],
         free_of_worker: dict[UUID, int],
         free_of_project: dict[UUID, int],
-        free_of_tool: dict[str, int],
+        free_of_limit: dict[str, int],
         agents: Iterable[FreeAgent],
     ) -> None:
         self._runs = runs
         self._workers = workers
         self._free_of_worker = free_of_worker
         self._free_of_project = free_of_project
-        self._free_of_tool = free_of_tool
+        self._free_of_limit = free_of_limit
         self._agents: dict[tuple[UUID, str], list[FreeAgent]] = defaultdict(list)
         for agent in agents:
             self._agents[agent.project_id, agent.agent_type].append(agent)
@@ -66,7 +67,7 @@ class Room:
         free = self._agents[candidate.project_id, candidate.role]
         if not free or self._free_of_project[candidate.project_id] <= 0:
             return None
-        if allocation.lacks(candidate.role, self._free_of_tool):
+        if allocation.used_up(candidate.role, self._free_of_limit):
             return None
         decision = allocation.choose(self._workers, self._free_of_worker, allocation.wanted_by(candidate))
         if decision is None:
@@ -76,8 +77,8 @@ class Room:
         self._runs -= 1
         self._free_of_worker[decision.worker.pk] -= 1
         self._free_of_project[candidate.project_id] -= 1
-        for tool in allocation.tools_of(candidate.role) & self._free_of_tool.keys():
-            self._free_of_tool[tool] -= 1
+        for name in allocation.counted_as(candidate.role) & self._free_of_limit.keys():
+            self._free_of_limit[name] -= 1
         return Match(candidate, agent.pk, decision)
 
 

@@ -12,6 +12,7 @@ the error of an attempt to connect names a socket "started-by-make-run".
 import json
 import os
 import secrets
+from collections.abc import Collection
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +29,7 @@ from agents.machine import TOOLS
 from eklavya.services.errors import way_out
 from eklavya.services.sockets import postgres_url, valkey_url
 from projects.addresses import parse_rules
+from projects.roles import Role
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -91,6 +93,9 @@ class Env(BaseSettings):
 
     EKLAVYA_TOOL_LIMITS: Annotated[dict[str, int], NoDecode] = {}
     """Most agents that use a tool at a time, over all projects and machines: "browser=2, claude_code=8"."""
+
+    EKLAVYA_ROLE_LIMITS: Annotated[dict[str, int], NoDecode] = {}
+    """Most agents of a role at work at a time, over all projects and machines: "developer=3, tester=2"."""
 
     EKLAVYA_WORKER: Literal["all", "light", "runs"] = "all"
     """What a Celery worker started here takes: runs of this machine and light work, or only one of the two."""
@@ -230,16 +235,12 @@ class Env(BaseSettings):
     @field_validator("EKLAVYA_TOOL_LIMITS", mode="before")
     @classmethod
     def _check_tool_limits(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        limits: dict[str, int] = {}
-        for part in filter(None, (part.strip() for part in value.split(","))):
-            name, _, most = (word.strip() for word in part.partition("="))
-            if name not in TOOLS or not (most.isascii() and most.isdigit() and 1 <= int(most) <= 1000):
-                known = ", ".join(TOOLS)
-                raise ValueError(f"wants a tool and a number from 1 to 1000, such as browser=2; tools: {known}")
-            limits[name] = int(most)
-        return limits
+        return _limits(value, "a tool", TOOLS, such_as="browser=2")
+
+    @field_validator("EKLAVYA_ROLE_LIMITS", mode="before")
+    @classmethod
+    def _check_role_limits(cls, value: object) -> object:
+        return _limits(value, "a role", Role.values, such_as="developer=3")
 
     @field_validator("EKLAVYA_RECOVER")
     @classmethod
@@ -392,6 +393,21 @@ class Env(BaseSettings):
         if any(len(key) < 32 for key in keys):
             raise EnvError(f"eklavya: {path} has a key shorter than 32 characters: every line is one key")
         return keys
+
+
+def _limits(value: object, what: str, known: Collection[str], *, such_as: str) -> object:
+    """Return what a variable says of several at once: "browser=2, claude_code=8". Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    limits: dict[str, int] = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        name, _, most = (word.strip() for word in part.partition("="))
+        if name not in known or not (most.isascii() and most.isdigit() and 1 <= int(most) <= 1000):
+            raise ValueError(f"wants {what} and a number from 1 to 1000, such as {such_as}; known: {', '.join(known)}")
+        if name in limits:
+            raise ValueError(f"names {name} twice")
+        limits[name] = int(most)
+    return limits
 
 
 def _text(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -10,17 +10,17 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, F, IntegerField, OuterRef, Q, Subquery
+from django.db.models import Count, IntegerField, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
-from agents import allocation
+from agents import allocation, waiting
 from agents.actions import agents, leases
 from agents.actions.leases import Held, Reserved
 from agents.matching import FreeAgent, Match, Room
 from agents.models import Agent, Run, Worker
 from agents.prompts import prompt_version_for
 from agents.roles import limits_of_run, specialisations_of
-from agents.states import ACTIVE_RUN, WorkerStatus
+from agents.states import ACTIVE_RUN
 from billing import actions as billing
 from projects import audit, queries
 from projects.actions import tasks
@@ -67,8 +67,6 @@ Send = Callable[[list[Dispatched]], None]
 AT_ONCE = 250
 # Of candidates more are looked at than there are places, for some have no free agent: threefold, and at most so many.
 MOST_LEFT = 150
-# So long a run that began may take to make its directory: until then no reading of the disk has it.
-MAKING = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class _Given:
 
 
 def dispatch(*, now: datetime, send: Send | None = None, host: Host | None = None) -> list[Dispatched]:
-    """Make runs for ready tasks, as many as workers, agents, projects and the account have room for.
+    """Make runs for ready tasks, as many as workers, agents, projects, roles, tools and the account have room for.
 
     `send` puts them into their workers' queues: right after the commit, before the news of it is published. A lost
     message is found by `recovery.requeue`. One run for `host`, and each for which a program waits there, is begun here.
@@ -116,7 +114,7 @@ def _match(*, now: datetime) -> list[Match]:
     # Two dispatchers that count at once would both see the last free place. Waiting, rather than leaving it to the
     # other, matters too: it may have looked before this caller's task became ready.
     be_alone()
-    workers = _workers_with_room()
+    workers = waiting.workers_with_room()
     if not workers:
         return []
     active = Run.objects.filter(status__in=ACTIVE_RUN).count()
@@ -124,14 +122,14 @@ def _match(*, now: datetime) -> list[Match]:
     most = min(settings.EKLAVYA_MAX_CONCURRENT_RUNS - active, free, AT_ONCE)
     if most <= 0:
         return []
-    free_of_tool = _free_of_tool()
-    # Those that lack a tool must not fill the list before those that do not.
-    lacking = [role for role in Role if allocation.lacks(role, free_of_tool)]
+    free_of_limit = _free_of_limit()
+    # Those that wait for a role or a tool must not fill the list before those that do not.
+    lacking = [role for role in Role if allocation.used_up(role, free_of_limit)]
     limit = most + min(3 * most, MOST_LEFT) + 20
     candidates = _locked(queries.dispatchable(now=now, limit=limit, without=lacking))
     if not candidates:
         return []
-    return _room(most, workers, candidates, free_of_tool, now=now).match(candidates)
+    return _room(most, workers, candidates, free_of_limit, now=now).match(candidates)
 
 
 def _locked(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -170,33 +168,16 @@ def _left_of(host: Host | None, given: Sequence[_Given]) -> Host | None:
     return replace(host, is_free=False) if host is not None and is_taken else host
 
 
-def _workers_with_room() -> list[Worker]:
-    """Those that may take runs, each with its `room`: places, and a disk on which what they write fits."""
-    is_active = Q(runs__status__in=ACTIVE_RUN)
-    is_new = Q(runs__started_at=None) | Q(runs__started_at__gt=F("heartbeat_at") - MAKING)
-    takes_runs = {"status__in": [WorkerStatus.ONLINE, WorkerStatus.BUSY], "cordoned_at": None, "reason": ""}
-    busy, unmade = Count("runs", filter=is_active), Count("runs", filter=is_active & is_new)
-    online = Worker.objects.filter(**takes_runs).annotate(busy=busy, unmade=unmade, room=F("capacity") - busy)
-    found = list(online.filter(room__gt=0).order_by("name"))
-    for worker in found:
-        fits = allocation.fits_on_disk(worker.load, busy=worker.busy, unmade=worker.unmade)
-        worker.room = worker.room if fits is None else min(worker.room, fits)
-    return [worker for worker in found if worker.room > 0]
-
-
-def _free_of_tool() -> dict[str, int]:
-    limits = settings.EKLAVYA_TOOL_LIMITS
-    if not limits:
-        return {}
-    active = Run.objects.filter(status__in=ACTIVE_RUN).values_list("task__role").annotate(Count("pk"))
-    return allocation.free_of_tools(limits, dict(active))
+def _free_of_limit() -> dict[str, int]:
+    limits = waiting.limits_of_house()
+    return allocation.free_of_limits(limits, waiting.active_of_roles()) if limits else {}
 
 
 def _room(
     runs: int,
     workers: list[Worker],
     candidates: Sequence[Candidate],
-    free_of_tool: dict[str, int],
+    free_of_limit: dict[str, int],
     *,
     now: datetime,
 ) -> Room:
@@ -208,7 +189,7 @@ def _room(
         workers=workers,
         free_of_worker={worker.pk: worker.room for worker in workers},  # type: ignore[attr-defined]
         free_of_project={candidate.project_id: candidate.room for candidate in candidates},
-        free_of_tool=free_of_tool,
+        free_of_limit=free_of_limit,
         agents=[FreeAgent(*row) for row in free.values_list(*FreeAgent._fields)],
     )
 

@@ -3,9 +3,11 @@
 from uuid import UUID
 
 from django.http import Http404, HttpResponse
+from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from agents import pages
+from agents.waiting import why_waiting
 from projects.actions.steering import STEERED
 from projects.models import Task
 from projects.pages import roles_of
@@ -26,6 +28,7 @@ def task(request: PageRequest, task_id: UUID) -> HttpResponse:
     can_steer = can_work and (found.status == "blocked" or (found.kind in STEERED and found.status in STEERABLE))
     context = {
         "detail": pages.task_detail(found),
+        "waiting": why_waiting(found, now=timezone.now()),
         "task": found,
         "project": found.project,
         "roles": roles_of(found.project) if can_steer else [],

@@ -64,6 +64,9 @@ def test_a_database_that_vanished_is_noticed_unless_its_address_says_otherwise()
         ({"EKLAVYA_TOOL_LIMITS": "drill=2"}, "EKLAVYA_TOOL_LIMITS wants a tool and a number from 1 to 1000"),
         ({"EKLAVYA_TOOL_LIMITS": "browser"}, "EKLAVYA_TOOL_LIMITS wants a tool and a number"),
         ({"EKLAVYA_TOOL_LIMITS": "browser=0"}, "EKLAVYA_TOOL_LIMITS wants a tool and a number"),
+        ({"EKLAVYA_TOOL_LIMITS": "browser=2,browser=3"}, "EKLAVYA_TOOL_LIMITS names browser twice"),
+        ({"EKLAVYA_ROLE_LIMITS": "plumber=2"}, "EKLAVYA_ROLE_LIMITS wants a role and a number from 1 to 1000"),
+        ({"EKLAVYA_ROLE_LIMITS": "developer=-1"}, "EKLAVYA_ROLE_LIMITS wants a role and a number"),
         ({"EKLAVYA_LEASE_SECONDS": "9"}, "EKLAVYA_LEASE_SECONDS "),
     ],
 )
@@ -166,6 +169,7 @@ def test_exported_environment_means_the_same(monkeypatch: pytest.MonkeyPatch, tm
         EKLAVYA_WEB_PORT=9000,
         REDIS_URL=SecretStr("redis://cache"),
         EKLAVYA_TOOL_LIMITS={"browser": 2},
+        EKLAVYA_ROLE_LIMITS={"developer": 3},
     )
     for name, value in env.exported().items():
         monkeypatch.setenv(name, value)
@@ -202,6 +206,8 @@ def test_keys_of_secrets_come_from_the_environment_newest_first(monkeypatch: pyt
         assert "brief" not in str(refused.value)
 
 
-def test_limits_of_tools_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_of_tools_and_roles_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EKLAVYA_TOOL_LIMITS", "browser=2, claude_code = 8")
+    monkeypatch.setenv("EKLAVYA_ROLE_LIMITS", "developer=3,tester=2")
     assert Env().EKLAVYA_TOOL_LIMITS == {"browser": 2, "claude_code": 8}
+    assert Env().EKLAVYA_ROLE_LIMITS == {"developer": 3, "tester": 2}

@@ -23,6 +23,7 @@ from projects.events import Published
 from projects.models import Project, Squad, Task
 from projects.roles import Role
 from projects.states import TaskStatus
+from tests.agents.supervisor.line import wait_until
 from tests.factories import NOW, ProjectFactory, TaskFactory, WorkerFactory
 
 pytestmark = pytest.mark.django_db
@@ -228,6 +229,38 @@ def test_what_waits_for_a_tool_keeps_nobody_else_waiting(settings: object) -> No
     assert late.status == TaskStatus.ALLOCATED
 
 
+def test_dispatch_keeps_to_the_limit_of_a_role_over_all_projects(settings: LazySettings) -> None:
+    settings.EKLAVYA_ROLE_LIMITS = {"developer": 3}
+    WorkerFactory(capacity=20)
+    for _ in range(3):
+        TaskFactory.create_batch(2, project=ProjectFactory(status="building"), role=Role.DEVELOPER)
+    for _ in range(40):  # more than are looked at for the places that are left
+        TaskFactory(project=ProjectFactory(status="building"), role=Role.DEVELOPER, priority=100)
+    tester = TaskFactory(project=ProjectFactory(status="building"), role=Role.TESTER)
+
+    dispatch(now=NOW)
+
+    allocated = Task.objects.filter(status=TaskStatus.ALLOCATED)
+    assert allocated.filter(role=Role.DEVELOPER).count() == 3
+    assert dispatch(now=NOW) == []
+    tester.refresh_from_db()
+    assert tester.status == TaskStatus.ALLOCATED, "what waits for a role keeps nobody else waiting"
+    runs.fail(Run.objects.filter(task__role=Role.DEVELOPER)[0], Ending(RunStatus.FAILED, "x", "x", {}), now=NOW)
+    assert len(dispatch(now=NOW)) == 1
+
+
+def test_a_limit_that_became_lower_than_what_is_at_work_ends_nothing(project: Project, settings: LazySettings) -> None:
+    WorkerFactory(capacity=9)
+    TaskFactory.create_batch(3, project=project, role=Role.DEVELOPER)
+    assert len(dispatch(now=NOW)) == 2
+    settings.EKLAVYA_ROLE_LIMITS = {"developer": 1}
+
+    runs.fail(Run.objects.all()[0], Ending(RunStatus.FAILED, "x", "x", {}), now=NOW)
+
+    assert dispatch(now=NOW) == []
+    assert Run.objects.filter(status=RunStatus.QUEUED).count() == 1
+
+
 def test_dispatch_is_fair_between_projects(project: Project) -> None:
     WorkerFactory(capacity=2)
     other = ProjectFactory(status="building")
@@ -283,6 +316,8 @@ def test_dispatch_takes_as_many_statements_for_many_as_for_few(settings: LazySet
     def ready(count: int) -> None:
         for project in ProjectFactory.create_batch(count, status="building"):
             TaskFactory.create_batch(2, project=project, role=Role.DEVELOPER)
+
+    settings.EKLAVYA_ROLE_LIMITS = {"developer": 1000}
 
     def statements(count: int) -> int:
         ready(count)
@@ -395,3 +430,33 @@ def test_two_dispatchers_at_once_make_one_run_per_task() -> None:
 
     assert Run.objects.count() == 3
     assert Task.objects.filter(status=TaskStatus.ALLOCATED).count() == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_dispatcher_counts_what_the_first_has_not_committed_yet(settings: LazySettings) -> None:
+    settings.EKLAVYA_ROLE_LIMITS = {"developer": 1}
+    WorkerFactory(capacity=20)
+    TaskFactory(project=ProjectFactory(status="building"), role=Role.DEVELOPER)
+
+    def work() -> list[Dispatched]:
+        try:
+            # The first has not seen this one: it waits for nothing but the count.
+            TaskFactory(project=ProjectFactory(status="building"), role=Role.DEVELOPER)
+            return dispatch(now=NOW)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as elsewhere:
+        with transaction.atomic():
+            assert len(dispatch(now=NOW)) == 1
+            second = elsewhere.submit(work)
+            wait_until(lambda: second.done() or _is_waited_for())
+        assert second.result(30) == []
+
+    assert Run.objects.count() == 1
+
+
+def _is_waited_for() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid)))")
+        return bool(cursor.fetchone()[0])
