@@ -26,6 +26,8 @@ _SECTIONS = {
     "execution": "projects",
     "agents": "agents",
     "roles": "agents",
+    "workflows": "workflows",
+    "workflow": "workflows",
     "budget": "budget",
     "audit": "audit",
     "workers": "workers",

@@ -11,6 +11,7 @@ urlpatterns = [
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("styleguide/", views.styleguide, name="styleguide"),
+    path("settings/", views.settings_start, name="settings"),
     path("settings/people/", people.people, name="people"),
     path("settings/people/<int:user_id>/role/", people.person_role, name="person_role"),
     path("settings/people/<int:user_id>/off/", people.person_off, name="person_off"),

@@ -4,7 +4,7 @@ from allauth.account.utils import perform_login
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods
@@ -35,3 +35,9 @@ def styleguide(request: PageRequest) -> HttpResponse:
     if not (settings.DEBUG or request.user.is_superuser):
         raise Http404
     return render(request, "styleguide.html", context(timezone.now()))
+
+
+@require_GET
+def settings_start(request: PageRequest) -> HttpResponse:
+    """Go to the first page of the settings."""
+    return redirect("mfa_index")

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from projects.views import approvals, audit, executions, home, project, secrets, webhooks, without_answer
+from projects.views import approvals, audit, executions, home, project, secrets, webhooks, without_answer, workflows
 
 _EXECUTION = "executions/<uuid:execution_id>/"
 urlpatterns = [
@@ -20,6 +20,8 @@ urlpatterns = [
     path("projects/<uuid:project_id>/plan/", project.plan, name="project_plan"),
     path("projects/<uuid:project_id>/workflows/", executions.project_executions, name="project_executions"),
     path("projects/<uuid:project_id>/workflows/start/", executions.execution_start, name="execution_start"),
+    path("workflows/", workflows.workflows, name="workflows"),
+    path("workflows/<slug:key>/", workflows.workflow, name="workflow"),
     *[
         path(f"workflows/<uuid:workflow_id>.{form}", executions.workflow_file, {"form": form}, name=f"workflow_{form}")
         for form in ("yaml", "json")

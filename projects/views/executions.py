@@ -13,15 +13,14 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from projects import executions, permissions
 from projects.actions import redoing, steering, workflows
-from projects.actions.workflow_files import import_workflow
 from projects.actions.workflows import InvalidExecution, Start, document_of
 from projects.actors import Actor
 from projects.forms import StartForm, WorkflowFileForm
 from projects.models import Execution, ExecutionLog, Project, Task, Workflow
 from projects.views.project import tab
+from projects.views.workflows import stored
 from projects.web import PageRequest, act, came_from, get_project, page_of, refusal, render_page
-from projects.workflows.definition import InvalidWorkflow
-from projects.workflows.documents import MAX_BYTES, as_json, as_yaml
+from projects.workflows.documents import as_json, as_yaml
 
 MAX_RESULT_CHARS = 20_000
 
@@ -33,17 +32,9 @@ def project_executions(request: PageRequest, project_id: UUID) -> HttpResponse:
     found = get_project(project_id)
     if request.method != "POST":
         return _executions(request, found, WorkflowFileForm())
-    permissions.check_can_work(request.user)
-    form = WorkflowFileForm(request.POST, request.FILES)
-    if form.is_valid():
-        sent = form.cleaned_data["file"].read(MAX_BYTES + 1)
-        try:
-            made = import_workflow(sent, by=_by(request), now=timezone.now())
-        except InvalidWorkflow as error:
-            form.add_error("file", list(error.problems))
-        else:
-            messages.success(request, f"“{made.name}” is stored as {made}.")
-            return redirect("project_executions", found.pk)
+    form, made = stored(request)
+    if made:
+        return redirect("project_executions", found.pk)
     return _executions(request, found, form, status=422)
 
 

@@ -123,6 +123,7 @@ ROWS: dict[str, Row] = {
     "mfa_login_webauthn": Row((V, O, A), LOGIN, ok=(302,)),
     "mfa_authenticate": Row((V, O, A), LOGIN, ok=(302,)),
     # one's own account
+    "settings": page(ok=(302,)),
     "account_reauthenticate": own(),
     "account_change_password": own(),
     "account_set_password": own(),
@@ -175,6 +176,9 @@ ROWS: dict[str, Row] = {
     "without_answer": act(A, data={"plan": "approve"}),
     "without_answer again": page(),
     # workflows, and what is done to tasks and nodes
+    "workflows": page(),
+    "workflows post": act(),
+    "workflow": page(),
     "project_executions": page(),
     "project_executions post": act(),
     "workflow_yaml": page(),
@@ -458,6 +462,7 @@ def address_of(name: str, house: dict[str, Any]) -> str:
         "workflow_id": house["execution"].workflow_id,
         "node": "a",
         "workflow": "w",
+        "key": house["execution"].workflow.key,
         "task_id": house["run"].task_id,
         "approval_id": house["approval"].pk,
         "secret_id": house["run"].pk,

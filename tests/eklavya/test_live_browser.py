@@ -53,7 +53,8 @@ from tests.serving import QuickServer
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 PHONE = {"width": 375, "height": 812}
 SEEN_MS = 60_000
-HOUSE = ("home", "projects", "approvals", "agents", "workers", "budget", "audit", "secrets", "styleguide")
+HOUSE = ("home", "projects", "approvals", "agents", "workflows", "workers", "budget", "audit", "secrets")
+HOUSE = (*HOUSE, "styleguide")
 SETTINGS = ("people", "api_keys", "webhooks", "recovery", "roles", "account_change_password", "mfa_index")
 
 
@@ -260,7 +261,8 @@ def furnish() -> list[str]:
     pages += [tab.url for tab in header(project, "project").tabs]
     pages += [reverse("project_secrets", args=[project.pk])]
     pages += [reverse("run", args=[run.pk]), reverse("task", args=[task.pk]), reverse("approval", args=[asked.pk])]
-    pages += [reverse("execution", args=[execution.pk]), reverse("webhook", args=[webhook.pk])]
+    pages += [reverse("execution", args=[execution.pk]), reverse("workflow", args=[execution.workflow.key])]
+    pages += [reverse("webhook", args=[webhook.pk])]
     return pages
 
 

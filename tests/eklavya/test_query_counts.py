@@ -40,6 +40,7 @@ def fill_house(project: Project) -> None:
     RunFactory(status=RunStatus.RUNNING, worker=WorkerFactory())
     LedgerEntryFactory(project_id=ProjectFactory().pk)
     post_message(ProjectFactory(), "News.", by=Actor.system("pm"), now=NOW)
+    ExecutionFactory()
 
 
 def fill_project(project: Project) -> None:
@@ -54,6 +55,7 @@ def fill_project(project: Project) -> None:
 
 
 HOUSE = ["home", "projects", "approvals", "approvals?show=decided", "agents", "workers", "budget", "audit"]
+HOUSE += ["workflows"]
 TABS = ["project", "project_board", "project_plan", "project_executions", "project_runs"]
 TABS += ["project_demos", "project_money", "project_audit"]
 
