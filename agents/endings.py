@@ -10,6 +10,7 @@ class Remedy(Enum):
     ONCE = "tried once more for each fingerprint of the failure, never after such a try; else a person is asked"
     ATTEMPT = "tried again, told what went wrong, once for each fingerprint; costs an attempt; else a person is asked"
     FREE = "tried again; costs no attempt"
+    CONFLICT = "a task of its own brings both together, and this one waits for it; costs no attempt"
     HELP = "the mentor is asked, then a person"
     MONEY = "the project is paused and an admin is asked"
     NONE = "nothing: people wanted it so"
@@ -62,7 +63,10 @@ WAYS: dict[str, Way] = {
     "secrets_refused": Way("its change brings a key", Remedy.ATTEMPT, _ATTEMPTS),
     "clone_refused": Way("its clone cannot be taken over", Remedy.ATTEMPT, _ATTEMPTS),
     "no_change": Way("a demo was handed in without a change", Remedy.ATTEMPT, _ATTEMPTS),
-    "conflict": Way("others changed the same places", Remedy.FREE, "a few, then attempts"),
+    "conflict": Way("others changed the same places", Remedy.CONFLICT, "5 of a task or of its conflict, then attempts"),
+    "unresolved": Way(
+        "a conflict was handed in with Git's markers, or without one of the two changes", Remedy.ATTEMPT, _ATTEMPTS
+    ),
     "main_busy": Way(
         "main kept moving while it was verified", Remedy.FREE, "5 in a row, then one try that costs an attempt"
     ),

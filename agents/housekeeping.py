@@ -107,4 +107,6 @@ def _kept(project_id: UUID, refs: list[str], *, now: datetime) -> set[str]:
     runs = {str(pk) for pk in (recent | active).values_list("pk", flat=True)}
     unfinished = Task.objects.filter(project=project_id, status__in=OPEN_TASK | {TaskStatus.FAILED})
     resumed = set(unfinished.values_list("context__checkpoint", flat=True)) & set(refs)
+    # What conflicts is merged by a later run, however long people take to decide.
+    runs |= set(unfinished.values_list("context__conflict__run", flat=True)) - {None}
     return {ref for ref in refs if run_id_of(ref) in runs} | resumed | {base_ref(run_id_of(ref)) for ref in resumed}

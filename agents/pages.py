@@ -16,7 +16,7 @@ from agents.transcript import Entry, entry
 from agents.upkeep import Table
 from projects.models import SquadMember, Task
 from projects.secrets import rehearsing
-from projects.states import ACTIVE_PROJECT, ProjectStatus, values
+from projects.states import ACTIVE_PROJECT, ProjectStatus, TaskKind, values
 
 TAIL = 400
 """Lines of a transcript on a page. Older ones are a click away."""
@@ -96,21 +96,23 @@ def reached_by(run: Run) -> Reached:
 
 @dataclass(frozen=True)
 class TaskDetail:
-    """A task with its attempts and its neighbours in the graph."""
+    """A task with its attempts, its neighbours in the graph, and the conflicts of its changes."""
 
     task: Task
     runs: list[Run]
     waits_for: list[Task]
     waited_by: list[Task]
+    conflicts: list[Task]
 
 
 def task_detail(task: Task) -> TaskDetail:
-    """Return what the page of a task shows, in three statements."""
+    """Return what the page of a task shows, in four statements."""
     return TaskDetail(
         task,
         list(Run.objects.filter(task=task).select_related("agent", "worker").order_by("-attempt")),
         list(Task.objects.filter(dependent_edges__task=task).order_by("id")),
         list(Task.objects.filter(dependency_edges__depends_on=task).order_by("id")),
+        list(Task.objects.filter(parent=task, kind=TaskKind.CONFLICT).order_by("id")),
     )
 
 

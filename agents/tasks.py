@@ -35,6 +35,7 @@ from agents.sandboxes import choice, runtime
 from agents.states import Trust
 from agents.supervisor import orphans
 from agents.supervisor.keeper import WORKER_STOPPING, LeaseKeeper
+from projects.actions import conflicts
 from projects.actors import Actor
 from projects.models import Project, Task
 from projects.sweeping import take_each
@@ -267,6 +268,7 @@ def sweep() -> None:
         lambda: recovery.cancel_leftovers(now=now),
         lambda: _send(recovery.requeue(now=now)),
         lambda: recovery.escalate_unanswered(now=now),
+        lambda: conflicts.ask_about_unresolved(by=recovery.SWEEP, now=now),
         lambda: dispatch_ready(now=now, send=_send),
         lambda: _deliver_built(now),
         _tidy_all,

@@ -11,6 +11,7 @@ from projects import graph
 from projects.models import Approval, AuditLog, Plan, Project, SquadMember, Task
 from projects.states import (
     ACTIVE_PROJECT,
+    AWAITING_MERGE,
     OPEN_APPROVAL,
     RUNNING_TASK,
     PlanStatus,
@@ -173,21 +174,26 @@ def recently_finished(limit: int = 5) -> QuerySet[Project]:
 
 def board(project: Project) -> list[Lane]:
     """Return the board: two statements, and at most LANE_SIZE cards in a lane."""
-    counts = {row["status"]: row["n"] for row in project.tasks.values("status").annotate(n=Count("pk"))}
-    shown: dict[str, list[Task]] = {}
-    for status in TaskStatus.values:
-        shown[status] = []
+    counts = dict.fromkeys(TaskStatus.values, 0)
+    for row in project.tasks.values("status", "reason").annotate(n=Count("pk")):
+        counts[_placed(row["status"], row["reason"])] += row["n"]
+    shown: dict[str, list[Task]] = {status: [] for status in TaskStatus.values}
     for task in _board_tasks(project):
-        shown[task.status].append(task)
+        shown[_placed(task.status, task.reason)].append(task)
     return [
         Lane(
             label,
             state,
             [task for status in statuses for task in shown[status]][:LANE_SIZE],
-            sum(counts.get(status, 0) for status in statuses),
+            sum(counts[status] for status in statuses),
         )
         for label, state, statuses in _LANES
     ]
+
+
+def _placed(status: str, reason: str) -> str:
+    """Return the status as which a task is on the board: one that waits for its merge asks nobody."""
+    return TaskStatus.REVIEW if status == TaskStatus.BLOCKED and reason == AWAITING_MERGE else status
 
 
 def _board_tasks(project: Project) -> Sequence[Task]:

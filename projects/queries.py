@@ -86,11 +86,13 @@ WITH running AS (
     JOIN projects_squad s ON s.project_id = t.project_id
     LEFT JOIN running r ON r.project_id = t.project_id
     WHERE t.status = 'ready' AND t.next_attempt_at <= %s AND t.role <> ALL(%s::text[])
-      AND (t.kind <> 'step' OR NOT EXISTS (
+      AND (t.kind NOT IN ('step', 'conflict') OR NOT EXISTS (
         SELECT FROM projects_executionnode n JOIN projects_execution e ON e.id = n.execution_id
         WHERE e.status = 'paused' AND n.task_id IN (
           t.id, t.parent_id, (SELECT a.parent_id FROM projects_task a WHERE a.id = t.parent_id),
-          (SELECT b.parent_id FROM projects_task a JOIN projects_task b ON b.id = a.parent_id WHERE a.id = t.parent_id)
+          (SELECT b.parent_id FROM projects_task a JOIN projects_task b ON b.id = a.parent_id WHERE a.id = t.parent_id),
+          (SELECT c.parent_id FROM projects_task a JOIN projects_task b ON b.id = a.parent_id
+           JOIN projects_task c ON c.id = b.parent_id WHERE a.id = t.parent_id)
         )
       ))
 )

@@ -67,7 +67,7 @@ class TaskStatus(models.TextChoices):
     IN_PROGRESS = "in_progress"  # an agent works on it
     REVIEW = "review"  # the platform checks and merges the change
     COMPLETED = "completed"  # observed done
-    BLOCKED = "blocked"  # needs an answer, from the mentor or a person
+    BLOCKED = "blocked"  # needs an answer, from the mentor or a person, or waits until a conflict is resolved
     FAILED = "failed"  # its attempts are used up or it was given up
     CANCELLED = "cancelled"  # not needed any more
 
@@ -103,7 +103,8 @@ TASK_TRANSITIONS: Transitions[TaskStatus] = {
     TaskStatus.REVIEW: frozenset(
         {TaskStatus.COMPLETED, TaskStatus.READY, TaskStatus.BLOCKED, TaskStatus.FAILED, TaskStatus.CANCELLED}
     ),
-    TaskStatus.BLOCKED: frozenset({TaskStatus.READY, TaskStatus.FAILED, TaskStatus.CANCELLED}),
+    # to completed: another task brought its change into main (AWAITING_MERGE), and for no other reason
+    TaskStatus.BLOCKED: frozenset({TaskStatus.READY, TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED}),
     TaskStatus.FAILED: frozenset({TaskStatus.READY, TaskStatus.CANCELLED}),
     TaskStatus.COMPLETED: frozenset(),
     TaskStatus.CANCELLED: frozenset(),
@@ -180,8 +181,8 @@ OPEN_DELIVERY = frozenset({DeliveryStatus.PENDING, DeliveryStatus.FAILED})
 
 
 class TaskKind(models.TextChoices):
-    """What a task is for. The first three and the mentor's are made by the platform, builds by the plan, steps by the
-    execution of a workflow."""
+    """What a task is for. The first three, the mentor's and conflicts are made by the platform, builds by the plan,
+    steps by the execution of a workflow."""
 
     REQUIREMENTS = "requirements"
     PLAN = "plan"
@@ -189,6 +190,11 @@ class TaskKind(models.TextChoices):
     BUILD = "build"
     MENTOR = "mentor"
     STEP = "step"
+    CONFLICT = "conflict"
+
+
+AWAITING_MERGE = "awaiting_merge"
+"""Why a task is blocked whose change conflicts with main: a task of its own below it brings both together."""
 
 
 class ApprovalKind(models.TextChoices):

@@ -10,7 +10,7 @@ from agents.actions.verbs import actor_of
 from agents.models import Run
 from agents.states import RunStatus
 from projects import audit
-from projects.actions import plans, tasks
+from projects.actions import conflicts, plans, tasks
 from projects.actions.tasks import Setback
 from projects.models import Project, Task
 from projects.plans import PlannedTask
@@ -64,12 +64,36 @@ def deliver(run: Run, result: dict[str, Any], *, now: datetime) -> None:
             case "submit_plan":
                 nodes = [PlannedTask.from_json(node) for node in args["tasks"]]
                 plans.propose_plan(run.project, args["summary"], nodes, by=by, now=now)
-        said = {"summary": args.get("summary", "")} | ({"returned": args["result"]} if args.get("result") else {})
-        runs.succeed(run, result=said | result, now=now)
+        runs.succeed(run, result=_handed_in(run) | result, now=now)
+
+
+def conflict(run: Run, ending: Ending, *, now: datetime) -> None:
+    """End a run whose change does not go into main, in one transaction with what follows: a task of its own that brings
+    both together. `ending.context["conflict"]` says what conflicts.
+
+    What the platform's own line takes with the change (OF_THE_MAIN_JOB) is done anew instead, on what main has, and so
+    is a conflict that met another one meanwhile.
+    """
+    if run.task.kind == TaskKind.CONFLICT or run.outcome["verb"] in _OF_THE_MAIN_JOB:
+        runs.fail(run, ending, now=now)
+        return
+
+    def open_task(setback: Setback) -> None:
+        key, handed_in = f"conflict-{run.pk.hex[-12:]}", _handed_in(run)
+        conflicts.open_conflict(run.task, setback, key=key, handed_in=handed_in, by=runs.SUPERVISOR, now=now)
+
+    runs.fail(run, ending, now=now, go_on=open_task)
+
+
+def _handed_in(run: Run) -> dict[str, Any]:
+    args = run.outcome["args"]
+    return {"summary": args.get("summary", "")} | ({"returned": args["result"]} if args.get("result") else {})
 
 
 def _is_cancelled(run: Run) -> bool:
     """Look again, under a lock, so that a project that is cancelled now waits until the run has ended."""
+    if run.task.kind == TaskKind.CONFLICT:
+        tasks.lock_conflict(run.task)
     status = Task.objects.select_for_update().values_list("status", flat=True).get(pk=run.task_id)
     return status == TaskStatus.CANCELLED
 

@@ -112,6 +112,7 @@ def decide(
     if way is not None and not way.has_switch:
         return None
     remedy = way.remedy if way else Remedy.ATTEMPT
+    remedy = Remedy.FREE if remedy is Remedy.CONFLICT else remedy
     if remedy is Remedy.FREE and counts:
         # It happened too often to be nobody's fault: a failure of another kind, with one try that costs an attempt.
         remedy, what = Remedy.ATTEMPT, "too often"

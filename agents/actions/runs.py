@@ -4,6 +4,7 @@ Whoever holds the lease (`owner`) moves the run on. Others only ask (`ask_to_sto
 holds any more (`agents.actions.recovery`). Every ending goes through `_end`: the token dies with it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -165,24 +166,31 @@ def wait_for_answer(run: Run, *, reason: str, detail: str, needs_admin: bool, no
         agents.block(run, detail, needs_admin=needs_admin, by=SUPERVISOR, now=now)
 
 
-def fail(run: Run, ending: Ending, *, now: datetime) -> None:
-    """End a run that led to nothing; its task is tried again, or blocked when its attempts are used up."""
+def fail(run: Run, ending: Ending, *, now: datetime, go_on: Callable[[Setback], None] | None = None) -> None:
+    """End a run that led to nothing; its task is tried again, or blocked when its attempts are used up.
+
+    `go_on` is called in place of trying it again.
+    """
     with audit.journal(by=SUPERVISOR, now=now):
         _end(run, ending.status, reason=ending.reason, detail=ending.detail, now=now)
         if run.task.status in {TaskStatus.ALLOCATED, TaskStatus.IN_PROGRESS, TaskStatus.REVIEW}:
             interrupted = ending.status == RunStatus.LOST or not ending.counts
             resume = resume_from(run, interrupted=interrupted) if ending.resumes else _from_the_beginning(run)
             told = ending.context | resume
-            _go_on_or_ask(run, ending, told, now=now)
+            _go_on_or_ask(run, ending, told, go_on, now=now)
         agents.end_badly(run, ending.reason, by=SUPERVISOR, now=now)
 
 
-def _go_on_or_ask(run: Run, ending: Ending, told: dict[str, Any], *, now: datetime) -> None:
+def _go_on_or_ask(
+    run: Run, ending: Ending, told: dict[str, Any], go_on: Callable[[Setback], None] | None, *, now: datetime
+) -> None:
     decided = recoveries.decide(run, ending.reason, ending.detail, what=ending.what, counts=ending.counts, now=now)
     why = _WHY_ASKED.get(decided, "") if decided else ""
     setback = Setback(ending.reason, f"{ending.detail}\n\n{why}".strip(), told, ending.counts, ending.delay)
+    if go_on is not None and decided in recoveries.GOES_ON:
+        go_on(setback)
     # Used up attempts are counted, and asked about, by the task itself.
-    if decided in recoveries.GOES_ON or decided == Recovery.Decision.ATTEMPTS_USED:
+    elif decided in recoveries.GOES_ON or decided == Recovery.Decision.ATTEMPTS_USED:
         tasks.set_back(run.task, setback, by=SUPERVISOR, now=now)
     else:
         tasks.block_task(run.task, setback, ask_person=True, by=SUPERVISOR, now=now)

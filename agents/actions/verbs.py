@@ -33,6 +33,7 @@ ENDINGS: dict[TaskKind, frozenset[str]] = {
     TaskKind.DEMO: _ANY_KIND | {"submit_demo", "ask_mentor"},
     TaskKind.BUILD: _ANY_KIND | {"task_complete", "ask_mentor"},
     TaskKind.STEP: _ANY_KIND | {"task_complete", "ask_mentor", "ask_client"},
+    TaskKind.CONFLICT: _ANY_KIND | {"task_complete", "ask_mentor"},
     TaskKind.MENTOR: frozenset({"task_failed", "reply_mentor"}),
 }
 ENDING_VERBS = frozenset[str]().union(*ENDINGS.values())

@@ -33,7 +33,10 @@ class Requirement:
 
 @dataclass(frozen=True)
 class Context:
-    """The task of a run. Whatever the block lacks or has in another shape is empty here."""
+    """The task of a run. Whatever the block lacks or has in another shape is empty here.
+
+    `conflict` are the paths that conflict, `resolves` key and title of the task whose change it is.
+    """
 
     run: str
     role: str
@@ -53,6 +56,7 @@ class Context:
     feedback: list[str] = field(default_factory=list)
     mentor: list[tuple[str, str]] = field(default_factory=list)
     conflict: list[str] | None = None
+    resolves: tuple[str, str] = ("", "")
     failure: str | None = None
     mentor_question: str | None = None
 
@@ -98,6 +102,7 @@ def _parse(text: str) -> Context | None:
         return None
     project, task = _dict(data.get("project")), _dict(data.get("task"))
     failure, conflict, question = (data.get(name) for name in ("failure", "conflict", "mentor_question"))
+    resolves = _dict(_dict(conflict).get("task"))
     attempt = data.get("attempt")
     return Context(
         run=_str(data.get("run")),
@@ -118,6 +123,7 @@ def _parse(text: str) -> Context | None:
         feedback=[text for _, text in _pairs(data.get("feedback"), "demo", "text")],
         mentor=_pairs(data.get("mentor"), "question", "reply"),
         conflict=_strings(_dict(conflict).get("paths")) if conflict else None,
+        resolves=(_str(resolves.get("key")), _str(resolves.get("title"))),
         failure=f"{_str(_dict(failure).get('reason'))}: {_str(_dict(failure).get('detail'))}" if failure else None,
         mentor_question=_str(_dict(question).get("question")) if question else None,
     )

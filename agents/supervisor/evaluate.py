@@ -34,6 +34,10 @@ class _Refused(Exception):
         super().__init__(reason)
 
 
+class _Conflicting(_Refused):
+    """The change and main touch the same places."""
+
+
 def evaluate(place: Workplace, *, clock: Callable[[], datetime], check: Callable[[], None]) -> None:
     """Take in what the run's agent left, and complete or fail the run. The agent's process must be gone.
 
@@ -53,7 +57,9 @@ def evaluate(place: Workplace, *, clock: Callable[[], datetime], check: Callable
         outcomes.deliver(run, result, now=clock())
     except _Refused as refused:
         check()
-        if refused.violations:
+        if isinstance(refused, _Conflicting):
+            outcomes.conflict(run, refused.ending, now=clock())
+        elif refused.violations:
             changes.refuse_change(run, refused.ending, refused.violations, now=clock())
         else:
             runs.fail(run, refused.ending, now=clock())
@@ -83,9 +89,22 @@ def _collect(place: Workplace) -> Collected:
     if collected.empty and run.task.kind == TaskKind.DEMO:
         detail = "The demo was submitted, but nothing was changed or committed."
         raise _Refused("no_change", detail, failure={"reason": "no_change", "detail": detail})
+    if run.task.kind == TaskKind.CONFLICT:
+        _check_resolved(run, collected)
     policy = policy_of(run).path_policy
     _check(gate.violations_of(run.project_id, collected, policy=policy))
     return collected
+
+
+def _check_resolved(run: Run, collected: Collected) -> None:
+    """A conflict is resolved by a commit that has both changes, and no marker of Git's in the files."""
+    told, repo = run.task.context["conflict"], repository(run.project_id)
+    if not repo.contains(collected.commit, told["commit"]):
+        detail = "The history was made anew: build on the commit that you were given, which has both changes."
+        raise _Refused("unresolved", detail, failure={"reason": "unresolved", "detail": detail})
+    if marked := repo.marked(collected.commit, collected.changed):
+        detail = f"There are still conflict markers in {', '.join(marked[:10])}."
+        raise _Refused("unresolved", detail, failure={"reason": "unresolved", "detail": detail})
 
 
 def _check(violations: list[Violation]) -> None:
@@ -106,7 +125,7 @@ def _merge(
     check: Callable[[], None],
 ) -> dict[str, Any]:
     """Merge a change into main and return the task's result. A change of nothing only needs a main that works."""
-    if collected.empty:
+    if collected.empty and run.task.kind != TaskKind.CONFLICT:
         return {"commit": repository(run.project_id).head(), "changed": []}
     try:
         landed = merge.bring(run, clock=clock, check=check)
@@ -123,15 +142,17 @@ def _merge(
 
 
 def _conflicting(run: Run, collected: Collected, conflict: Conflict) -> _Refused:
-    """The same task is what resolves it: its next run is told of both commits, and goes through the queue again."""
+    """A task of its own is what resolves it (`outcomes.conflict`); it goes through the queue as all do."""
     seen = run.task.context.get("conflicts", 0) + 1
     found = conflict.found
     told = {"paths": list(found.paths), "detail": found.detail, "main": conflict.main, "commit": collected.commit}
+    before = run.task.context.get("conflict") or {}
+    kept = {"task": before["task"]} if "task" in before else {}
     # Nobody's fault, so it costs no attempt, within reason.
-    return _Refused(
+    return _Conflicting(
         "conflict",
         f"Others changed the same places: {', '.join(found.paths[:10])}.",
-        conflict=told,
+        conflict=told | {"run": str(run.pk)} | kept,
         conflicts=seen,
         counts=seen > MAX_CONFLICTS,
     )

@@ -22,7 +22,7 @@ from projects.states import TaskKind
 Clock = Callable[[], datetime]
 
 # Work on the product must leave an application that starts; documents may come before there is one.
-_NEEDS_APP = frozenset({TaskKind.DEMO, TaskKind.BUILD, TaskKind.STEP})
+_NEEDS_APP = frozenset({TaskKind.DEMO, TaskKind.BUILD, TaskKind.STEP, TaskKind.CONFLICT})
 _KEPT = ("tree", "passed", "reason", "tests_run", "test_output", "test_output_sha256", "start_output")
 
 

@@ -326,7 +326,7 @@ def _progress(place: Workplace) -> Progress:
     # Requirements, plans and advice are handed in by a verb, not as files.
     # What a remote worker writes is not here before the end.
     is_here = not isinstance(place.runtime, RemoteRuntime)
-    is_building = place.run.task.kind in {TaskKind.DEMO, TaskKind.BUILD}
+    is_building = place.run.task.kind in {TaskKind.DEMO, TaskKind.BUILD, TaskKind.CONFLICT}
     is_writing = is_here and is_building and bool(policy_of(place.run).writable)
     return Progress(
         calls=settings.EKLAVYA_LOOP_CALLS,

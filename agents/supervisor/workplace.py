@@ -21,6 +21,7 @@ from agents.sandboxes import make_private, network_name, repository, run_directo
 from agents.workspace.errors import BadName, UnknownCheckpoint, UnknownRun
 from agents.workspace.values import Author
 from projects.roles import Role
+from projects.states import TaskKind
 
 if TYPE_CHECKING:  # slow to load: agents/tasks.py says who does
     from claude_agent_sdk import ClaudeAgentOptions
@@ -172,7 +173,8 @@ def _check_out(run: Run, clone: Path) -> str:
             return repo.restore_checkpoint(ref, clone, run_id=str(run.pk), author=author)
         except (BadName, UnknownCheckpoint, UnknownRun) as error:  # then from the beginning
             logger.warning("run %s cannot go on from %s: %s", run.pk, ref, error)
-    return repo.clone_for_run(str(run.pk), clone, author=author)
+    told = (run.task.context.get("conflict") or {}) if run.task.kind == TaskKind.CONFLICT else {}
+    return repo.clone_for_run(str(run.pk), clone, author=author, with_commit=told.get("commit", ""))
 
 
 def options_for(place: Workplace) -> "ClaudeAgentOptions":

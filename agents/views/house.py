@@ -21,7 +21,7 @@ STEERABLE = OPEN_TASK | {TaskStatus.FAILED}
 @require_GET
 def task(request: PageRequest, task_id: UUID) -> HttpResponse:
     """A task: what it asks, what it waits for, every attempt at it."""
-    found = Task.objects.select_related("project", "plan").filter(pk=task_id).first()
+    found = Task.objects.select_related("project", "plan", "parent").filter(pk=task_id).first()
     if found is None:
         raise Http404("There is no such task.")
     can_work = not refusal(check_can_work, request.user)

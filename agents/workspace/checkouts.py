@@ -12,7 +12,7 @@ from agents.workspace import names
 from agents.workspace.collecting import resolve
 from agents.workspace.errors import DestinationNotEmpty, UnknownCheckpoint, UnknownRun
 from agents.workspace.git import TRANSFER_S, Git, clean
-from agents.workspace.merging import check_commit, head
+from agents.workspace.merging import check_commit, head, merge_marked
 from agents.workspace.values import LITTER, Author
 
 _CONFIG = """\
@@ -24,15 +24,17 @@ _CONFIG = """\
 """
 
 
-def clone_for_run(git: Git, run_id: str, *, destination: Path, author: Author) -> str:
+def clone_for_run(git: Git, run_id: str, *, destination: Path, author: Author, with_commit: str = "") -> str:
     """Give a run its own full clone of main, on branch run/<run id>; returns the commit it starts from.
 
     The clone shares nothing with the canonical repository and does not know where that is; only main's history is
-    in it. No file has a second name elsewhere. Raises DestinationNotEmpty.
+    in it, and with `with_commit` that one's, merged (`merging.merge_marked`). No file has a second name elsewhere.
+    Raises DestinationNotEmpty, UnknownCommit.
     """
     git = git.patient()  # the agent's program boots meanwhile, and takes longer
     base = head(git)
-    _make_clone(git, destination, commits={names.MAIN: base, _branch_ref(run_id): base}, author=author)
+    start = merge_marked(git, base, with_commit, author=author) if with_commit else base
+    _make_clone(git, destination, commits={names.MAIN: base, _branch_ref(run_id): start}, author=author)
     git.run("update-ref", names.base_ref(run_id), base)
     return base
 

@@ -1,5 +1,7 @@
 """Bringing a run's commit together with main, and moving main: two steps, because evaluation lies between them."""
 
+from collections.abc import Iterable
+
 from agents.workspace import names
 from agents.workspace.collecting import resolve
 from agents.workspace.errors import (
@@ -15,6 +17,9 @@ from agents.workspace.git import Git
 from agents.workspace.values import PLATFORM, Author, MergeCandidate
 
 _CONFLICT = 1
+_OPTIONS = ("--write-tree", "-z", "--name-only", "--messages")
+# The lines around two versions, which are named by whole commit ids, perhaps with a path.
+_MARKER = "^(<{7,}|>{7,}) [0-9a-f]{40}(:|\r?$)"
 _MAX_DETAIL_CHARACTERS = 4000
 
 
@@ -71,10 +76,30 @@ def merge(git: Git, run_id: str, *, message: str, author: Author, onto: str | No
     return MergeCandidate(commit, main, False)
 
 
+def merge_marked(git: Git, main: str, commit: str, *, author: Author) -> str:
+    """Make the commit that has both, with Git's conflict markers where they touched the same lines.
+
+    For whoever is to resolve them; nothing that may become main. Raises UnknownCommit.
+    """
+    if contains(git, main, check_commit(git, commit)):
+        return main
+    done = git.run("merge-tree", *_OPTIONS, main, commit, accept=(0, _CONFLICT))
+    tree = done.stdout.split(b"\0", 1)[0].strip().decode()
+    message = f"Bring main and {commit[:12]} together\n\nWhere they conflict both are there, with Git's markers.\n"
+    identified = git.with_identity(author, PLATFORM)
+    return identified.text("commit-tree", tree, "-p", main, "-p", commit, "-F", "-", stdin=message.encode())
+
+
+def marked(git: Git, commit: str, paths: Iterable[str]) -> list[str]:
+    """Return those of the paths that have a marker of `merge_marked` in a commit."""
+    done = git.run("grep", "-l", "-z", "-I", "-E", "-e", _MARKER, names.check_sha(commit), accept=(0, 1))
+    found = {names.printable(line.partition(b":")[2]) for line in done.stdout.split(b"\0") if line}
+    return sorted(found.intersection(paths))
+
+
 def _merge_trees(git: Git, ours: str, theirs: str) -> str:
     """Merge without a work tree. Drivers named by attributes find no configuration and do not run."""
-    options = ("--write-tree", "-z", "--name-only", "--messages")
-    done = git.run("merge-tree", *options, ours, theirs, accept=(0, _CONFLICT))
+    done = git.run("merge-tree", *_OPTIONS, ours, theirs, accept=(0, _CONFLICT))
     if done.returncode != _CONFLICT:
         return done.stdout.split(b"\0", 1)[0].strip().decode()
     conflicted, _, messages = done.stdout.partition(b"\0\0")

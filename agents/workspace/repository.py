@@ -90,9 +90,10 @@ class Repository:
 
     # What runs need
 
-    def clone_for_run(self, run_id: str, destination: Path, *, author: Author) -> str:
+    def clone_for_run(self, run_id: str, destination: Path, *, author: Author, with_commit: str = "") -> str:
         """See `checkouts.clone_for_run`."""
-        return checkouts.clone_for_run(self._git, run_id, destination=destination, author=author)
+        git = self._git
+        return checkouts.clone_for_run(git, run_id, destination=destination, author=author, with_commit=with_commit)
 
     def collect(self, run_id: str, clone: Path, *, author: Author, message: str = _LEFTOVERS) -> Collected:
         """See `collecting.collect`."""
@@ -128,6 +129,14 @@ class Repository:
     def advance_main(self, *, expected_old: str, new: str) -> None:
         """See `merging.advance_main`."""
         merging.advance_main(self._git, expected_old=expected_old, new=new)
+
+    def contains(self, commit: str, ancestor: str) -> bool:
+        """Whether a commit has another one in its history. Raises UnknownCommit."""
+        return merging.contains(self._git, merging.check_commit(self._git, commit), ancestor)
+
+    def marked(self, commit: str, paths: Iterable[str]) -> list[str]:
+        """See `merging.marked`."""
+        return merging.marked(self._git, commit, paths)
 
     def is_merged(self, commit: str) -> bool:
         """Whether main contains the commit. Raises UnknownCommit."""

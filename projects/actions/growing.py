@@ -13,7 +13,7 @@ from projects.errors import IllegalTransition, InvalidPlan
 from projects.ids import new_id
 from projects.models import Project, SquadMember, Task, TaskDependency
 from projects.plans import PlannedTask, check_plan, find_cycle
-from projects.states import GIVEN_UP_PROJECT, TaskStatus
+from projects.states import GIVEN_UP_PROJECT, TaskKind, TaskStatus
 
 MAX_DEPTH = 3
 MAX_AT_ONCE = 50
@@ -73,7 +73,8 @@ def _check(project: Project, parent: Task, drafts: Sequence[PlannedTask], others
         problems.append(f"At most {MAX_AT_ONCE} tasks are added at once, not {len(drafts)}.")
     if depth_of(parent) >= MAX_DEPTH:
         problems.append(f"Tasks lie at most {MAX_DEPTH} levels below each other: do this one yourself.")
-    count = project.tasks.filter(parent__isnull=False).count()
+    # What the platform itself made below a task is not what the project grew by.
+    count = project.tasks.filter(parent__isnull=False).exclude(kind=TaskKind.CONFLICT).count()
     if count + len(drafts) > MAX_IN_PROJECT:
         problems.append(f"A project grows by at most {MAX_IN_PROJECT} tasks; {count} were added already.")
     if problems:

@@ -25,10 +25,11 @@ def create_task(
     description: str = "",
     context: dict[str, Any] | None = None,
     priority: int = 0,
+    parent: Task | None = None,
     by: Actor,
     now: datetime,
 ) -> Task:
-    """Make a task of the platform's own (not of a plan), ready at once.
+    """Make a task of the platform's own (not of a plan), ready at once; below its `parent`, narrowed as that is.
 
     Raises ProjectNotActive in a project that was given up or put away meanwhile.
     """
@@ -47,6 +48,8 @@ def create_task(
             description=storable_text(description, max_chars=20_000),
             context=storable_json(context or {}),
             priority=priority,
+            parent=parent,
+            specialisation=parent.specialisation if parent else "",
             status=TaskStatus.READY,
             next_attempt_at=now,
             ready_at=now,

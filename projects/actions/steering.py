@@ -60,6 +60,7 @@ def skip_task(task: Task, *, result: dict[str, Any] | None = None, by: Actor, no
         task, waiting = _locked_with_dependents(task)
         _check_steered(task, "left out")
         tasks.cancel_task(task, SKIPPED, journal, detail=storable_text(f"Left out by {by.name}.", max_chars=500))
+        tasks.cancel_conflict_of(task, SKIPPED, journal)
         approvals.withdraw(tasks.asked_about(task), reason=SKIPPED, by=by, now=now)
         tasks.free(waiting, journal, now=now)
         if task.kind == TaskKind.STEP:
@@ -84,12 +85,19 @@ def reassign_task(task: Task, role: str, *, by: Actor, now: datetime) -> None:
         check_role(task.project, role)
         if role == task.role:
             raise CannotSteer(f"{task} is {Role(role).label}'s already.")
-        before, task.role = task.role, role
-        task.context = {name: value for name, value in task.context.items() if name != "agent"}
-        # A specialisation narrows the role that it was made for.
-        Task.objects.filter(pk=task.pk).update(role=role, context=task.context, specialisation="")
-        told = {"from": before, "to": role, "was_running": task.status in RUNNING_TASK}
-        record_task(journal, "task.reassigned", task, told)
+        _give(task, role, journal)
+        # What is left of it to do.
+        if (conflict := tasks.open_conflict_of(task)) is not None and conflict.role != role:
+            _give(conflict, role, journal)
+
+
+def _give(task: Task, role: str, journal: audit.Journal) -> None:
+    before, task.role = task.role, role
+    task.context = {name: value for name, value in task.context.items() if name != "agent"}
+    # A specialisation narrows the role that it was made for.
+    Task.objects.filter(pk=task.pk).update(role=role, context=task.context, specialisation="")
+    told = {"from": before, "to": role, "was_running": task.status in RUNNING_TASK}
+    record_task(journal, "task.reassigned", task, told)
 
 
 def check_role(project: Project, role: str) -> None:

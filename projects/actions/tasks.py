@@ -24,6 +24,7 @@ from projects.errors import IllegalTransition, StaleState
 from projects.jsontext import storable_json, storable_text
 from projects.models import Approval, Project, Task, TaskDependency
 from projects.states import (
+    AWAITING_MERGE,
     OPEN_APPROVAL,
     OPEN_TASK,
     RUNNING_TASK,
@@ -102,8 +103,21 @@ def review_task(task: Task, *, by: Actor, now: datetime) -> None:
 def complete_task(task: Task, result: dict[str, Any], *, by: Actor, now: datetime) -> list[UUID]:
     """Complete a task and make ready what waited only for it. Return the ids of the newly ready.
 
-    The dependents' counts fall in one statement, whose cost does not depend on the size of the graph.
+    With a conflict the task is completed whose change it brought into main. The dependents' counts fall in one
+    statement, whose cost does not depend on the size of the graph. Raises IllegalTransition, StaleState.
     """
+    if task.status == TaskStatus.BLOCKED:
+        raise IllegalTransition(f"{task} is blocked: nobody has done it.")
+    with audit.journal(by=by, now=now):
+        if task.kind == TaskKind.CONFLICT:
+            lock_conflict(task)
+        freed = _complete(task, result, by=by, now=now)
+        if task.kind == TaskKind.CONFLICT:
+            freed += _complete_resolved(task, result, by=by, now=now)
+    return freed
+
+
+def _complete(task: Task, result: dict[str, Any], *, by: Actor, now: datetime) -> list[UUID]:
     with audit.journal(by=by, now=now) as journal:
         waiting = lock_with_dependents(task)
         step(
@@ -122,6 +136,22 @@ def complete_task(task: Task, result: dict[str, Any], *, by: Actor, now: datetim
         if task.kind == TaskKind.STEP:
             steps.complete(task, by=by, now=now)
     return [dependent.pk for dependent in freed]
+
+
+def _complete_resolved(conflict: Task, result: dict[str, Any], *, by: Actor, now: datetime) -> list[UUID]:
+    """Complete the task whose change a conflict brought into main, with what its own agent handed in."""
+    assert conflict.parent_id is not None
+    resolved = Task.objects.select_related("project").get(pk=conflict.parent_id)
+    if (resolved.status, resolved.reason) != (TaskStatus.BLOCKED, AWAITING_MERGE):
+        return []  # people decided otherwise meanwhile
+    where = {name: result[name] for name in ("commit", "changed") if name in result}
+    told = resolved.context.get("handed_in", {}) | where | {"resolved_by": conflict.key}
+    return _complete(resolved, told, by=by, now=now)
+
+
+def lock_conflict(conflict: Task) -> None:
+    """Lock a conflict with the task it belongs to and what waits for that, in the order in which all lock tasks."""
+    list(locked_with_dependents([conflict.pk, *filter(None, [conflict.parent_id])]).values_list("pk", flat=True))
 
 
 def free(waiting: Sequence[Task], journal: audit.Journal, *, now: datetime) -> list[Task]:
@@ -190,7 +220,10 @@ def set_back(task: Task, setback: Setback, *, by: Actor, now: datetime) -> None:
 
 
 def block_task(task: Task, setback: Setback, *, ask_person: bool, by: Actor, now: datetime) -> None:
-    """Stop working on a task until somebody answers. With `ask_person` a decision is put into the inbox."""
+    """Stop working on a task until somebody answers. With `ask_person` a decision is put into the inbox.
+
+    A conflict is given up instead, and people are asked about the task whose change it is.
+    """
     with audit.journal(by=by, now=now) as journal:
         step(
             task,
@@ -202,7 +235,10 @@ def block_task(task: Task, setback: Setback, *, ask_person: bool, by: Actor, now
             context=task.context | storable_json(setback.context, max_chars=8_000),
         )
         record_task(journal, "task.blocked", task, {"reason": setback.reason, "detail": setback.detail})
-        if ask_person:
+        if ask_person and task.kind == TaskKind.CONFLICT:
+            # One question: about the task whose change it is. The sweep asks it (`conflicts.ask_about_unresolved`).
+            fail_task(task, reason=setback.reason, detail=setback.detail, by=by, now=now)
+        elif ask_person:
             approvals.ask(
                 task.project,
                 ApprovalKind.BLOCKED_TASK,
@@ -218,9 +254,12 @@ def block_task(task: Task, setback: Setback, *, ask_person: bool, by: Actor, now
 def unblock_task(task: Task, context: dict[str, Any], *, by: Actor, now: datetime) -> None:
     """Let a blocked or failed task be tried again, with fresh attempts; `context` is added to what it is told.
 
-    Raises IllegalTransition when it is neither.
+    A conflict that is resolved below it is called off. Raises IllegalTransition when it is neither, and for a conflict
+    that was given up.
     """
     _check_is(task, {TaskStatus.BLOCKED, TaskStatus.FAILED}, "does not wait for anybody")
+    if task.kind == TaskKind.CONFLICT and task.status == TaskStatus.FAILED:
+        raise IllegalTransition(f"{task} was given up: try the task again whose change it is.")
     with audit.journal(by=by, now=now) as journal:
         step(
             task,
@@ -234,6 +273,7 @@ def unblock_task(task: Task, context: dict[str, Any], *, by: Actor, now: datetim
             context=task.context | storable_json(context, max_chars=8_000),
         )
         record_task(journal, "task.ready", task)
+        cancel_conflict_of(task, "retried", journal)
 
 
 def fail_task(task: Task, *, reason: str, detail: str, by: Actor, now: datetime) -> None:
@@ -242,6 +282,7 @@ def fail_task(task: Task, *, reason: str, detail: str, by: Actor, now: datetime)
         detail = storable_text(detail, max_chars=8_000)
         step(task, TaskStatus.FAILED, table=TASK_TRANSITIONS, reason=reason, detail=detail)
         record_task(journal, "task.failed", task, {"reason": reason, "detail": detail})
+        cancel_conflict_of(task, reason, journal)
         if task.kind == TaskKind.STEP:
             steps.fail(task, f"Its task was given up: {detail}", by=by, now=now)
 
@@ -280,6 +321,7 @@ def _cancel_left_of(project_id: UUID, now: datetime) -> int:
         left = [task for task in steps.left_tasks(project_id) if task.pk in found]
         for task in left:
             cancel_task(task, "execution_over", journal)
+            cancel_conflict_of(task, "execution_over", journal)
             approvals.withdraw(asked_about(task), reason="execution_over", by=steps.ENGINE, now=now)
         for task in left:
             free(lock_with_dependents(task), journal, now=now)
@@ -287,10 +329,22 @@ def _cancel_left_of(project_id: UUID, now: datetime) -> int:
 
 
 def cancel_task(task: Task, reason: str, journal: audit.Journal, *, detail: str = "") -> None:
-    """Cancel a locked task: what waits for it, and what was asked about it, is the caller's."""
+    """Cancel a locked task: what waits for it, what was asked about it, and its conflict, is the caller's."""
     was_running = task.status in RUNNING_TASK
     step(task, TaskStatus.CANCELLED, table=TASK_TRANSITIONS, reason=reason, detail=detail, agent_id=None)
     record_task(journal, "task.cancelled", task, {"reason": reason, "was_running": was_running})
+
+
+def cancel_conflict_of(task: Task, reason: str, journal: audit.Journal) -> None:
+    """Call off what resolves a conflict of a task that goes another way. The task's row must be locked."""
+    if (conflict := open_conflict_of(task)) is not None:
+        cancel_task(conflict, reason, journal)
+
+
+def open_conflict_of(task: Task) -> Task | None:
+    """Return the conflict below a task that is to be resolved, locked."""
+    found = Task.objects.select_for_update(of=("self",)).filter(parent=task, kind=TaskKind.CONFLICT)
+    return found.filter(status__in=OPEN_TASK).select_related("project").first()
 
 
 def asked_about(task: Task) -> list[Approval]:

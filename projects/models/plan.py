@@ -9,6 +9,7 @@ from django.db.models import F, Q
 from projects.ids import new_id
 from projects.roles import Role
 from projects.states import (
+    AWAITING_MERGE,
     OPEN_TASK,
     PLAN_TRANSITIONS,
     TASK_TRANSITIONS,
@@ -127,8 +128,24 @@ class Task(models.Model):
                 condition=Q(kind=TaskKind.BUILD, plan__isnull=False) | (~Q(kind=TaskKind.BUILD) & Q(plan__isnull=True)),
                 name="task_build_belongs_to_plan",
             ),
+            models.CheckConstraint(
+                condition=~Q(kind=TaskKind.CONFLICT) | Q(parent__isnull=False), name="task_conflict_has_parent"
+            ),
+            models.UniqueConstraint(
+                fields=["parent"],
+                condition=Q(kind=TaskKind.CONFLICT, status__in=values(OPEN_TASK)),
+                name="task_one_open_conflict",
+            ),
         ]
-        triggers = [pgtrigger.FSM(name="task_fsm", field="status", transitions=pairs(TASK_TRANSITIONS))]
+        triggers = [
+            pgtrigger.FSM(name="task_fsm", field="status", transitions=pairs(TASK_TRANSITIONS)),
+            pgtrigger.Protect(
+                name="task_completed_unworked",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Q(old__status=TaskStatus.BLOCKED, new__status=TaskStatus.COMPLETED)
+                & ~pgtrigger.Q(old__reason=AWAITING_MERGE),
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.key}: {self.title}"

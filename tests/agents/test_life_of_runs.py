@@ -14,7 +14,7 @@ from django.db import models, transaction
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from agents.actions import agents, leases, recovery, runs, workers
+from agents.actions import agents, leases, outcomes, recovery, runs, workers
 from agents.actions.dispatch import dispatch
 from agents.actions.runs import Ending
 from agents.actions.workers import Registration
@@ -30,10 +30,10 @@ from agents.states import (
     RunStatus,
     WorkerStatus,
 )
-from projects.actions import projects, steering, tasks
+from projects.actions import conflicts, projects, steering, tasks
 from projects.actions.tasks import Setback
-from projects.models import AuditChain, Project
-from projects.states import RUNNING_TASK, TaskStatus
+from projects.models import AuditChain, Project, Task
+from projects.states import AWAITING_MERGE, RUNNING_TASK, TaskStatus
 from tests.factories import COMMIT, NOW, TESTER, ProjectFactory, TaskFactory
 from tests.projects import lives
 from tests.stateful import Watched, explore
@@ -78,6 +78,7 @@ class Work(Watched):
             "merge again": lambda run: runs.merge_again(run, now=self.now),
             "succeed": lambda run: runs.succeed(run, result={}, now=self.now),
             "ask": self._ask,
+            "conflict": self._conflict,
             "stop": lambda run: runs.stop_run(run, by=TESTER, now=self.now),
         }
         for name in ("one", "two"):
@@ -97,6 +98,11 @@ class Work(Watched):
         with transaction.atomic():
             runs.wait_for_answer(run, reason="blocked", detail="Which?", needs_admin=True, now=self.now)
             tasks.block_task(run.task, Setback("blocked", "Which?"), ask_person=True, by=TESTER, now=self.now)
+
+    def _conflict(self, run: Run) -> None:
+        told = {"conflict": {"paths": ["a"], "detail": "", "main": COMMIT, "commit": COMMIT, "run": str(run.pk)}}
+        run.outcome = run.outcome or {"verb": "task_complete", "args": {"summary": "Done."}}
+        outcomes.conflict(run, Ending(RunStatus.FAILED, "conflict", "Both.", told, counts=False), now=self.now)
 
     def _runs(self) -> list[Run]:
         return list(Run.objects.select_related("task__project", "project", "agent").order_by("created_at", "pk"))
@@ -123,7 +129,8 @@ class Work(Watched):
                 self.attempt(partial(self.verbs[NEXT[RunStatus(run.status)]], run))
 
     @rule(pick=PICK, verb=st.sampled_from(
-        ["hold", "claim", "work", "evaluate", "merge", "merge again", "succeed", "ask", "stop", "note process"]
+        ["hold", "claim", "work", "evaluate", "merge", "merge again", "succeed", "ask", "conflict", "conflict",
+         "stop", "note process"]
     ), is_stale=st.booleans())  # fmt: skip
     def do_anything(self, pick: int, verb: str, is_stale: bool) -> None:
         found = self.copies if is_stale else self._runs()
@@ -172,6 +179,9 @@ class Work(Watched):
         for look in (workers.notice_silent, recovery.end_lost_runs, recovery.requeue, recovery.stop_unwanted):
             self.attempt(partial(look, now=self.now))
         self.attempt(partial(recovery.stop_at_cancelled, now=self.now))
+        self.attempt(partial(conflicts.ask_about_unresolved, by=recovery.SWEEP, now=self.now))
+        waiting = Task.objects.filter(status=TaskStatus.BLOCKED, reason=AWAITING_MERGE)
+        assert all(tasks.open_conflict_of(task) for task in waiting)
         assert not Run.objects.filter(status__in=LEASED_RUN, lease_until__lt=self.now).exists()
 
     @rule(pick=PICK, verb=st.sampled_from(

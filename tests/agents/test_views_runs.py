@@ -158,6 +158,19 @@ def test_task_shows_attempts_and_neighbours(admin_in: Client) -> None:
     assert [run.detail for run in detail.runs] == ["Its supervisor died."]
 
 
+def test_a_conflict_and_the_task_it_belongs_to_show_each_other(admin_in: Client) -> None:
+    task = TaskFactory(
+        title="Show boats", status=TaskStatus.BLOCKED, reason="awaiting_merge", detail="Others came first."
+    )
+    conflict = TaskFactory(project=task.project, kind="conflict", parent=task, title="Resolve it")
+
+    for shown, other in ((task, conflict), (conflict, task)):
+        page = admin_in.get(reverse("task", args=[shown.pk])).content.decode()
+        assert reverse("task", args=[other.pk]) in page
+        assert other.title in page
+        assert ("Checking" in page, "Awaiting merge" in page) == (True, shown == task)
+
+
 def test_agents_shows_who_works_on_what(admin_in: Client) -> None:
     run = RunFactory(status=RunStatus.RUNNING)
 

@@ -21,7 +21,11 @@ pytestmark = pytest.mark.django_db
 OOPS = Setback("tests_failed", "1 of 3 failed.", {"failure": {"reason": "tests_failed"}})
 
 # What a verb is for, where the table has more ways to the state that it leads to.
-ONLY_FROM = {"set_back": RUNNING_TASK, "unblock": {TaskStatus.BLOCKED, TaskStatus.FAILED}}
+ONLY_FROM = {
+    "set_back": RUNNING_TASK,
+    "unblock": {TaskStatus.BLOCKED, TaskStatus.FAILED},
+    "complete": RUNNING_TASK,
+}
 # Each verb that changes a status, with the state that it leads to.
 VERBS: dict[str, tuple[TaskStatus, Callable[[Task], object]]] = {
     "allocate": (TaskStatus.ALLOCATED, lambda t: tasks.allocate_tasks([(t, agent(t))], by=TESTER, now=NOW)),

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 from django.db import connection, transaction
 
-from projects.actions import approvals, plans, projects, tasks
+from projects.actions import approvals, conflicts, plans, projects, steering, tasks
 from projects.models import Approval, AuditLog, Plan, Project, Task
 from projects.plans import PlannedTask
 from projects.roles import Role
@@ -155,6 +155,33 @@ def test_completing_while_the_project_is_cancelled_never_waits_in_a_circle(toget
         futures = together(partial(tasks.complete_task, running, {}, **WHO), cancel)
         assert outcomes(futures) in (["", ""], ["", "StaleState"])
         lives.check_invariants(project)
+
+
+@pytest.mark.parametrize("way", ["retry", "skip", "cancel", "sweep"])
+def test_a_conflict_completed_while_its_task_goes_another_way_never_waits_in_a_circle(
+    together: Together, way: str
+) -> None:
+    made = lives.building()
+    task = made["storage"]
+    told = tasks.Setback("conflict", "", {"conflict": {"paths": ["a"]}}, counts=False)
+    opened = conflicts.open_conflict(lives.begin(task), told, key="conflict-1", handed_in={}, **WHO)
+    running = lives.begin(opened)
+    project = Project.objects.get(pk=task.project_id)
+    other = {
+        "retry": partial(steering.retry_task, task, **WHO),
+        "skip": partial(steering.skip_task, task, **WHO),
+        "cancel": partial(projects.cancel_project, project, reason="", **WHO),
+        "sweep": partial(conflicts.ask_about_unresolved, **WHO),
+    }[way]
+
+    found = outcomes(together(partial(tasks.complete_task, running, {}, **WHO), other))
+
+    assert found[0] == ""
+    assert found[1] in {"", "StaleState", "IllegalTransition"}
+    after = {one.pk: one.status for one in Task.objects.filter(pk__in=[task.pk, opened.pk])}
+    ended = {"retry": "ready", "skip": "cancelled", "cancel": "cancelled"}.get(way)
+    assert (after[opened.pk], after[task.pk]) in {("completed", "completed"), ("cancelled", ended)}
+    lives.check_whole(str(project.pk))
 
 
 def test_task_is_allocated_once(together: Together) -> None:

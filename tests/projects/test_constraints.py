@@ -85,6 +85,10 @@ NONSENSE: dict[str, Callable[[], object]] = {
     "task_progress_percent": lambda: TaskFactory(progress=101),
     "task_completed_has_time": lambda: TaskFactory(status="completed", completed_at=None),
     "task_build_belongs_to_plan": lambda: TaskFactory(kind="build", plan=None),
+    "task_conflict_has_parent": lambda: TaskFactory(kind="conflict", parent=None),
+    "task_one_open_conflict": lambda: [
+        TaskFactory(kind="conflict", parent=found, project=found.project) for found in [TaskFactory()] for _ in "ab"
+    ],
     "task_dependency_once": lambda: twice(TaskDependencyFactory, "task", "depends_on"),
     "task_dependency_not_self": lambda: TaskDependencyFactory(task=(t := TaskFactory()), depends_on=t),
     "approval_open_once_per_subject": lambda: twice(ApprovalFactory, "subject_id", "project"),

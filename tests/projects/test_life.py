@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from projects.actions import approvals, plans, projects, tasks
+from projects.actions import approvals, conflicts, plans, projects, steering, tasks
 from projects.actions.approvals import Decision
 from projects.actions.plans import RequirementDraft
 from projects.actions.tasks import Setback
@@ -26,12 +26,15 @@ from projects.models import Approval, Plan, Project, Task
 from projects.plans import PlannedTask
 from projects.states import (
     APPROVAL_TRANSITIONS,
+    AWAITING_MERGE,
+    OPEN_TASK,
     PLAN_TRANSITIONS,
     PROJECT_TRANSITIONS,
     TASK_TRANSITIONS,
+    TaskKind,
     TaskStatus,
 )
-from tests.factories import NOW, TESTER, AgentFactory
+from tests.factories import COMMIT, NOW, TESTER, AgentFactory
 from tests.projects import lives
 from tests.stateful import reachable
 
@@ -82,6 +85,7 @@ class Life(RuleBasedStateMachine):
             "lose": lambda task: tasks.set_back(task, Setback("lost", "", counts=False), **WHO),
             "block": lambda task: tasks.block_task(task, Setback("stuck", "How?"), ask_person=True, **WHO),
             "wait": lambda task: tasks.block_task(task, Setback("waits", "How?"), ask_person=False, **WHO),
+            "conflict": self._conflict,
             "ask": lambda task: tasks.ask_questions(task, [{"question": "Why?"}], **WHO),
             "unblock": self._unblock,
             "fail": lambda task: tasks.fail_task(task, reason="given_up", detail="", **WHO),
@@ -107,6 +111,14 @@ class Life(RuleBasedStateMachine):
         # What waits for a person goes on by the person's decision.
         if not task.approvals.filter(status__in=["pending", "escalated"]).exists():
             tasks.unblock_task(task, {}, **WHO)
+
+    def _conflict(self, task: Task) -> None:
+        if task.kind == TaskKind.CONFLICT:
+            tasks.set_back(task, Setback("conflict", "", counts=False), **WHO)
+            return
+        told = Setback("conflict", "", {"conflict": {"paths": ["a"], "commit": COMMIT, "main": COMMIT}}, counts=False)
+        key = f"conflict-{task.key[:30]}-{task.subtasks.count()}"
+        conflicts.open_conflict(task, told, key=key, handed_in={"summary": "Done."}, **WHO)
 
     # -- the project
 
@@ -151,6 +163,18 @@ class Life(RuleBasedStateMachine):
             self._try(lambda: projects.archive_project(self._fresh(), **WHO))
 
     @rule()
+    def sweep(self) -> None:
+        conflicts.ask_about_unresolved(**WHO)
+        waiting = Task.objects.filter(reason=AWAITING_MERGE, status="blocked")
+        assert all(task.subtasks.filter(kind="conflict", status__in=OPEN_TASK).count() == 1 for task in waiting)
+
+    @rule(pick=PICK, verb=st.sampled_from(["retry", "reassign"]))
+    def steer(self, pick: int, verb: str) -> None:
+        if found := list(Task.objects.exclude(status="completed").order_by("pk")):
+            given = {"role": ("tester", "developer")[pick % 2]} if verb == "reassign" else {}
+            self._try(partial(getattr(steering, f"{verb}_task"), found[pick % len(found)], **given, **WHO))
+
+    @rule()
     def escalate(self) -> None:
         approvals.escalate_overdue(by=TESTER, now=NOW + approvals.DEADLINE)
 
@@ -173,7 +197,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(pick=PICK, verb=st.sampled_from(
         ["allocate", "start", "progress", "review", "complete", "set_back", "lose", "block", "wait", "ask", "unblock",
-         "fail"]
+         "fail", "conflict", "conflict"]
     ), is_stale=st.booleans())  # fmt: skip
     def do_anything(self, pick: int, verb: str, is_stale: bool) -> None:
         found = self.copies if is_stale else list(Task.objects.select_related("project").order_by("pk"))
@@ -207,6 +231,14 @@ class Life(RuleBasedStateMachine):
                 old = self.seen.get((model, key), new)
                 assert new in reachable(table, old), f"{model.__name__}: {old} → {new}"
                 self.seen[model, key] = new
+
+    @invariant()
+    def what_resolves_a_conflict_is_below_a_task_that_waits_for_it(self) -> None:
+        for task in Task.objects.filter(kind="conflict").select_related("parent"):
+            assert task.parent is not None
+            if task.status in OPEN_TASK:
+                assert (task.parent.status, task.parent.reason) == ("blocked", AWAITING_MERGE)
+        assert not Task.objects.filter(status="completed", kind="conflict", parent__reason=AWAITING_MERGE).exists()
 
     @invariant()
     def what_is_free_was_freed_once(self) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -82,7 +83,8 @@ MACHINES = {
     "task": Machine(
         TaskStatus,
         TASK_TRANSITIONS,
-        factories.TaskFactory,
+        # Out of blocked a task is completed for one reason only (test_conflicts.py).
+        partial(factories.TaskFactory, reason="awaiting_merge"),
         lambda _, to: {"completed_at": NOW if to == "completed" else None},
     ),
     "approval": Machine(

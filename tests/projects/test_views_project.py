@@ -217,6 +217,14 @@ def test_board_puts_each_task_into_its_lane(admin_in: Client) -> None:
     assert sum(lane.count for lane in lanes) == len(TaskStatus)
 
 
+def test_what_waits_for_its_merge_needs_nobody(admin_in: Client) -> None:
+    task = TaskFactory(status=TaskStatus.BLOCKED, reason="awaiting_merge")
+
+    lanes = admin_in.get(reverse("project_board", args=[task.project_id])).context["lanes"]
+
+    assert [(lane.label, lane.tasks, lane.count) for lane in lanes if lane.count] == [("Checking", [task], 1)]
+
+
 def test_board_costs_the_same_for_many_tasks(
     admin_in: Client, django_assert_max_num_queries: pytest.FixtureRequest
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..context import Context
 from . import architect, developer, faults, mentor, operations, pm, review, tester
@@ -16,6 +17,8 @@ _BY_ROLE_AND_KIND: dict[tuple[str, str], Callable[[Context], Script]] = {
     ("architect", "build"): pm.document,
     ("developer", "demo"): developer.demo,
     ("developer", "build"): developer.build,
+    ("developer", "conflict"): developer.resolve,
+    ("sre", "conflict"): developer.resolve,
     ("tester", "build"): tester.build,
     ("qa", "build"): review.qa,
     ("uat", "build"): review.uat,
@@ -29,6 +32,11 @@ _BY_ROLE_AND_KIND: dict[tuple[str, str], Callable[[Context], Script]] = {
 def script_for(context: Context) -> Script:
     """The script of a run. A custom role, or an odd pair of role and kind, gets the nearest one."""
     script = _BY_ROLE_AND_KIND.get((context.role, context.kind))
+    if script is None and context.kind == "conflict":
+        # Without a shell: what the role writes for the task takes the place of what is marked.
+        key, title = context.resolves
+        context = replace(context, kind="build", key=key, title=title)
+        script = _BY_ROLE_AND_KIND.get((context.role, "build"), developer.resolve)
     if script is None:
         by_kind = {
             "requirements": pm.requirements,

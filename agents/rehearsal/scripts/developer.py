@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .. import builder
 from ..brief import parse
@@ -83,6 +85,29 @@ def build(context: Context) -> Script:
     yield from _build(context, files, _present(looked), said="I write the code with its tests.", message=message)
     summary = f"{_subject(context)}: {len(files)} files written, all tests pass."
     return (yield from finish("task_complete", "The task is complete.", summary=summary))
+
+
+def resolve(context: Context) -> Script:
+    """Bring two changes together that Git marked: the lines of both stay, and the task's own files as it makes them."""
+    paths = context.conflict or []
+    key, title = context.resolves
+    said = f"Two changes of {', '.join(paths[:5]) or 'some files'} are to be brought together."
+    looked = yield from _look(context, said)
+    yield from attempt(
+        "I keep what both of them say.", [bash(_unmark(paths), "Take the markers out"), progress(40, "")]
+    )
+    made = files_of(replace(context, key=key, title=title))
+    files = {path: text for path, text in made.items() if path in paths}
+    message = f"Bring both changes together\n\n{one_line(title, 300)}".strip()
+    yield from _build(context, files, _present(looked), said="Now the tests.", message=message)
+    return (yield from finish("task_complete", "Both are together.", summary=f"{title}: both changes are there."))
+
+
+def _unmark(paths: Sequence[str]) -> str:
+    """Return the command that leaves the lines of both versions between Git's markers."""
+    named = " ".join(shlex.quote(path) for path in paths)
+    lines = "-e '/^<<<<<<< [0-9a-f]\\{40\\}/d' -e '/^=======$/d' -e '/^>>>>>>> [0-9a-f]\\{40\\}/d'"
+    return f'for path in {named}; do test ! -f "$path" || sed -i {lines} "$path"; done' if paths else "true"
 
 
 def _subject(context: Context) -> str:

@@ -3,11 +3,13 @@ from typing import Any
 import pytest
 
 from agents.actions import outcomes
-from agents.models import Run
+from agents.actions.runs import Ending
+from agents.models import Recovery, Run
 from agents.states import AgentStatus, RunStatus
 from projects.actions import approvals
 from projects.actions.approvals import Decision
-from projects.models import Task
+from projects.errors import ProjectNotActive
+from projects.models import AuditLog, Project, Task
 from projects.states import TaskKind, TaskStatus
 from tests.factories import NOW, TESTER, RunFactory, TaskFactory
 
@@ -119,3 +121,29 @@ def test_a_submitted_plan_waits_for_the_admin() -> None:
 
     assert run.project.plans.get().status == "proposed"
     assert run.project.approvals.get().kind == "plan"
+
+
+CONFLICT = {"paths": ["a"], "detail": "", "main": "a" * 40, "commit": "b" * 40, "run": "r"}
+
+
+def test_a_conflict_opens_its_task_with_the_end_of_the_run_or_not_at_all() -> None:
+    run = ended(TaskKind.BUILD, "task_complete", {"summary": "Stored.", "result": {"passed": True}})
+    ending = Ending(RunStatus.FAILED, "conflict", "Both changed a.", {"conflict": CONFLICT}, counts=False)
+    Project.objects.filter(pk=run.project_id).update(status="cancelled")
+    rows = AuditLog.objects.count()
+    with pytest.raises(ProjectNotActive):
+        outcomes.conflict(Run.objects.select_related("task__project", "agent").get(pk=run.pk), ending, now=NOW)
+    assert AuditLog.objects.count() == rows
+    assert Run.objects.get(pk=run.pk).is_active
+    assert Task.objects.get().status == TaskStatus.IN_PROGRESS
+
+
+def test_the_task_of_a_conflict_keeps_what_was_handed_in() -> None:
+    run = ended(TaskKind.BUILD, "task_complete", {"summary": "Stored.", "result": {"passed": True}})
+    ending = Ending(RunStatus.FAILED, "conflict", "Both changed a.", {"conflict": CONFLICT}, counts=False)
+    outcomes.conflict(run, ending, now=NOW)
+    opened = Task.objects.get(kind=TaskKind.CONFLICT)
+    assert (opened.parent_id, opened.key) == (run.task_id, f"conflict-{run.pk.hex[-12:]}")
+    waiting = Task.objects.get(pk=run.task_id)
+    assert waiting.context["handed_in"] == {"summary": "Stored.", "returned": {"passed": True}}
+    assert (waiting.reason, waiting.attempts, Recovery.objects.get(run=run).decision) == ("awaiting_merge", 0, "retry")

@@ -300,6 +300,17 @@ def test_a_conflict_is_done_again_on_the_present_tree() -> None:
     assert ending(turns)[0] == "task_complete"
 
 
+@pytest.mark.parametrize(("role", "key", "path"), [("developer", "storage", "app/store.py"), ("pm", "guide", "docs/")])
+def test_what_is_marked_is_resolved_by_the_key_of_the_task_whose_change_it_is(role: str, key: str, path: str) -> None:
+    told = {"paths": ["README.md", "app/store.py"], "task": {"key": key, "title": "Keep it"}}
+    turns = conversation(context(role, "conflict", key="conflict-1", conflict=told))
+
+    commands = " ".join(call.input.get("command", "") for turn in turns for call in turn)
+    assert ("README.md" in commands and "sed -i" in commands) is (role == "developer")
+    assert [one for one in written(turns) if one.startswith(path)]
+    assert ending(turns)[0] == "task_complete"
+
+
 def test_reviewers_change_nothing() -> None:
     for role in ("qa", "uat", "monitor", "mentor", "orchestrator"):
         turns = conversation(context(role, "mentor" if role == "mentor" else "build"))

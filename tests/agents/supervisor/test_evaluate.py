@@ -7,6 +7,7 @@ import pytest
 from pytest_django import Settings
 
 from agents import sandboxes
+from agents.actions import recoveries
 from agents.errors import LeaseLost
 from agents.models import Run, Verification
 from agents.sandboxes import repository, runtime
@@ -14,10 +15,11 @@ from agents.states import RunStatus
 from agents.supervisor import workplace
 from agents.supervisor.evaluate import evaluate
 from agents.supervisor.workplace import Workplace
+from agents.workspace.git import Git
 from projects.models import Task
 from projects.states import TaskStatus
 from tests.agents.supervisor.line import seed
-from tests.factories import NOW, RunFactory, TaskFactory
+from tests.factories import NOW, TESTER, RunFactory, TaskFactory
 
 pytestmark = pytest.mark.django_db
 NOTES = {"docs/notes.md": "Notes.\n"}
@@ -184,3 +186,115 @@ def test_a_task_that_was_cancelled_is_not_merged() -> None:
         evaluate(place, clock=lambda: NOW, check=cancel_at_the_end)
 
     assert repository(task.project_id).head() == main
+
+
+def conflict_of(text: str = "Theirs.\n") -> tuple[Task, Task, Run]:
+    """A task whose change conflicts with main, what is to resolve it, and the run that brought the change."""
+    task = task_at_work(title="Notes")
+    seed(task.project)
+    place = place_of(task, {"docs/notes.md": "Mine.\n", "docs/more.md": "More.\n"})
+    judge(place_of(task_at_work(project=task.project), {"docs/notes.md": text}))
+    run = judge(place)
+    assert (run.status, run.reason) == (RunStatus.FAILED, "conflict"), run.detail
+    return run.task, run.task.subtasks.get(), run
+
+
+def begun(conflict: Task) -> Task:
+    Task.objects.filter(pk=conflict.pk).update(status="allocated")
+    Task.objects.filter(pk=conflict.pk).update(status="in_progress")
+    return Task.objects.select_related("project").get(pk=conflict.pk)
+
+
+def test_what_resolves_a_conflict_starts_with_both_and_completes_both() -> None:
+    task, conflict, run = conflict_of()
+    assert (task.status, task.reason, task.attempts) == (TaskStatus.BLOCKED, "awaiting_merge", 0)
+    place = place_of(begun(conflict), {})
+    marked = (place.clone / "docs/notes.md").read_text().splitlines()
+    assert (marked[0][:8], marked[1], marked[3], marked[4]) == ("<<<<<<< ", "Theirs.", "Mine.", f">>>>>>> {run.commit}")
+    assert (place.clone / "docs/more.md").exists()
+    (place.clone / "docs/notes.md").write_text("Theirs.\nMine.\n")
+
+    resolved = judge(place)
+
+    task.refresh_from_db()
+    repo = repository(task.project_id)
+    assert (resolved.status, task.status) == (RunStatus.SUCCEEDED, TaskStatus.COMPLETED), resolved.detail
+    assert repo.head() == resolved.merge_commit == task.result["commit"]
+    assert repo.is_merged(run.commit)
+    assert repo.file(repo.head(), "docs/notes.md").data == b"Theirs.\nMine.\n"
+    assert task.result["changed"] == ["docs/more.md", "docs/notes.md"]
+    assert resolved.verifications.get().passed
+
+
+def test_a_conflict_that_keeps_what_main_has_is_resolved_too() -> None:
+    task, conflict, run = conflict_of()
+    place = place_of(begun(conflict), {"docs/notes.md": "Theirs.\n"})
+    (place.clone / "docs/more.md").unlink()
+    resolved = judge(place)
+    task.refresh_from_db()
+    assert (resolved.status, task.status, task.result["changed"]) == (RunStatus.SUCCEEDED, TaskStatus.COMPLETED, [])
+    assert repository(task.project_id).is_merged(run.commit)
+
+
+@pytest.mark.parametrize("way", ["markers", "history"])
+def test_a_conflict_that_is_not_resolved_is_refused(way: str) -> None:
+    task, conflict, _ = conflict_of()
+    main = repository(task.project_id).head()
+    place = place_of(begun(conflict), {})
+    if way == "history":
+        git = Git(place.clone / ".git", place.clone)
+        git.run("checkout", "-q", "-f", "-B", git.text("symbolic-ref", "--short", "HEAD"), main)
+        (place.clone / "docs/notes.md").write_text("Mine.\n")
+
+    run = judge(place)
+
+    task.refresh_from_db()
+    assert (run.status, run.reason) == (RunStatus.FAILED, "unresolved"), run.detail
+    assert ("docs/notes.md" in run.detail) is (way == "markers")
+    assert (run.task.status, run.task.attempts) == (TaskStatus.READY, 1)
+    assert (task.status, task.reason) == (TaskStatus.BLOCKED, "awaiting_merge")
+    assert repository(task.project_id).head() == main
+
+
+def test_a_conflict_that_meets_another_one_is_done_again_on_what_main_has_then() -> None:
+    task, conflict, first = conflict_of()
+    place = place_of(begun(conflict), {"docs/notes.md": "Theirs and mine.\n"})
+    judge(place_of(task_at_work(project=task.project), {"docs/notes.md": "Others.\n"}))
+
+    run = judge(place)
+
+    assert (run.status, run.reason) == (RunStatus.FAILED, "conflict"), run.detail
+    assert (run.task.status, run.task.attempts, run.task.subtasks.count()) == (TaskStatus.READY, 0, 0)
+    told = run.task.context["conflict"]
+    assert (told["commit"], told["task"]["title"]) == (run.commit, "Notes")
+    resolved = judge(place_of(begun(run.task), {"docs/notes.md": "All three.\n"}))
+    task.refresh_from_db()
+    assert (resolved.status, task.status) == (RunStatus.SUCCEEDED, TaskStatus.COMPLETED), resolved.detail
+    assert repository(task.project_id).is_merged(first.commit)
+
+
+def test_a_plan_that_conflicts_is_made_anew_by_its_own_task() -> None:
+    task = task_at_work(kind="requirements", role="pm")
+    seed(task.project)
+    place = place_of(task, {"docs/notes.md": "Mine.\n"})
+    place.run.outcome["verb"] = "submit_requirements"
+    judge(place_of(task_at_work(project=task.project, kind="step"), {"docs/notes.md": "Theirs.\n"}))
+
+    run = judge(place)
+
+    assert (run.reason, run.task.status, run.task.attempts) == ("conflict", TaskStatus.READY, 0), run.detail
+    assert not run.task.subtasks.exists()
+
+
+def test_a_conflict_asks_a_person_where_that_is_switched_off() -> None:
+    recoveries.switch("conflict", on=False, by=TESTER, now=NOW)
+    task = task_at_work()
+    seed(task.project)
+    place = place_of(task, NOTES)
+    judge(place_of(task_at_work(project=task.project), {"docs/notes.md": "Theirs.\n"}))
+
+    run = judge(place)
+
+    assert (run.reason, run.task.status, run.task.reason) == ("conflict", TaskStatus.BLOCKED, "conflict")
+    assert run.task.approvals.get().kind == "blocked_task"
+    assert not run.task.subtasks.exists()

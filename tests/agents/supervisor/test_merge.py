@@ -111,3 +111,4 @@ def test_changes_that_are_ready_together_are_looked_at_together(observed: Observ
     assert told["paths"] == ["docs/leads.md"]
     assert told["commit"] == runs["late"].commit
     assert repo.is_merged(told["main"])
+    assert Task.objects.get(parent=tasks["late"]).context["conflict"]["paths"] == ["docs/leads.md"]

@@ -62,7 +62,9 @@ def test_failing_tests_at_the_last_attempt_ask_a_person(keeper: LeaseKeeper) -> 
     assert "exit code" in approval.body
 
 
-def test_of_two_changes_of_one_line_the_later_is_made_anew(keeper: LeaseKeeper) -> None:
+def test_of_two_changes_of_one_line_both_come_into_main_by_a_task_that_brings_them_together(
+    keeper: LeaseKeeper,
+) -> None:
     stall = "stall after=1 times=1 delay=4]] [[rehearsal: conflict"
     notes = task_of(TaskKind.BUILD, Role.DEVELOPER, key="storage", order=stall)
     guide = task_of(TaskKind.BUILD, Role.DEVELOPER, key="pages", project=notes.project, order="conflict")
@@ -77,11 +79,26 @@ def test_of_two_changes_of_one_line_the_later_is_made_anew(keeper: LeaseKeeper) 
     assert early.status == RunStatus.SUCCEEDED, early.detail
     assert (late.status, late.reason) == (RunStatus.FAILED, "conflict"), late.detail
     assert "README.md" in late.detail
-    assert is_ready_again(late.task, attempts=0)
-    assert late.task.context["conflict"]["paths"] == ["README.md"]
+    assert (late.task.status, late.task.reason, late.task.attempts) == (TaskStatus.BLOCKED, "awaiting_merge", 0)
     assert_nothing_is_left(late)
-    again = attempt(late.task, keeper)
-    assert (again.status, again.base_commit) == (RunStatus.SUCCEEDED, early.merge_commit), again.detail
+
+    conflict = late.task.subtasks.get()
+    run = attempt(conflict, keeper)
+
+    assert (run.status, run.base_commit) == (RunStatus.SUCCEEDED, early.merge_commit), run.detail
+    done = late.task
+    done.refresh_from_db()
+    assert (done.status, conflict.status) == (TaskStatus.COMPLETED, TaskStatus.COMPLETED)
+    assert (done.result["commit"], done.result["resolved_by"]) == (run.merge_commit, conflict.key)
+    assert done.result["summary"] == late.outcome["args"]["summary"]
+    repo = repository(run.project_id)
+    assert repo.head() == run.merge_commit
+    assert repo.is_merged(late.commit)
+    lines = repo.file(repo.head(), "README.md").data.decode().splitlines()
+    assert {"# Changed by storage", "# Changed by pages"} <= set(lines)
+    assert not [line for line in lines if line.startswith(("<<<<<<<", "=======", ">>>>>>>"))]
+    assert run.verifications.get().passed
+    assert_nothing_is_left(run)
 
 
 def test_a_change_outside_of_the_roles_paths_is_refused(keeper: LeaseKeeper) -> None:

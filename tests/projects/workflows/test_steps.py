@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from projects import queries
-from projects.actions import projects, steps, tasks, workflows
+from projects.actions import conflicts, projects, steps, tasks, workflows
+from projects.actions.tasks import Setback
 from projects.actions.workflows import InvalidExecution, Start
 from projects.models import AuditLog, Execution, ExecutionNode, Project, Task, Workflow
 from projects.states import ExecutionStatus, NodeStatus, TaskKind, TaskStatus
@@ -239,3 +240,42 @@ def test_many_tasks_that_become_ready_at_once_are_made_in_turns() -> None:
     assert [steps.begin_ready(now=NOW) for _ in range(3)] == [200, 50, 0]
 
     assert len(open_steps(execution)) == 450
+
+
+def conflict_of(task: Task, **returned: Any) -> Task:
+    """Have the change of a ready task conflict with main, and begin what resolves it."""
+    told = Setback("conflict", "", {"conflict": {"paths": ["a"]}}, counts=False)
+    given = {"summary": "done", "returned": returned}
+    key = f"conflict-{task.key}"
+    made = conflicts.open_conflict(begin(task), told, key=key, handed_in=given, by=TESTER, now=NOW)
+    return made
+
+
+def test_step_whose_change_conflicted_goes_on_with_what_its_own_agent_returned() -> None:
+    execution = started(shipped("bug_fix"))
+    conflict = conflict_of(open_steps(execution)["analysis"], reproduced=False)
+    assert list(open_steps(execution)) == ["analysis"]
+
+    tasks.complete_task(begin(conflict), {"summary": "Both.", "commit": "c0ffee"}, by=TESTER, now=NOW)
+
+    assert list(open_steps(execution)) == ["not-reproduced"]
+    assert execution.nodes.get(key="analysis").result["commit"] == "c0ffee"
+
+
+def test_conflict_waits_with_its_paused_execution_and_ends_with_it() -> None:
+    execution = started(save([{"key": "a"}]))
+    root = open_steps(execution)["a"]
+    below = root
+    for level in range(3):  # as deep as tasks are added below each other
+        task = TaskFactory(kind="step", project=root.project, parent=below, key=f"level-{level}")
+        below = task
+    conflict = conflict_of(below)
+    workflows.pause_execution(execution, by=TESTER, now=NOW)
+    assert conflict.pk not in {one.task_id for one in queries.dispatchable(now=NOW, limit=99)}
+    workflows.resume_execution(execution, by=TESTER, now=NOW)
+    assert conflict.pk in {one.task_id for one in queries.dispatchable(now=NOW, limit=99)}
+
+    workflows.cancel_execution(execution, reason="", by=TESTER, now=NOW)
+    tasks.cancel_left(now=NOW)
+    conflict.refresh_from_db()
+    assert (conflict.status, conflict.reason) == (TaskStatus.CANCELLED, "execution_over")
