@@ -17,6 +17,7 @@ from projects.errors import InvalidRequirements, ProjectNotActive, StaleState
 from projects.ids import new_id
 from projects.jsontext import storable_json, storable_text
 from projects.models import Approval, Plan, Project, Requirement, Task
+from projects.naming import free_name
 from projects.plans import PlannedTask, check_plan
 from projects.roles import Role
 from projects.states import (
@@ -78,8 +79,8 @@ def record_requirements(
             for number, draft in enumerate(drafts, 1)
         )
         if (cleaned := clean_name(name)) and not project.config.get("named_by_person"):
-            Project.objects.filter(pk=project.pk).update(name=cleaned)
-            project.name = cleaned
+            project.name = free_name(cleaned, project_id=project.pk)
+            Project.objects.filter(pk=project.pk).update(name=project.name)
         journal.add("requirements.recorded", project_id=project.pk, obj=project, details={"count": len(drafts)})
         listed = "\n".join(f"- {draft.title}" for draft in drafts)
         post_message(project, f"I wrote the requirements:\n\n{listed}", by=by, now=now)

@@ -18,6 +18,7 @@ from projects.events import PROJECT_CREATED, PROJECT_STATUS, Event
 from projects.ids import new_id
 from projects.jsontext import storable_text
 from projects.models import Notification, Project, Squad, SquadMember
+from projects.naming import free_name
 from projects.roles import Role
 from projects.states import (
     ACTIVE_PROJECT,
@@ -69,7 +70,7 @@ def create_project(draft: NewProject, *, by: Actor, now: datetime) -> Project:
     with audit.journal(by=by, now=now) as journal:
         project = Project.objects.create(
             id=new_id(),
-            name=name or name_from(brief),
+            name=name or free_name(name_from(brief)),
             client_name=clean_name(draft.client_name),
             description=brief,
             budget_limit=limit,

@@ -211,3 +211,13 @@ def test_building_starts_once() -> None:
     with pytest.raises(Exception, match="cannot become building"):
         plans.start_building(project, demo_id=demo_id, commit=COMMIT, by=TESTER, now=NOW)  # type: ignore[arg-type]
     assert Task.objects.filter(kind="build").count() == 4
+
+
+def test_name_that_another_project_has_gets_a_number_and_a_persons_own_does_not() -> None:
+    ProjectFactory(name="Lendery")
+    project = projects.create_project(projects.NewProject("We lend tools."), by=TESTER, now=NOW)
+    for _ in range(2):
+        record(project)
+        assert Project.objects.get(pk=project.pk).name == "Lendery (2)"
+    own = projects.create_project(projects.NewProject("We lend tools.", name="Lendery"), by=TESTER, now=NOW)
+    assert own.name == "Lendery"

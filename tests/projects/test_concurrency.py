@@ -215,3 +215,20 @@ def test_escalating_twice_at_once_reminds_once(together: Together) -> None:
     late = NOW + approvals.DEADLINE
     futures = together(*[partial(approvals.escalate_overdue, by=TESTER, now=late)] * 3)
     assert sum(future.result() for future in futures) == 1
+
+
+def test_projects_of_one_brief_get_names_of_their_own_also_at_once(together: Together) -> None:
+    create = partial(projects.create_project, projects.NewProject("A bakery takes orders."), **WHO)
+    assert outcomes(together(*[create] * 4)) == [""] * 4
+    names = [f"A bakery takes orders.{number}" for number in ("", " (2)", " (3)", " (4)")]
+    assert sorted(Project.objects.values_list("name", flat=True)) == names
+
+    draft = plans.RequirementDraft("Order", "", ["Ordered."])
+    calls = [partial(plans.record_requirements, one, "Bakery", [draft], **WHO) for one in Project.objects.all()]
+    assert outcomes(together(*calls)) == [""] * 4
+    assert sorted(Project.objects.values_list("name", flat=True)) == [
+        "Bakery",
+        "Bakery (2)",
+        "Bakery (3)",
+        "Bakery (4)",
+    ]
