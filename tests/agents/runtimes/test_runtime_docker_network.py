@@ -191,7 +191,7 @@ def test_network_does_not_go_from_under_a_sandbox_that_starts(
             for _ in range(4):
                 assert runtime.run(make_spec(project="contested"), "echo here", timeout_s=60).output == "here\n"
                 spec = make_spec(project="contested")
-                assert subprocess.run([runtime.launcher(spec, "/bin/true")], check=False, timeout=20).returncode == 0
+                assert subprocess.run([runtime.launcher(spec, "/bin/true")], check=False, timeout=60).returncode == 0
                 runtime.kill(spec.name)
                 assert poll(lambda: "contested" not in networks_of(runtime), timeout_s=60)
         finally:

@@ -4,9 +4,11 @@ import pytest
 
 from agents.models import Run
 from agents.rehearsal import builder
-from agents.sandboxes import repository, run_directory
+from agents.sandboxes import repository
 from agents.states import RunStatus
+from agents.supervisor import workplace
 from agents.supervisor.keeper import LeaseKeeper
+from agents.supervisor.workplace import Workplace
 from projects.models import AuditLog
 from projects.roles import Role
 from projects.states import TaskKind, TaskStatus
@@ -101,15 +103,18 @@ def test_of_two_changes_of_one_line_both_come_into_main_by_a_task_that_brings_th
     assert_nothing_is_left(run)
 
 
-def test_a_change_outside_of_the_roles_paths_is_refused(keeper: LeaseKeeper) -> None:
-    task = task_of(TaskKind.BUILD, Role.PM, key="guide", order="slow delay=0.02")
+def test_a_change_outside_of_the_roles_paths_is_refused(keeper: LeaseKeeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of(TaskKind.BUILD, Role.PM, key="guide")
     main = seed(task.project)
-    (queued,) = hand_out(task)
-    supervised = Supervised(queued, keeper)
-    supervised.wait_for_line("tool_use")
-    (run_directory(queued.pk) / "workspace" / "app" / "extra.py").write_text("print()\n")
+    fill = workplace.fill
 
-    run = supervised.join()
+    def fill_and_change(place: Workplace) -> Workplace:
+        filled = fill(place)
+        (filled.clone / "app" / "extra.py").write_text("print()\n")
+        return filled
+
+    monkeypatch.setattr(workplace, "fill", fill_and_change)
+    run = attempt(task, keeper)
 
     sentence = "app/extra.py is not this role's to change"
     assert_refused(run, "paths_refused", sentence, main=main)

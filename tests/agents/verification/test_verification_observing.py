@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import threading
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -12,8 +13,9 @@ from agents.runtimes.errors import RuntimeProblem, ServiceFailed
 from agents.verification import Times, verify
 from agents.workspace.errors import UnknownCommit
 
-QUICK = Times(test_s=20, start_s=15)
-BRIEF = Times(test_s=2, start_s=2)
+QUICK = Times(test_s=120, start_s=120)
+# What does not end is ended after so long; on a busy machine it may not even have begun by then.
+PATIENCE_S = (2, 20)
 
 
 def manifest(*, test: str = "echo 'Ran 1 test in 0.0s'", start: str = "python3 -m app") -> str:
@@ -38,7 +40,7 @@ def test_a_working_project_passes(repository, commit, place):
     assert "Ran 2 tests" in result.test_output_tail
     assert "serving" in result.start_output_tail
     assert result.detail.startswith("2 tests passed in ")
-    assert 0 < result.test_duration_s < 20
+    assert 0 < result.test_duration_s < QUICK.test_s
 
 
 def test_the_digest_is_of_the_output(observe):
@@ -91,7 +93,7 @@ def test_an_application_that_begins_after_it_was_given_up_is_not_waited_for(obse
     real, ended = runtime.start, []
 
     def start(spec, command, *, wait_s):
-        assert given_up.wait(20)
+        assert given_up.wait(60)
         try:
             return real(spec, command, wait_s=wait_s)
         except ServiceFailed:
@@ -107,7 +109,7 @@ def test_an_application_that_was_given_up_is_not_started(observe, runtime, given
     real_make, real_start, started = runtime.make_directory, runtime.start, []
 
     def make_directory(root, *, disk_mb):
-        assert "-app-" not in root.name or given_up.wait(20)
+        assert "-app-" not in root.name or given_up.wait(60)
         real_make(root, disk_mb=disk_mb)
 
     def start(spec, command, *, wait_s):
@@ -166,9 +168,13 @@ def test_a_command_that_tests_nothing_fails(observe):
 
 
 def test_tests_that_never_end_are_stopped(observe):
-    result = observe({"eklavya.toml": manifest(test="echo begun; sleep 60")}, times=BRIEF)
-    assert (result.reason, result.test_output_tail) == ("tests_timed_out", "begun\n")
-    assert result.detail == "The tests did not end within 2 s."
+    for test_s in PATIENCE_S:
+        result = observe({"eklavya.toml": manifest(test="echo begun; sleep 60")}, times=replace(QUICK, test_s=test_s))
+        assert result.reason == "tests_timed_out"
+        if result.test_output_tail:
+            break
+    assert result.test_output_tail == "begun\n"
+    assert result.detail == f"The tests did not end within {test_s} s."
 
 
 def test_a_long_output_is_kept_at_its_end(observe):
@@ -197,15 +203,22 @@ def test_an_app_that_ends_after_its_first_connection_fails(observe):
 
 def test_an_app_that_answers_something_else_fails(observe):
     health = manifest().replace("/health", "/missing")
-    result = observe({"eklavya.toml": health}, times=BRIEF)
-    assert result.reason == "health_failed"
-    assert result.detail == "/missing did not answer 200 within 2 s; its last answer was 404."
+    for start_s in PATIENCE_S:
+        result = observe({"eklavya.toml": health}, times=replace(QUICK, start_s=start_s))
+        assert result.reason == "health_failed"
+        if "no HTTP answer" not in result.detail:
+            break
+    assert result.detail == f"/missing did not answer 200 within {start_s} s; its last answer was 404."
 
 
 def test_an_app_that_never_listens_fails(observe):
-    result = observe({"eklavya.toml": manifest(start="echo waiting; sleep 60")}, times=BRIEF)
-    assert result.reason == "health_failed"
-    assert result.detail.endswith("it gave no HTTP answer.")
+    for start_s in PATIENCE_S:
+        times = replace(QUICK, start_s=start_s)
+        result = observe({"eklavya.toml": manifest(start="echo waiting; sleep 60")}, times=times)
+        assert result.reason == "health_failed"
+        assert result.detail.endswith("it gave no HTTP answer.")
+        if result.start_output_tail:
+            break
     assert result.start_output_tail == "waiting\n"
 
 
