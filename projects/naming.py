@@ -21,8 +21,8 @@ def free_name(name: str, *, project_id: UUID | None = None) -> str:
     base = name[:_ROOM]
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK_CLASS, base])
-    others = Project.objects.filter(Q(name=base) | Q(name__startswith=f"{base} (")).exclude(pk=project_id)
-    taken = set(others.values_list("name", flat=True))
+    alike = Project.objects.filter(Q(name=base) | Q(name__startswith=f"{base} ("))
+    taken = {name for pk, name in alike.values_list("pk", "name") if pk != project_id}
     if base not in taken:
         return base
     return next(found for number in range(2, len(taken) + 3) if (found := f"{base} ({number})") not in taken)
