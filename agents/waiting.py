@@ -54,7 +54,7 @@ def why_waiting(task: Task, *, now: datetime) -> str:
         return "Its project is not being worked on."
     if task.next_attempt_at is not None and task.next_attempt_at > now:
         return "It is tried again after a pause."
-    if task.kind == TaskKind.STEP and _is_held(task):
+    if task.kind in {TaskKind.STEP, TaskKind.CONFLICT} and _is_held(task):
         return "Its workflow is paused."
     return _house(task) or _project(task) or _worker(task) or "It begins in a moment."
 

@@ -82,6 +82,19 @@ def test_a_checkpoint_is_kept_as_long_as_a_task_may_go_on_from_it(project: Proje
     assert (clone / "a.txt").read_text() == old
 
 
+def test_a_change_that_conflicts_is_kept_until_its_task_is_over(project: Project) -> None:
+    old = run_of(project, status="failed", reason="conflict", finished_at=LONG_AGO)
+    task = Run.objects.get(pk=old).task
+    type(task).objects.filter(pk=task.pk).update(status="blocked", context={"conflict": {"run": old}})
+
+    housekeeping.maintain(now=NOW)
+    assert kept(project) == all_of(old)
+
+    type(task).objects.filter(pk=task.pk).update(status="cancelled")
+    housekeeping.maintain(now=NOW + housekeeping.EVERY)
+    assert kept(project) == set()
+
+
 def test_what_held_a_key_does_not_wait(project: Project) -> None:
     run_of(project, status="failed", reason="secrets_refused", finished_at=NOW)
 

@@ -99,12 +99,14 @@ def test_sweep_finds_what_was_left_behind() -> None:
         task=TaskFactory(status="in_progress", project=ProjectFactory(status="paused", paused_from="building")),
     )
     built = TaskFactory(status="completed", completed_at=NOW)
+    alone = TaskFactory(status="blocked", reason="awaiting_merge")
 
     tasks.sweep()
 
     assert Worker.objects.get(pk=silent.pk).status == WorkerStatus.OFFLINE
     assert Run.objects.get(pk=lost.pk).status == RunStatus.LOST
     assert Run.objects.get(pk=unasked.pk).stop_requested == "paused"
+    assert alone.approvals.get().kind == "blocked_task", "nobody resolves its conflict"
     assert ("agents.tasks.deliver", {"project_id": str(built.project_id)}) in [one[1:] for one in messages()]
 
 

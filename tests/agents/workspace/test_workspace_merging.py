@@ -3,7 +3,7 @@
 import pytest
 
 from agents.workspace.errors import MergeConflict, UnknownRun
-from agents.workspace.values import Author
+from agents.workspace.values import PLATFORM, Author
 
 
 def test_work_on_an_unmoved_main_is_a_fast_forward(repository, clone, collect):
@@ -59,6 +59,33 @@ def test_changes_of_the_same_lines_conflict(repository, start, deliver, collect)
     assert caught.value.paths == ("same.txt",)
     assert "Merge conflict in same.txt" in caught.value.detail
     assert repository.head() == main
+
+
+def test_a_clone_with_a_commit_has_both_and_says_where_they_conflict(repository, start, deliver, collect, tmp_path):
+    first, second = start("first"), start("second")
+    quoted = "How it looks:\n<<<<<<< HEAD\n=======\n>>>>>>> branch\n"
+    for clone in (first, second):
+        clone.write("same.txt", f"{clone.run_id}\n")
+        clone.write(f"{clone.run_id}.txt", quoted)
+    main = deliver(first)
+    commit = collect(second)
+    base = repository.clone_for_run("third", tmp_path / "third", author=PLATFORM, with_commit=commit)
+    assert base == main
+    assert {path.name for path in (tmp_path / "third").glob("*.txt")} == {"first.txt", "second.txt", "same.txt"}
+
+    both = repository.collect("third", tmp_path / "third", author=PLATFORM).commit
+
+    assert repository.contains(both, commit)
+    assert repository.contains(both, main)
+    assert repository.marked(both, ["same.txt", "first.txt", "second.txt"]) == ["same.txt"], "quoted ones are text"
+    assert repository.marked(both, ["first.txt"]) == []
+    assert not repository.contains(main, commit)
+
+
+def test_a_clone_with_a_commit_that_main_has_is_a_clone_of_main(repository, start, deliver, tmp_path):
+    main = deliver(start("first"))
+    repository.clone_for_run("second", tmp_path / "second", author=PLATFORM, with_commit=main)
+    assert repository.collect("second", tmp_path / "second", author=PLATFORM).commit == main
 
 
 def test_a_change_of_a_deleted_file_conflicts(repository, start, deliver, collect):
