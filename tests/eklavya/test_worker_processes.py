@@ -69,7 +69,11 @@ def sent() -> Counter[str]:
 def sender_of() -> int | None:
     """Return the server's process that holds the lock of the beat that sends."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted", [LOCK_ID])
+        cursor.execute(
+            "SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database"
+            " WHERE d.datname = current_database() AND locktype = 'advisory' AND objid = %s AND granted",
+            [LOCK_ID],
+        )
         row = cursor.fetchone()
     return row[0] if row else None
 

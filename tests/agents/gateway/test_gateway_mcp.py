@@ -135,7 +135,8 @@ def of_those_that_ask_for_tokens(expression: str) -> set[Any]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {expression} FROM pg_stat_activity"
-            " WHERE pid <> pg_backend_pid() AND query LIKE 'SELECT shown.hash, %agents_run%'"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            " AND query LIKE 'SELECT shown.hash, %agents_run%'"
         )
         return {value for (value,) in cursor.fetchall()}
 

@@ -248,7 +248,9 @@ while True:
 
 def has_session(name: str) -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT FROM pg_stat_activity WHERE application_name = %s", [name])
+        cursor.execute(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s", [name]
+        )
         return cursor.fetchone() is not None
 
 

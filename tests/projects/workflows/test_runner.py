@@ -410,7 +410,9 @@ def test_runner_goes_on_after_its_connection_was_cut() -> None:
         before = RunnerRow.objects.get().pk
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s", [before]
+                "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database"
+                " WHERE d.datname = current_database() AND locktype = 'advisory' AND classid = %s AND objid = %s",
+                [statements.LOCK_CLASS, before],
             )
         execution = start_execution(save([step("a")], []), Start(), by=BY, now=NOW)
         assert ended(execution).status == "completed"
