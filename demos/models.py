@@ -72,6 +72,7 @@ class DemoFeedback(models.Model):
     created_at = models.DateTimeField()
 
     class Meta:
+        verbose_name_plural = "demo feedback"
         indexes = [models.Index(fields=["demo", "created_at"], name="demo_feedback_of_demo")]
 
     def __str__(self) -> str:

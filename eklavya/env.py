@@ -129,6 +129,9 @@ class Env(BaseSettings):
     """A run whose supervisor is silent for so long, while others reach the database, is lost. A lease is renewed every
     2 s: ten is four missed beats."""
 
+    EKLAVYA_STALL_SECONDS: Annotated[int, Field(ge=30, le=86_400)] = 300
+    """An agent that says nothing for so long is ended. A single command of its may take four fifths of that."""
+
     EKLAVYA_LOOP_CALLS: Annotated[int, Field(ge=0, le=1000)] = 8
     """An agent that makes the same calls with the same answers so many times in a row is stopped. 0: never."""
 

@@ -529,3 +529,9 @@ def test_text_of_a_prompt_is_not_changed(root: Client) -> None:
 def test_ledger_line_is_not_changed(root: Client) -> None:
     line = LedgerEntryFactory()
     assert root.post(url(LedgerEntry, "change", line.pk), {"amount": "0"}).status_code == 403
+
+
+@EACH
+def test_every_list_has_a_name_that_is_english(model: type[models.Model]) -> None:
+    plural = str(model._meta.verbose_name_plural)
+    assert not plural.endswith(("cys", "rys", "tys", "ys ", "feedbacks", "ss"))

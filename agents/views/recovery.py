@@ -1,5 +1,6 @@
 """Recovery: every way in which a run ends badly, what follows by itself, and the switches of admins."""
 
+from itertools import groupby
 from typing import Any
 
 from django import forms
@@ -69,9 +70,12 @@ def _page(request: PageRequest, form: CapsForm | None, *, status: int = 200) -> 
         }
         for reason, way in WAYS.items()
     ]
+    # What is seen alike and treated alike is one row.
+    alike = groupby(rows, key=lambda row: (row["way"].seen, row["then"], row["way"].limit))
+    groups = [list(found) for _, found in alike]
     recent = Recovery.objects.select_related("task", "project").order_by("-pk")[:_RECENT]
     context = {
-        "rows": rows,
+        "groups": groups,
         "now": now,
         "most_per_task": settings.EKLAVYA_RECOVERIES_PER_TASK,
         "most_per_hour": settings.EKLAVYA_RECOVERIES_PER_HOUR,

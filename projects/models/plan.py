@@ -159,6 +159,7 @@ class TaskDependency(models.Model):
     depends_on = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="dependent_edges")
 
     class Meta:
+        verbose_name_plural = "task dependencies"
         constraints = [
             models.UniqueConstraint(fields=["task", "depends_on"], name="task_dependency_once"),
             models.CheckConstraint(condition=~Q(task=F("depends_on")), name="task_dependency_not_self"),

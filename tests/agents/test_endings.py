@@ -100,3 +100,18 @@ def test_admins_switch_on_the_page_and_others_look(client: Client) -> None:
     client.force_login(UserFactory())
     assert client.get(reverse("recovery")).status_code == 200
     assert client.post(reverse("recovery_switch"), {"reason": "looping", "to": "off"}).status_code == 403
+
+
+@pytest.mark.django_db
+def test_reasons_that_are_treated_alike_are_one_row_until_one_is_switched(client: Client) -> None:
+    client.force_login(UserFactory(is_superuser=True))
+    page = client.get(reverse("recovery")).content.decode()
+    assert page.count("the verification of its merge") == 1
+    assert re.findall(r'id="way-(\w+)"', page) == list(WAYS)
+    count = sum(way.seen == "the verification of its merge" for way in WAYS.values())
+    assert f"<span>{count} reasons</span>" in page
+    assert "<dt>Fingerprint</dt>" in page
+
+    recoveries.switch("tests_failed", on=False, by=TESTER, now=NOW)
+    page = client.get(reverse("recovery")).content.decode()
+    assert '<tr id="way-tests_failed">' in page

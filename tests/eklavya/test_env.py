@@ -68,6 +68,7 @@ def test_a_database_that_vanished_is_noticed_unless_its_address_says_otherwise()
         ({"EKLAVYA_ROLE_LIMITS": "plumber=2"}, "EKLAVYA_ROLE_LIMITS wants a role and a number from 1 to 1000"),
         ({"EKLAVYA_ROLE_LIMITS": "developer=-1"}, "EKLAVYA_ROLE_LIMITS wants a role and a number"),
         ({"EKLAVYA_LEASE_SECONDS": "9"}, "EKLAVYA_LEASE_SECONDS "),
+        ({"EKLAVYA_STALL_SECONDS": "5"}, "EKLAVYA_STALL_SECONDS "),
     ],
 )
 def test_wrong_value_ends_with_one_line(values: dict[str, str], sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
