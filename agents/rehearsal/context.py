@@ -59,6 +59,8 @@ class Context:
     resolves: tuple[str, str] = ("", "")
     failure: str | None = None
     mentor_question: str | None = None
+    decides: list[str] = field(default_factory=list)
+    """The conditions that are decided on what a step returns."""
 
 
 def find_context(body: JSON) -> Context | None:
@@ -125,6 +127,7 @@ def _parse(text: str) -> Context | None:
         conflict=_strings(_dict(conflict).get("paths")) if conflict else None,
         resolves=(_str(resolves.get("key")), _str(resolves.get("title"))),
         failure=f"{_str(_dict(failure).get('reason'))}: {_str(_dict(failure).get('detail'))}" if failure else None,
+        decides=_strings(_dict(data.get("workflow")).get("decides")),
         mentor_question=_str(_dict(question).get("question")) if question else None,
     )
 

@@ -24,6 +24,7 @@ MAX_AT_ONCE = 200
 USUAL_ATTEMPTS = 3
 MAX_TOLD_CHARS = 4_000
 MAX_TOLD_RESULTS = 50
+MAX_TOLD_CONDITIONS = 20
 
 _LINK = """
 UPDATE projects_executionnode n
@@ -151,12 +152,16 @@ def _task_of(node: ExecutionNode, execution: Execution, now: datetime) -> Task:
 
 
 def _told(node: ExecutionNode, execution: Execution) -> dict[str, Any]:
-    """Return what a step's agent is told of the whole: what it was started with, and what came of the steps so far."""
+    """Return what a step's agent is told of the whole: what it was started with, what came of the steps so far,
+    and the conditions that are decided on its result."""
     done = execution.nodes.filter(status=NodeStatus.COMPLETED).order_by("-finished_at", "-position")
     before = dict(reversed(done.values_list("key", "result")[:MAX_TOLD_RESULTS]))
+    plan = nodes.plan_of(execution.workflow_id)
+    ways = (*plan.ways[node.position], *plan.backs[node.position])
     told = {
         "name": execution.workflow.name,
         "step": node.key,
+        "decides": list(dict.fromkeys(way.when for way in ways if way.when))[:MAX_TOLD_CONDITIONS],
         "input": execution.input,
         "results": before,
     }

@@ -358,6 +358,22 @@ def test_what_a_step_asks_for_is_returned_and_nothing_else() -> None:
     assert "result" not in plain[1]
 
 
+@pytest.mark.parametrize(
+    ("conditions", "result"),
+    [
+        (["result.verdict == 'approved'"], {"verdict": "approved"}),
+        (["result.verdict == 'rejected'", "result.verdict == 'approved'"], {"verdict": "approved"}),
+        (["result.passed == false", "result.passed == true && result.count == 0"], {"passed": True, "count": 0}),
+        (["result.changed"], {"changed": True}),
+        (["status == 'completed'"], None),
+    ],
+)
+def test_what_follows_decides_what_a_step_returns(conditions: list[str], result: dict[str, Any] | None) -> None:
+    told = context("qa", "step", description="Read the change.", workflow={"decides": conditions})
+    verb, arguments = ending(conversation(told))
+    assert (verb, arguments.get("result")) == ("task_complete", result)
+
+
 def test_end_of_an_output_has_nothing_of_the_cli() -> None:
     told = "<system-reminder>\n" + "Consider this. " * 200 + "\n</system-reminder>\n"
     assert tail(f"FAILED (errors=1)\n\n{told}") == "FAILED (errors=1)"

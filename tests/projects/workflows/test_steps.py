@@ -59,6 +59,7 @@ def test_template_makes_one_task_after_the_other_and_is_told_what_came_before() 
     (first,) = open_steps(execution).values()
     assert (first.kind, first.role, first.status) == (TaskKind.STEP, "developer", TaskStatus.READY)
     assert first.context["workflow"]["input"] == {"request": "Dates are off by one."}
+    assert "result.reproduced == true" in first.context["workflow"]["decides"]
 
     do(execution, "analysis", reproduced=True, cause="A month is counted from 0.")
     do(execution, "regression-test")
