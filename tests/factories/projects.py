@@ -33,6 +33,7 @@ from projects.models import (
 )
 from projects.roles import Role
 from projects.states import (
+    AWAITING_MERGE,
     OPEN_APPROVAL,
     ApprovalKind,
     ApprovalStatus,
@@ -166,6 +167,13 @@ def _active_plan(task: Any) -> Plan | None:
     return task.project.plans.filter(status="active").first() or PlanFactory(project=task.project, status="active")
 
 
+def _waiting_task(task: Any) -> Task | None:
+    if task.kind != TaskKind.CONFLICT:
+        return None
+    made: Task = TaskFactory(project=task.project, status=TaskStatus.BLOCKED, reason=AWAITING_MERGE)
+    return made
+
+
 class TaskFactory(DjangoModelFactory[Task]):
     """A build task of the active plan of a project that is being built; `depends_on=[tasks]` makes its edges."""
 
@@ -178,6 +186,7 @@ class TaskFactory(DjangoModelFactory[Task]):
         status=factory.LazyAttribute(lambda o: "building" if o.factory_parent.kind == TaskKind.BUILD else "planning"),
     )
     plan = factory.LazyAttribute(_active_plan)
+    parent = factory.LazyAttribute(_waiting_task)
     key = factory.Sequence("task-{}".format)
     title = factory.Sequence("Task {}".format)
     role = Role.DEVELOPER
