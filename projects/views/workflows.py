@@ -8,6 +8,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from projects import permissions, workflow_lists
 from projects.actions.workflow_files import import_workflow
+from projects.actions.workflows import document_of
 from projects.actors import Actor
 from projects.forms import WorkflowFileForm
 from projects.models import Workflow
@@ -15,6 +16,7 @@ from projects.states import ExecutionStatus
 from projects.web import PageRequest, act, page_of, refusal, render_page
 from projects.workflows.definition import InvalidWorkflow
 from projects.workflows.documents import MAX_BYTES
+from projects.workflows.main_job import main_job_warnings
 
 
 @require_http_methods(["GET", "POST"])
@@ -68,4 +70,6 @@ def stored(request: PageRequest) -> tuple[WorkflowFileForm, Workflow | None]:
         form.add_error("file", list(error.problems))
         return form, None
     messages.success(request, f"“{made.name}” is stored as {made}.")
+    for warning in main_job_warnings(made.key, document_of(made).definition):
+        messages.warning(request, warning)
     return form, made

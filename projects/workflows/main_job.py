@@ -24,6 +24,26 @@ def main_job_problems(key: str, definition: Definition) -> list[str]:
     return list(_order_problems(definition, {Stage(stage): key for stage, key in stages.items()}))
 
 
+def main_job_warnings(key: str, definition: Definition) -> list[str]:
+    """Return where a version of the main job may end without a delivery: a condition that is all that leads on from a
+    node, which every stage behind it needs. It can be meant so, to have people look: the project is paused then."""
+    if key != MAIN_JOB:
+        return []
+    ways: dict[str, list[Edge]] = {node.key: [] for node in definition.nodes}
+    incoming: dict[str, int] = dict.fromkeys(ways, 0)
+    for edge in definition.edges:
+        ways[edge.source].append(edge)
+        incoming[edge.target] += not edge.repeat
+    joins = {node.key: node.join for node in definition.nodes}
+    alone = [of[0] for of in ways.values() if len(of) == 1 and of[0].when]
+    return [
+        f"When “{edge.when}” is not met after “{edge.source}”, nothing is delivered: the project is paused. Say what "
+        f"follows then by another edge from “{edge.source}”."
+        for edge in alone
+        if joins[edge.target] in ("all", incoming[edge.target])
+    ]
+
+
 def _order_problems(definition: Definition, keys: dict[Stage, str]) -> Iterator[str]:
     parents: dict[str, list[str]] = {node.key: [] for node in definition.nodes}
     for edge in definition.edges:

@@ -13,9 +13,13 @@ from django.utils import timezone
 
 from accounts.roles import AccountRole
 from projects.models import Workflow
+from projects.workflows.documents import as_yaml
+from projects.workflows.main_job import main_job_warnings
 from tests.accounts.making import person
 from tests.factories import ExecutionFactory, ProjectFactory, UserFactory, WorkflowFactory
 from tests.projects.workflows.test_documents import TEXT
+from tests.projects.workflows.test_main_job import document as main_job
+from tests.projects.workflows.test_main_job import edge, with_nodes
 
 pytestmark = pytest.mark.django_db
 LIST = "/workflows/"
@@ -100,6 +104,19 @@ def test_file_is_stored_by_operators_and_refused_in_words(client: Client) -> Non
     assert refused.status_code == 422
     assert "The file was not stored" in refused.content.decode()
     assert Workflow.objects.count() == 1
+
+
+def test_main_job_that_may_end_without_a_delivery_is_stored_with_a_warning(asha: Client) -> None:
+    added = {"key": "licence", "function": "tests.nowhere"}
+    lone = edge("licence", "delivery", when="result.ok == true")
+    back = edge("licence", "licence", after="failure", repeat=3)
+    for edges, warned in (([lone], True), ([lone, back], False)):
+        document = with_nodes(added, edges=[edge("build", "licence"), *edges], without=("build", "delivery"))
+        file = SimpleUploadedFile("w.yaml", as_yaml(document).encode())
+        page = asha.post(LIST, {"file": file}, follow=True).content.decode()
+        assert "is stored as main_job" in page
+        assert ("nothing is delivered" in page) is warned
+    assert main_job_warnings("main_job", main_job().definition) == []
 
 
 def test_settings_begin_with_ones_own_account(asha: Client) -> None:

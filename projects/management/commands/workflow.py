@@ -14,6 +14,7 @@ from projects.actors import Actor
 from projects.models import Workflow
 from projects.workflows.definition import InvalidWorkflow
 from projects.workflows.documents import MAX_BYTES, as_json, as_yaml, read
+from projects.workflows.main_job import main_job_warnings
 from projects.workflows.places import with_lines
 
 BY = Actor.system("command line")
@@ -65,6 +66,8 @@ class Command(BaseCommand):
         except InvalidWorkflow as error:
             raise CommandError("\n".join(error.problems)) from error
         self.stdout.write(f"{saved.key} {saved.version}")
+        for warning in main_job_warnings(saved.key, document_of(saved).definition):
+            self.stderr.write(warning)
 
 
 def _text(name: str) -> str:
