@@ -173,7 +173,7 @@ def test_everything_behind_an_unmet_condition_is_skipped_and_the_execution_ends(
     execution = start_execution(save([step(key) for key in "abcd"], edges), Start(), by=BY, now=NOW)
     with running():
         assert ended(execution).status == "completed"
-    assert list(statuses(execution).values()) == ["completed", "skipped", "skipped", "skipped"]
+    assert statuses(execution) == {"a": "completed", "b": "skipped", "c": "skipped", "d": "skipped"}
 
 
 def test_condition_that_cannot_be_decided_fails_the_execution_and_says_why() -> None:
