@@ -76,7 +76,7 @@ def main() -> None:
         _say(f"{len(house.parts)} processes, {options.machines} machines by {reached}, {took}: {base}")
         _run(house, options, report)
         house.stop()
-        report.problems += _left(base)
+        report.problems += _left(house, report)
     finally:
         if house.parts:
             house.stop()
@@ -226,12 +226,15 @@ def _look(house: House, report: Report) -> None:
     report.problems += found["problems"]
 
 
-def _left(base: Path) -> list[str]:
-    """Return the processes that outlive the stop of everything."""
+def _left(house: House, report: Report) -> list[str]:
+    """Return the processes that outlive the stop of everything, but for what a killed Docker daemon was making."""
+    engines = [machine.engine for machine in house.machines if machine.engine]
+    never_begun = {process.pid for one in engines for process in one.never_begun()}
+    report.facts["never_begun"] = len(never_begun)
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "environ"]):
         said = " ".join([*(process.info["cmdline"] or []), *(process.info["environ"] or {}).values()])
-        if str(base) in said and process.pid != psutil.Process().pid:
+        if str(house.base) in said and process.pid not in never_begun | {psutil.Process().pid}:
             found.append(f"process {process.pid} is left: {' '.join(process.info['cmdline'] or [])[:200]}")
     return found
 

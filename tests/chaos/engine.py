@@ -8,8 +8,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from eklavya.services.child import Spec, bare_environment
 from eklavya.services.errors import StartFailed
@@ -82,8 +85,26 @@ class Engine:
                 f"no {image} ({said or taken.stderr.decode().strip()}): docker/start_daemon.sh, make image"
             )
 
+    def never_begun(self) -> list[psutil.Process]:
+        """Return what a daemon that was killed left of containers that it was making: their shims, empty.
+
+        The next daemon does not know them: neither it nor whoever asks it can end them. A shim in which a program runs
+        is not among them.
+        """
+        found = []
+        for shim in psutil.process_iter():
+            with suppress(psutil.Error):
+                if shim.name().startswith("containerd-shim") and f"{self.directory}/" in " ".join(shim.cmdline()):
+                    inside = shim.children(recursive=True)
+                    if all(one.cmdline()[-2:] == ["runc", "init"] for one in inside):
+                        found += [shim, *inside]
+        return found
+
     def remove(self) -> None:
-        """Take away what a daemon that was killed left mounted, so that its directories can go."""
+        """Take away what a daemon that was killed left running and mounted, so that its directories can go."""
+        for process in self.never_begun():
+            with suppress(psutil.Error):
+                process.kill()
         mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         for place in reversed([mount for mount in mounts if mount.startswith(f"{self.directory}/")]):
             subprocess.run(["umount", "--lazy", place], capture_output=True, check=False)
