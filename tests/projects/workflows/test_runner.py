@@ -270,7 +270,8 @@ def test_function_that_a_worker_does_not_know_waits_for_one_that_does(monkeypatc
     assert execution.result == {"b": "done"}
     node = execution.nodes.get(key="b")
     assert (node.attempts, node.error) == (1, "")
-    events = list(ExecutionLog.objects.filter(execution_id=execution.pk, position=1).values_list("event", flat=True))
+    log = ExecutionLog.objects.filter(execution_id=execution.pk, position=1).order_by("id")
+    events = list(log.values_list("event", flat=True))
     assert events == ["waiting", "completed"]
 
 
