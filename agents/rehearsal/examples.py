@@ -50,7 +50,7 @@ def _example_rows(entity: EntitySpec) -> str:
 def example(entity: EntitySpec, field: FieldSpec, number: int) -> str:
     if field is entity.fields[0]:
         names = NOUNS[entity.noun].examples if entity.noun else None
-        return names[number] if names else f"{('First', 'Second', 'Third')[number]} {entity.singular.lower()}"
+        return names[number] if names else f"{_ORDINALS[number]} {entity.singular.lower()}"
     match field.kind:
         case "choice":
             return field.choices[number % len(field.choices)]
@@ -62,6 +62,8 @@ def example(entity: EntitySpec, field: FieldSpec, number: int) -> str:
             return _date(entity, field, number)
         case "text" if field.key.endswith(("number", "code", "plate", "sku", "isbn", "shelf")):
             return f"{field.label[0].upper()}-{101 + number}"
+        case "text":  # such as the cake of an order, which an empty column would hide
+            return f"{_ORDINALS[number]} {field.label.lower()}"
         case _:
             return _EXAMPLES.get(field.kind, ("", "", ""))[number]
 
@@ -75,6 +77,7 @@ def _date(entity: EntitySpec, field: FieldSpec, number: int) -> str:
     return (date(2026, 11, 3) + timedelta(days=3 * number + 7 * position)).isoformat()
 
 
+_ORDINALS = ("First", "Second", "Third")
 _EXAMPLES = {
     "time": ("09:00", "13:30", "18:15"),
     "money": ("12.50", "48.00", "120.00"),

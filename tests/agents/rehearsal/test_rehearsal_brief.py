@@ -307,3 +307,11 @@ def test_what_was_lent_is_due_later_and_may_still_be_out() -> None:
 
     assert all(a < b for a, b in zip(lent, due, strict=True))
     assert "" in returned
+
+
+def test_examples_fill_the_columns_of_texts_too() -> None:
+    order = parse(
+        "Our bakery takes orders for cakes: customer, phone, cake, size, pick-up date, paid or not."
+    ).entities[0]
+    cake = next(field for field in order.fields if field.key == "cake")
+    assert [example(order, cake, number) for number in range(3)] == ["First cake", "Second cake", "Third cake"]
