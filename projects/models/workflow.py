@@ -1,5 +1,7 @@
 """Workflows, and their executions with the state of each node. `projects.workflows.statements` writes the nodes."""
 
+from uuid import UUID
+
 import pgtrigger
 from django.db import models
 from django.db.models import F, Q
@@ -20,6 +22,8 @@ from .audit import append_only
 from .plan import Task
 from .project import Project
 
+# The lane of nodes that belong to no project: the last of all.
+NO_PROJECT = UUID(int=2**128 - 1)
 # The log of an execution that is there stays as it is; that of one that was forgotten may go too.
 _FORGOTTEN_ONLY = """
     IF TG_OP = 'DELETE' AND NOT EXISTS (SELECT FROM projects_execution WHERE id = OLD.execution_id) THEN
@@ -151,6 +155,9 @@ class ExecutionNode(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     not_before = models.DateTimeField(help_text="Not claimed before this time.")
     rank_at = models.DateTimeField(help_text="Its place in the queue: when it became ready, less a minute a priority.")
+    lane = models.UUIDField(
+        default=NO_PROJECT, db_default=NO_PROJECT, help_text="Whose share of the queue it takes: its project's id."
+    )
     result = models.JSONField(null=True, blank=True)
     error = models.TextField(blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -160,6 +167,11 @@ class ExecutionNode(models.Model):
         indexes = [
             models.Index(
                 fields=["rank_at", "id"], condition=Q(status=NodeStatus.READY, kind="function"), name="node_claim_order"
+            ),
+            models.Index(
+                fields=["lane", "rank_at", "id"],
+                condition=Q(status=NodeStatus.READY, kind="function"),
+                name="node_claim_by_lane",
             ),
             models.Index(fields=["runner"], condition=Q(status=NodeStatus.RUNNING), name="node_of_runner"),
             models.Index(

@@ -35,6 +35,11 @@ MAX_BATCH = 64
 SLICE_S = 0.005
 # Who always has successors to go on with looks at the queue so often nevertheless.
 FAIR_S = 0.02
+# And who has a whole batch of them, so often.
+FULL_S = 0.1
+# So many lanes each give the same to every other claim, while more is ready than is claimed at once.
+MAX_LANES = 8
+_NO_LANE = UUID(int=0)
 LOOK_S = 1.0
 POLITE_S = 0.003
 WATCH_S = 0.02
@@ -71,6 +76,8 @@ class Runner:
         self._size = 8
         self._was_first, self._was_told = True, False
         self._claimed_at = self._looked_at = 0.0
+        # Whether the last claim may have left something, and the lane that the last one by lanes came to.
+        self._is_deep, self._lane = False, _NO_LANE
         self._begin_steps = begin_steps
         self._to_begin: set[UUID] = set()
 
@@ -124,12 +131,13 @@ class Runner:
         batch: list[Claimed] = []
         while not self._stopping.is_set():
             now = time.monotonic()
-            if not batch or (len(batch) < self._size and now - self._claimed_at > FAIR_S):
-                found = self._claim(self._size - len(batch))
+            if not batch or now - self._claimed_at > (FAIR_S if len(batch) < self._size else FULL_S):
+                found = self._claim_fairly(self._size - len(batch))
                 # Nothing after the clock alone woke it says nothing about others.
                 self._was_first = bool(found) or (self._was_first and not self._was_told)
                 self._was_told, self._claimed_at = False, now
-                batch += found
+                # Who has a whole batch of successors lets one that waits go before them.
+                batch = batch + found if len(batch) < self._size else found + batch
             if batch:
                 self._at_work.set()
                 batch = self._do(batch)
@@ -167,9 +175,31 @@ class Runner:
             if not self._was_first:
                 time.sleep(POLITE_S)
 
+    def _claim_fairly(self, limit: int) -> list[Claimed]:
+        """Claim up to `limit`, or one. Half of what is claimed is by rank, and where more is ready than that, the other
+        half by lanes: one project with thousands of ready nodes lets those of others come after a few of its own."""
+        limit = max(limit, 1)
+        found = self._claim_by_lane(limit) if self._is_deep else []
+        if found:
+            self._is_deep = False
+            return found
+        found = self._claim(limit)
+        self._is_deep = len(found) >= limit
+        return found
+
     def _claim(self, limit: int) -> list[Claimed]:
+        return self._usable(self._execute(statements.CLAIM, {"limit": limit}))
+
+    def _claim_by_lane(self, limit: int) -> list[Claimed]:
+        given = {"limit": limit, "lanes": MAX_LANES, "after": self._lane}
+        rows = self._execute(statements.CLAIM_BY_LANE, given)
+        seen = {row[0] for row in rows}
+        self._lane = max(seen) if len(seen) == min(MAX_LANES, limit) else _NO_LANE
+        return self._usable([row[1:] for row in rows if row[1] is not None])
+
+    def _usable(self, rows: Sequence[Any]) -> list[Claimed]:
         claimed = []
-        for execution, position, attempts, workflow, tries in self._execute(statements.CLAIM, {"limit": max(limit, 1)}):
+        for execution, position, attempts, workflow, tries in rows:
             try:
                 claimed.append(Claimed(execution, position, attempts, workflow, self._plan(workflow), tries))
             except (

@@ -80,10 +80,11 @@ WITH made AS (
   ON CONFLICT (key) DO NOTHING RETURNING id
 ), nodes AS (
   INSERT INTO projects_executionnode (execution_id, position, key, kind, status, priority, unmet_count, open_edges,
-                                      attempts, timeout_s, not_before, rank_at, error)
+                                      attempts, timeout_s, not_before, rank_at, lane, error)
   SELECT made.id, node.position, node.key, node.kind, CASE WHEN node.open_edges = 0 THEN 'ready' ELSE 'pending' END,
          node.priority, node.unmet_count, node.open_edges, 0, node.timeout_s,
-         now(), now() - node.priority * interval '1 minute', ''
+         now(), now() - node.priority * interval '1 minute',
+         coalesce(%(project)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'), ''
   FROM made CROSS JOIN unnest(
     %(positions)s::int[], %(node_keys)s::text[], %(kinds)s::text[], %(priorities)s::int[], %(unmet)s::int[],
     %(open)s::int[], %(timeouts)s::int[]
@@ -107,6 +108,38 @@ SET status = 'running', runner = %(runner)s, attempts = n.attempts + 1, started_
 FROM picked, projects_execution e
 WHERE n.id = picked.id AND e.id = n.execution_id
 RETURNING n.execution_id, n.position, n.attempts, e.workflow_id, n.attempts - n.attempts_before
+"""
+
+# Claiming from one lane after the other, of those behind `after`, the same number from each in the order of its queue.
+# The next lane is looked up in the index, whatever stands in those between: a probe for each lane and none for a node.
+# Lanes that had nothing to claim are told too, so that the next claim goes on behind them.
+CLAIM_BY_LANE = """
+WITH RECURSIVE lanes AS (
+  (SELECT lane, 1 AS place FROM projects_executionnode
+   WHERE status = 'ready' AND kind = 'function' AND lane > %(after)s::uuid ORDER BY lane LIMIT 1)
+  UNION ALL
+  SELECT next.lane, lanes.place + 1 FROM lanes CROSS JOIN LATERAL (
+    SELECT n.lane FROM projects_executionnode n
+    WHERE n.status = 'ready' AND n.kind = 'function' AND n.lane > lanes.lane ORDER BY n.lane LIMIT 1
+  ) next WHERE lanes.place < least(%(lanes)s, %(limit)s)
+), counted AS MATERIALIZED (
+  SELECT count(*)::int AS n, set_config('synchronous_commit', 'off', true) FROM lanes
+), picked AS MATERIALIZED (
+  SELECT mine.id FROM lanes CROSS JOIN LATERAL (
+    SELECT n.id FROM projects_executionnode n
+    WHERE n.status = 'ready' AND n.kind = 'function' AND n.lane = lanes.lane AND n.not_before <= now()
+    ORDER BY n.rank_at, n.id LIMIT (SELECT %(limit)s / n FROM counted) FOR UPDATE SKIP LOCKED
+  ) mine
+), claimed AS (
+  UPDATE projects_executionnode n
+  SET status = 'running', runner = %(runner)s, attempts = n.attempts + 1, started_at = coalesce(n.started_at, now()),
+      lease_until = now() + n.timeout_s * interval '1 second'
+  FROM picked, projects_execution e
+  WHERE n.id = picked.id AND e.id = n.execution_id
+  RETURNING n.lane, n.execution_id, n.position, n.attempts, e.workflow_id, n.attempts - n.attempts_before AS tries
+)
+SELECT lanes.lane, c.execution_id, c.position, c.attempts, c.workflow_id, c.tries
+FROM lanes LEFT JOIN claimed c ON c.lane = lanes.lane
 """
 
 # Claimed, and not begun: others may have it, and hear of it.
