@@ -10,14 +10,16 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.db.models import Model, Q, QuerySet
-from django.forms import ModelForm
+from django.forms import BaseForm, ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from projects.actions import settings
 from projects.actors import Actor
 from projects.errors import DomainError
+from projects.refused import note_error, note_form
 
 if TYPE_CHECKING:
     Admin = admin.ModelAdmin[Any]
@@ -119,6 +121,7 @@ class ShownAdmin(Admin):
             try:
                 verb(row, by, timezone.now())
             except DomainError as refusal:
+                note_error(request, refusal)
                 self.message_user(request, f"{row}: {refusal}", messages.ERROR)
             else:
                 done += 1
@@ -162,8 +165,18 @@ class SettingsAdmin(ShownAdmin):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except DomainError as refusal:
+            note_error(request, refusal)
             self.message_user(request, str(refusal), messages.ERROR)
             return redirect(request.path)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> TemplateResponse | HttpResponse:
+        """Show the form; that what was sent by it was not taken is recorded."""
+        form: BaseForm = context["adminform"].form
+        if form.is_bound and not form.is_valid():
+            note_form(request, form)
+        return super().render_change_form(request, context, *args, **kwargs)
 
 
 class ShownInline(Inline):

@@ -19,6 +19,7 @@ from django_htmx.middleware import HtmxDetails
 
 from projects.errors import DomainError, NotAllowed
 from projects.models import Project
+from projects.refused import note_error
 
 M = TypeVar("M", bound=Model)
 P = ParamSpec("P")
@@ -66,15 +67,17 @@ def refusal(check: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> str:
 def act(
     view: Callable[Concatenate[PageRequest, P], HttpResponse],
 ) -> Callable[Concatenate[PageRequest, P], HttpResponse]:
-    """Show what an action refuses as a message on the page that the person came from."""
+    """Show what an action refuses as a message on the page that the person came from, and record it."""
 
     @wraps(view)
     def wrapped(request: PageRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         try:
             return view(request, *args, **kwargs)
         except NotAllowed as error:
+            note_error(request, error)
             raise PermissionDenied(str(error)) from error
         except DomainError as error:
+            note_error(request, error)
             messages.error(request, str(error))
             return redirect(came_from(request))
 

@@ -16,6 +16,7 @@ from agents.endings import WAYS
 from agents.models import Recovery
 from projects.actors import Actor
 from projects.permissions import check_can_administer
+from projects.refused import is_valid
 from projects.web import PageRequest, act, refusal, render_page
 
 _RECENT = 10
@@ -51,7 +52,7 @@ def caps(request: PageRequest) -> HttpResponse:
     """Set the caps of second tries."""
     check_can_administer(request.user)
     form = CapsForm(request.POST)
-    if not form.is_valid():
+    if not is_valid(request, form):
         return _page(request, form, status=422)
     recoveries.set_caps(**form.cleaned_data, by=Actor.person(request.user), now=timezone.now())
     messages.success(request, "The caps are set.")

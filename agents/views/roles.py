@@ -17,6 +17,7 @@ from agents.roles.of_runs import known_specialisations
 from projects.actors import Actor
 from projects.models import SquadMember
 from projects.permissions import check_can_administer
+from projects.refused import is_valid, note_error
 from projects.roles import Role
 from projects.web import PageRequest, act, refusal, render_page
 
@@ -33,7 +34,7 @@ def new_specialisation(request: PageRequest) -> HttpResponse:
     """Make a specialisation."""
     check_can_administer(request.user)
     form = SpecialisationForm(request.POST)
-    if not form.is_valid():
+    if not is_valid(request, form):
         return _page(request, form, status=422)
     given = form.cleaned_data
     try:
@@ -46,6 +47,7 @@ def new_specialisation(request: PageRequest) -> HttpResponse:
             now=timezone.now(),
         )
     except InvalidSpecialisation as error:
+        note_error(request, error)
         form.add_error(None, str(error))
         return _page(request, form, status=422)
     return redirect("roles")

@@ -22,6 +22,7 @@ from projects.forms import DecisionForm
 from projects.models import Approval, Plan
 from projects.permissions import check_can_decide
 from projects.queries import open_approvals
+from projects.refused import note_error
 from projects.states import ApprovalKind, ApprovalStatus
 from projects.web import Page, PageRequest, page_of, refusal, render_page
 
@@ -68,8 +69,10 @@ def decide(request: PageRequest, found: Approval, show: Callable[[Refused], Http
         decision = actions.Decision(form.cleaned_data["option"], form.cleaned_data["comment"], form.answers)
         actions.decide(found.pk, decision, by=Actor.person(request.user), now=timezone.now())
     except NotAllowed as error:
+        note_error(request, error)
         raise PermissionDenied(str(error)) from error
     except DomainError as error:
+        note_error(request, error)
         # What was typed stays; what changed meanwhile shows.
         found.refresh_from_db()
         if isinstance(error, InvalidDecision):

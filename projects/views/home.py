@@ -19,6 +19,7 @@ from projects.forms import BriefForm
 from projects.models import Notification, Project
 from projects.permissions import check_can_fund, check_can_work
 from projects.queries import open_approvals, unread_notifications
+from projects.refused import note_form
 from projects.states import ACTIVE_PROJECT, ProjectStatus
 from projects.web import PageRequest, act, asked_for, page_of, refusal, render_page
 
@@ -58,6 +59,8 @@ def project_new(request: PageRequest) -> HttpResponse:
     elif problems := form.errors.get("brief"):
         given = request.POST.get("brief", "")
         refuse_brief(given, " ".join(map(str, problems)), by=Actor.person(request.user), now=timezone.now())
+    else:
+        note_form(request, form)
     return _home(request, form, status=422)
 
 

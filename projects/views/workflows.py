@@ -12,6 +12,7 @@ from projects.actions.workflows import document_of
 from projects.actors import Actor
 from projects.forms import WorkflowFileForm
 from projects.models import Workflow
+from projects.refused import is_valid
 from projects.states import ExecutionStatus
 from projects.web import PageRequest, act, page_of, refusal, render_page
 from projects.workflows.definition import InvalidWorkflow
@@ -61,7 +62,7 @@ def stored(request: PageRequest) -> tuple[WorkflowFileForm, Workflow | None]:
     """Store the file that was sent, with a message that says so; the form says why where it was refused."""
     permissions.check_can_work(request.user)
     form = WorkflowFileForm(request.POST, request.FILES)
-    if not form.is_valid():
+    if not is_valid(request, form):
         return form, None
     sent = form.cleaned_data["file"].read(MAX_BYTES + 1)
     try:

@@ -163,7 +163,9 @@ def test_webhook_is_changed_disabled_enabled_and_removed(root: Client) -> None:
     assert WebhookDelivery.objects.count() == 2
     root.post(reverse("webhook_remove", args=[endpoint.pk]))
     assert not WebhookDelivery.objects.exists()
-    actions_recorded = list(AuditLog.objects.order_by("seq").values_list("action", flat=True))
+    actions_recorded = list(
+        AuditLog.objects.exclude(action="request.refused").order_by("seq").values_list("action", flat=True)
+    )
     assert actions_recorded == [
         f"webhook.{verb}" for verb in ("changed", "disabled", "enabled", "redelivered", "tested", "removed")
     ]
