@@ -49,7 +49,7 @@ WAYS: dict[str, Way] = {
     ),
     "platform_error": Way(
         "the platform failed: no sandbox, no clone, a full disk, Git or a database away too long, "
-        "no answer to its agent, who gave up",
+        "no answer to its agent, who gave up or could not hand in",
         Remedy.FREE,
         "14 in a row, then one try that costs an attempt",
     ),

@@ -62,7 +62,7 @@ def call_verb(token: str, name: str, arguments: dict[str, Any], *, now: datetime
 def _broken(run: Run, name: str, *, now: datetime) -> str:
     sentence = "That failed inside of the platform. Try once more."
     with suppress(OperationalError, InterfaceError):  # what the verb failed of is in the log at any rate
-        _refuse(run, name, sentence, now=now)
+        _refuse(run, name, sentence, now=now, unserved=True)
     return sentence
 
 
@@ -99,9 +99,9 @@ def _end(run: Run, verb: Verb[Any], valid: Arguments, *, now: datetime, is_excus
     return answer
 
 
-def _refuse(run: Run, name: str, sentence: str, *, now: datetime) -> str:
+def _refuse(run: Run, name: str, sentence: str, *, now: datetime, **more: bool) -> str:
     with audit.journal(by=actor_of(run), now=now) as journal:
-        details: dict[str, str | UUID] = {"verb": name[:60], "why": sentence[:500]}
+        details: dict[str, str | UUID | bool] = {"verb": name[:60], "why": sentence[:500], **more}
         journal.add("mcp.refused", project_id=run.project_id, obj=run, details=details)
     return sentence
 

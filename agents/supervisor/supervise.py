@@ -237,6 +237,8 @@ def _conclude(place: Workplace, end: SessionEnd, stop: Stop, *, clock: Clock, ex
         case "finished":
             _keep_work(run, clock=clock)
             outcomes.settle(run, now=clock())
+        case "no_outcome" if not run.stop_requested and faults.was_unanswered(run):
+            _fault(run, "The platform did not answer when the agent handed in.", stop, clock=clock)
         case reason:
             _keep_work(run, clock=clock, resumes=(run.stop_requested or reason) in _HANDED_OVER)
             # A refusal by the gateway (budget, turns) reaches the CLI as an error of the model: the row knows better.

@@ -3,10 +3,12 @@
 import pytest
 
 from agents.actions import faults
+from agents.models import Run
 from agents.supervisor import supervise
 from agents.supervisor.keeper import Stop
+from projects import audit
 from projects.models import Task
-from tests.factories import NOW, RunFactory, TaskFactory
+from tests.factories import NOW, TESTER, RunEventFactory, RunFactory, TaskFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -37,3 +39,41 @@ def test_another_end_in_between_begins_the_count_anew() -> None:
     RunFactory(status="failed", reason="tests_failed", task=task)
 
     assert end(task).attempts == 0
+
+
+def handed_in(*, is_error: bool = True, verb: str = "task_complete") -> Run:
+    """A run whose agent called the verb, and what came of it."""
+    run: Run = RunFactory(status="running")
+    RunEventFactory(
+        run=run,
+        seq=1,
+        created_at=NOW,
+        kind="tool_use",
+        payload={"id": "c1", "name": f"mcp__eklavya__{verb}", "input": {}},
+    )
+    RunEventFactory(
+        run=run, seq=2, created_at=NOW, kind="tool_result", payload={"id": "c1", "content": "-", "is_error": is_error}
+    )
+    return run
+
+
+def refuse(run: Run, **details: object) -> None:
+    with audit.journal(by=TESTER, now=NOW) as journal:
+        journal.add("mcp.refused", project_id=run.project_id, obj=run, details={"verb": "task_complete", **details})
+
+
+def test_who_handed_in_and_got_no_answer_is_not_to_blame() -> None:
+    run = handed_in()
+    assert faults.was_unanswered(run)
+    refuse(run, unserved=True)
+    assert faults.was_unanswered(run)
+
+
+def test_who_is_refused_by_a_rule_or_did_not_hand_in_is() -> None:
+    refused, limited = handed_in(), handed_in()
+    refuse(refused)
+    with audit.journal(by=TESTER, now=NOW) as journal:
+        journal.add("mcp.rate_limited", project_id=limited.project_id, obj=limited)
+
+    others = (handed_in(is_error=False), handed_in(verb="submit_plan"), RunFactory(status="running"))
+    assert not any(map(faults.was_unanswered, (refused, limited, *others)))

@@ -1,9 +1,11 @@
 """What a model, or the way to it, can do wrong, and how the run ends."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from django.db import connection
 from pytest_django import Settings
 
 from agents.actions import faults
@@ -159,6 +161,35 @@ def test_an_agent_that_gave_up_for_want_of_an_answer_is_not_to_blame(
     run = attempt(task, keeper)
 
     assert (run.status, run.reason, run.detail) == (RunStatus.FAILED, "platform_error", "The task was ordered to fail.")
+    assert is_ready_again(task, attempts=0)
+    assert_nothing_is_left(run)
+
+
+BROKEN = """
+CREATE FUNCTION breaks() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no space left'; END $$;
+CREATE TRIGGER breaks BEFORE UPDATE OF outcome ON agents_run
+    FOR EACH ROW WHEN (new.outcome <> '{}') EXECUTE FUNCTION breaks();
+"""
+
+
+@pytest.fixture
+def _nothing_is_taken_in() -> Iterator[None]:
+    """The gateway, which is another process, fails at each verb that ends a run."""
+    with connection.cursor() as cursor:
+        cursor.execute(BROKEN)
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("DROP FUNCTION breaks CASCADE")
+
+
+@pytest.mark.usefixtures("_nothing_is_taken_in")
+def test_an_agent_that_could_not_hand_in_for_want_of_an_answer_is_not_to_blame(keeper: LeaseKeeper) -> None:
+    task = quick("")
+
+    run = attempt(task, keeper)
+
+    assert (run.status, run.reason) == (RunStatus.FAILED, "platform_error"), run.detail
+    assert "did not answer" in run.detail
     assert is_ready_again(task, attempts=0)
     assert_nothing_is_left(run)
 
