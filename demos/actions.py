@@ -126,6 +126,8 @@ def mark_failed(demo: Demo, reason: Reason, detail: str, *, now: datetime, by: A
         # The table lets a shown demo expire, but one that was seen is not built anew behind people's backs.
         raise IllegalTransition(f"{demo} was shown before: it is decided, or expires.")
     with audit.journal(by=by, now=now) as journal:
+        # The project first, as whoever decides does: it is asked for a new demo, or paused, further down.
+        demo.project.refresh_from_db(from_queryset=Project.objects.select_for_update(no_key=True))
         step(
             demo,
             DemoStatus.EXPIRED,

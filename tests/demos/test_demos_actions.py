@@ -5,7 +5,8 @@ from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import IntegrityError, ProgrammingError, transaction
+from django.db import IntegrityError, ProgrammingError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from demos import actions, queries
 from demos.addresses import new_token, preview_url
@@ -179,6 +180,17 @@ def test_mark_failed_has_the_demo_built_anew_and_says_why(project: Project) -> N
     assert (task.key, task.status) == ("demo-2", TaskStatus.READY)
     text = "The platform could not show this demo (no_manifest). There is no file."
     assert task.context == {"feedback": [{"demo": 1, "text": text}]}
+
+
+def test_mark_failed_locks_the_project_before_the_demo(project: Project) -> None:
+    """As whoever decides does: the other way round each could wait for the other."""
+    demo = open_demo(project)
+    with CaptureQueriesContext(connection) as asked:
+        actions.mark_failed(demo, Reason.NO_MANIFEST, "It ended.", now=NOW, by=ADMIN)
+
+    said = [one["sql"] for one in asked]
+    locked = next(at for at, sql in enumerate(said) if 'FROM "projects_project"' in sql and "FOR NO KEY UPDATE" in sql)
+    assert locked < next(at for at, sql in enumerate(said) if sql.startswith('UPDATE "demos_demo"'))
 
 
 def test_mark_failed_asks_nobody(project: Project) -> None:
