@@ -39,6 +39,8 @@ FAIR_S = 0.02
 FULL_S = 0.1
 # So many lanes each give the same to every other claim, while more is ready than is claimed at once.
 MAX_LANES = 8
+# Where nothing is due in any of them, the next ones are looked at, so often at most for one claim.
+MAX_LOOKS = 4
 _NO_LANE = UUID(int=0)
 LOOK_S = 1.0
 POLITE_S = 0.003
@@ -191,11 +193,18 @@ class Runner:
         return self._usable(self._execute(statements.CLAIM, {"limit": limit}))
 
     def _claim_by_lane(self, limit: int) -> list[Claimed]:
-        given = {"limit": limit, "lanes": MAX_LANES, "after": self._lane}
-        rows = self._execute(statements.CLAIM_BY_LANE, given)
-        seen = {row[0] for row in rows}
-        self._lane = max(seen) if len(seen) == min(MAX_LANES, limit) else _NO_LANE
-        return self._usable([row[1:] for row in rows if row[1] is not None])
+        for _ in range(MAX_LOOKS):
+            given = {"limit": limit, "lanes": MAX_LANES, "after": self._lane}
+            rows = self._execute(statements.CLAIM_BY_LANE, given)
+            claimed = [row for row in rows if row[1] is not None]
+            seen, gave = {row[0] for row in rows}, {row[0] for row in claimed}
+            was_all = self._lane == _NO_LANE and len(seen) < MAX_LANES
+            # A claim that is full came no further than to the last that gave something.
+            last = max(gave if len(claimed) == limit else seen, default=_NO_LANE)
+            self._lane = _NO_LANE if len(seen) < MAX_LANES and last == max(seen, default=last) else last
+            if claimed or was_all:
+                return self._usable([row[1:] for row in claimed])
+        return []
 
     def _usable(self, rows: Sequence[Any]) -> list[Claimed]:
         claimed = []

@@ -110,9 +110,10 @@ WHERE n.id = picked.id AND e.id = n.execution_id
 RETURNING n.execution_id, n.position, n.attempts, e.workflow_id, n.attempts - n.attempts_before
 """
 
-# Claiming from one lane after the other, of those behind `after`, the same number from each in the order of its queue.
-# The next lane is looked up in the index, whatever stands in those between: a probe for each lane and none for a node.
-# Lanes that had nothing to claim are told too, so that the next claim goes on behind them.
+# Claiming from one lane after the other, of those behind `after`, the same number from each, and at least one, in the
+# order of its queue, until there are enough. The next lane is looked up in the index, whatever stands in those between:
+# a probe for each lane and none for a node. So it may be one in which nothing is due, as where all wait for their next
+# try; those are looked at, and told, as well, however few are asked for: else they would take the turns of the others.
 CLAIM_BY_LANE = """
 WITH RECURSIVE lanes AS (
   (SELECT lane, 1 AS place FROM projects_executionnode
@@ -121,15 +122,16 @@ WITH RECURSIVE lanes AS (
   SELECT next.lane, lanes.place + 1 FROM lanes CROSS JOIN LATERAL (
     SELECT n.lane FROM projects_executionnode n
     WHERE n.status = 'ready' AND n.kind = 'function' AND n.lane > lanes.lane ORDER BY n.lane LIMIT 1
-  ) next WHERE lanes.place < least(%(lanes)s, %(limit)s)
+  ) next WHERE lanes.place < %(lanes)s
 ), counted AS MATERIALIZED (
   SELECT count(*)::int AS n, set_config('synchronous_commit', 'off', true) FROM lanes
 ), picked AS MATERIALIZED (
   SELECT mine.id FROM lanes CROSS JOIN LATERAL (
     SELECT n.id FROM projects_executionnode n
     WHERE n.status = 'ready' AND n.kind = 'function' AND n.lane = lanes.lane AND n.not_before <= now()
-    ORDER BY n.rank_at, n.id LIMIT (SELECT %(limit)s / n FROM counted) FOR UPDATE SKIP LOCKED
+    ORDER BY n.rank_at, n.id LIMIT (SELECT greatest(%(limit)s / n, 1) FROM counted) FOR UPDATE SKIP LOCKED
   ) mine
+  LIMIT %(limit)s
 ), claimed AS (
   UPDATE projects_executionnode n
   SET status = 'running', runner = %(runner)s, attempts = n.attempts + 1, started_at = coalesce(n.started_at, now()),

@@ -3,19 +3,21 @@
 import json
 import threading
 import time
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from projects.actions.workflows import Start, cancel_execution, pause_execution, start_executions
 from projects.models import Execution, ExecutionNode, Project
 from projects.models.workflow import NO_PROJECT
 from projects.workflows import functions, statements
 from projects.workflows.functions import Call
-from projects.workflows.runner import MAX_BATCH, MAX_LANES, Runner
+from projects.workflows.runner import MAX_BATCH, MAX_LANES, MAX_LOOKS, Runner
 from tests.factories import NOW, ProjectFactory
 from tests.projects.workflows.test_runner import BY, running, save, standing, step
 
@@ -28,12 +30,14 @@ class Calls:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, takes_s: float) -> None:
         self.made: list[str] = []
-        self.other_ran = threading.Event()
+        self.third_began, self.other_ran = threading.Event(), threading.Event()
         self._takes_s = takes_s
         monkeypatch.setattr(functions, "_registered", {**functions._registered, "trial.work": self})
 
     def __call__(self, call: Call) -> None:
         self.made.append(call.params["of"])
+        if len(self.made) == 3:
+            self.third_began.set()
         if call.params["of"] == "other":
             self.other_ran.set()
         time.sleep(self._takes_s)
@@ -72,8 +76,7 @@ def test_a_long_chain_of_slow_nodes_lets_anothers_come_in_between(monkeypatch: p
     start(ProjectFactory(), length=200)
 
     with running():
-        while len(calls.made) < 3:
-            time.sleep(0.001)
+        assert calls.third_began.wait(DEADLINE_S)
         start(ProjectFactory(), of="other")
         before = len(calls.made)
         assert calls.other_ran.wait(DEADLINE_S)
@@ -97,6 +100,34 @@ def test_each_of_many_projects_has_its_turn_and_half_go_by_rank(monkeypatch: pyt
     assert [first.pk] * (len(others) + 3) == [pk for one in claimed[::2] for pk in one]
 
 
+@pytest.mark.parametrize("limit", [1, 3])
+def test_lanes_in_which_nothing_is_due_take_nobodys_turn(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
+    Calls(monkeypatch, 0)
+    start(ProjectFactory(), 60)
+    waiting = [start(project)[0] for project in ProjectFactory.create_batch(60)]
+    _postpone(waiting)
+    others = ProjectFactory.create_batch(3)
+    for project in others:
+        start(project)
+
+    with standing() as runner:
+        claimed = [projects_of(runner, limit=limit) for _ in range(16)]
+
+    assert max(map(len, claimed)) == limit
+    assert {project.pk for project in others} <= {pk for one in claimed for pk in one}
+
+
+def test_a_claim_by_lanes_looks_at_a_bounded_number_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    Calls(monkeypatch, 0)
+    _postpone([start(project)[0] for project in ProjectFactory.create_batch(MAX_LANES * MAX_LOOKS + 1)])
+
+    with standing() as runner:
+        assert runner._claim_by_lane(1) == []
+        came_to = runner._lane
+
+    assert ExecutionNode.objects.filter(lane__lte=came_to).count() == MAX_LANES * MAX_LOOKS
+
+
 def test_projects_share_a_claim_evenly_and_none_takes_more_than_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     Calls(monkeypatch, 0)
     projects = ProjectFactory.create_batch(3)
@@ -117,10 +148,7 @@ def test_what_is_paused_cancelled_or_not_due_is_in_nobodys_share(monkeypatch: py
     paused, cancelled, later = (start(project)[0] for project in others)
     pause_execution(Execution.objects.get(pk=paused), by=BY, now=NOW)
     cancel_execution(Execution.objects.get(pk=cancelled), reason="", by=BY, now=NOW)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE projects_executionnode SET not_before = now() + interval '1 hour' WHERE execution_id = %s", [later]
-        )
+    _postpone([later])
 
     with standing() as runner:
         claimed = [pk for _ in range(12) for pk in projects_of(runner, limit=1)]
@@ -138,6 +166,11 @@ def test_a_claim_by_lanes_reads_as_much_of_many_nodes_as_of_few(monkeypatch: pyt
     assert ExecutionNode.objects.exclude(lane=NO_PROJECT).count() == 2_200
 
     assert _rows_read() <= 2 * few  # of two lanes instead of one
+
+
+def _postpone(executions: list[UUID]) -> None:
+    """Let their nodes wait, as for their next try."""
+    ExecutionNode.objects.filter(execution__in=executions).update(not_before=Now() + timedelta(hours=1))
 
 
 def _rows_read() -> int:
