@@ -14,6 +14,7 @@ from agents import queries
 from agents.actions import faults
 from agents.actions.verbs import GIVES_UP, actor_of
 from agents.errors import UnknownToken
+from agents.gateway.unserved import BROKEN
 from agents.gateway.verbs import VERBS, Arguments, Verb, may_call
 from agents.models import Run
 from agents.tool_calls import input_digest
@@ -60,10 +61,9 @@ def call_verb(token: str, name: str, arguments: dict[str, Any], *, now: datetime
 
 
 def _broken(run: Run, name: str, *, now: datetime) -> str:
-    sentence = "That failed inside of the platform. Try once more."
     with suppress(OperationalError, InterfaceError):  # what the verb failed of is in the log at any rate
-        _refuse(run, name, sentence, now=now, unserved=True)
-    return sentence
+        _refuse(run, name, BROKEN, now=now, unserved=True)
+    return BROKEN
 
 
 def _carry_out(run: Run, name: str, arguments: dict[str, Any], *, now: datetime, is_excused: bool) -> str:

@@ -16,6 +16,7 @@ import psycopg
 
 from agents.gateway.gathering import Gathered
 from agents.gateway.lane import connect
+from agents.gateway.unserved import ELSEWHERE
 
 # While a process that was killed is noticed, or one that stops lets go, its successor waits.
 _HANDOVER_S = 2.0
@@ -35,7 +36,7 @@ class ServedElsewhere(Exception):
     """Another process serves this run."""
 
     def __init__(self) -> None:
-        super().__init__("Another process of this kind serves this run. Run one of them for each machine, not more.")
+        super().__init__(ELSEWHERE)
 
 
 class Holds:

@@ -49,7 +49,7 @@ from agents.gateway.refusals import Refusals
 from agents.gateway.remembering import Remembered
 from agents.gateway.strangers import Door, Strangers, peer_of
 from agents.gateway.tokens import Tokens
-from agents.gateway.unserved import Unserved
+from agents.gateway.unserved import AWAY, Unserved
 from agents.gateway.verbs import VERBS, offered
 from agents.models import Run
 from agents.tokens import hash_token
@@ -66,7 +66,6 @@ MOST_AT_ONCE = 8
 _TOKEN = "eklavya.run_token"
 _TOO_MANY = 429
 _MOST_REMEMBERED = 10_000
-_AWAY = "The platform's database does not answer at the moment. Ask again in a few seconds."
 _AWAY_S = 5
 # For so long a verb is tried again that the platform could not begin; less than a program waits for it (a minute).
 _PATIENCE_S = 15.0
@@ -146,7 +145,7 @@ class McpEndpoint:
         except OperationalError as error:
             logger.warning("an agent could not be served: %s", error)
             self._unserved.note(token)
-            await Refused(503, _AWAY, retry_after_s=_AWAY_S).response()(scope, receive, send)
+            await Refused(503, AWAY, retry_after_s=_AWAY_S).response()(scope, receive, send)
             return
         except UnknownToken as error:
             asked = {"www-authenticate": f'Bearer realm="{NAME}"'}
@@ -228,7 +227,7 @@ class McpEndpoint:
                 )
             except NotBegun as error:
                 if loop.time() > give_up:
-                    return Told(_AWAY, is_error=True, is_ours=True)
+                    return Told(AWAY, is_error=True, is_ours=True)
                 logger.warning("a verb waits for the database: %s", error)
                 await asyncio.sleep(_LOOK_AGAIN_S)
 

@@ -5,6 +5,11 @@ from collections.abc import Callable
 
 from agents.tokens import hash_token
 
+AWAY = "The platform's database does not answer at the moment. Ask again in a few seconds."
+BROKEN = "That failed inside of the platform. Try once more."
+ELSEWHERE = "Another process of this kind serves this run. Run one of them for each machine, not more."
+SENTENCES = (AWAY, BROKEN, ELSEWHERE)
+"""All that an agent is told when the platform fails to answer it; in its transcript they say that it did."""
 # Whoever gives up because of it does so at once, or after a few more tries.
 _BLAMED_S = 300.0
 _MOST_REMEMBERED = 10_000
