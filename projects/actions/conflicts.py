@@ -40,8 +40,8 @@ def open_conflict(
     title = f"Resolve the conflict of “{task.title}”"[:255]
     with audit.journal(by=by, now=now):
         detail = f"{setback.detail}\n\n“{title}” brings both together; then this is done."
-        waiting = Setback(AWAITING_MERGE, detail, setback.context | {"handed_in": handed_in}, counts=False)
-        tasks.block_task(task, waiting, ask_person=False, by=by, now=now)
+        waiting = Setback(AWAITING_MERGE, detail, setback.context, counts=False)
+        tasks.block_task(task, waiting, ask_person=False, handed_in=handed_in, by=by, now=now)
         made_for = {
             "key": task.key,
             "title": task.title,

@@ -219,11 +219,21 @@ def set_back(task: Task, setback: Setback, *, by: Actor, now: datetime) -> None:
         record_task(journal, "task.set_back", task, {"reason": setback.reason, "detail": setback.detail})
 
 
-def block_task(task: Task, setback: Setback, *, ask_person: bool, by: Actor, now: datetime) -> None:
+def block_task(
+    task: Task,
+    setback: Setback,
+    *,
+    ask_person: bool,
+    handed_in: dict[str, Any] | None = None,
+    by: Actor,
+    now: datetime,
+) -> None:
     """Stop working on a task until somebody answers. With `ask_person` a decision is put into the inbox.
 
-    A conflict is given up instead, and people are asked about the task whose change it is.
+    A conflict is given up instead, and people are asked about the task whose change it is. `handed_in` is what the task
+    is to be completed with: unlike what the next run is told, it is kept whole, as `complete_task` keeps it.
     """
+    kept = {} if handed_in is None else {"handed_in": storable_json(handed_in)}
     with audit.journal(by=by, now=now) as journal:
         step(
             task,
@@ -232,7 +242,7 @@ def block_task(task: Task, setback: Setback, *, ask_person: bool, by: Actor, now
             agent_id=None,
             reason=setback.reason,
             detail=storable_text(setback.detail, max_chars=8_000),
-            context=task.context | storable_json(setback.context, max_chars=8_000),
+            context=task.context | storable_json(setback.context, max_chars=8_000) | kept,
         )
         record_task(journal, "task.blocked", task, {"reason": setback.reason, "detail": setback.detail})
         if ask_person and task.kind == TaskKind.CONFLICT:

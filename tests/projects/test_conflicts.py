@@ -84,6 +84,14 @@ def test_with_the_conflict_the_task_is_completed_with_what_its_own_agent_handed_
     lives.check_invariants(conflict.project)
 
 
+def test_what_was_handed_in_stays_whole_through_a_conflict() -> None:
+    made = lives.building()
+    given = {"summary": "S" * 20_000, "returned": {"report": "R" * 20_000}}  # as much as the verb takes
+    conflict = lives.begin(conflicting(made["storage"], **given))
+    tasks.complete_task(conflict, {"summary": "Both.", "commit": "c" * 40, "changed": []}, **WHO)
+    assert given.items() <= again(made["storage"]).result.items()
+
+
 def test_a_blocked_task_is_completed_with_its_conflict_alone() -> None:
     made = lives.building()
     conflicting(made["storage"])
