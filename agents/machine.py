@@ -41,16 +41,20 @@ class Reading:
 
 
 def read(var: Path, *, of: Runtime | None, clock_behind_s: float = 0.0, runtime_problem: str = "") -> Reading:
-    """Look at the machine, whose agents `of` runs. The use of its cores is that since the last look of this process."""
+    """Look at the machine, whose agents `of` runs. The use of its cores is that since the last look of this process.
+
+    Its disk is that of the runs, which may be another than that of `var`.
+    """
     memory = psutil.virtual_memory()
+    disk = runs if (runs := var / "runs").exists() else var
     return Reading(
         cpu_percent=psutil.cpu_percent(),
         memory_free_mb=memory.available // MB,
         memory_mb=memory.total // MB,
-        disk_free_mb=shutil.disk_usage(var).free // MB,
+        disk_free_mb=shutil.disk_usage(disk).free // MB,
         clock_behind_s=round(clock_behind_s, 1),
         runtime_problem=runtime_problem,
-        disk_promised_mb=of.promised_mb(var) if isinstance(of, Promising) else None,
+        disk_promised_mb=of.promised_mb(var, disk=disk) if isinstance(of, Promising) else None,
     )
 
 

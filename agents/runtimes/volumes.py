@@ -90,7 +90,7 @@ def device_of(path: Path) -> str:
 def check_room(where: Path, size_mb: int) -> None:
     """Raise RuntimeUnavailable unless the disk can take one more volume beside all that may still grow."""
     host = os.statvfs(where)
-    promised = _promised(where.parent)  # what else this installation makes: runs, checks, previews
+    promised = _promised(where.parent, disk=where)  # what else this installation makes: runs, checks, previews
     free = host.f_bavail * host.f_frsize
     needed = promised + (size_mb + RESERVE_MB) * 2**20
     if free < needed:
@@ -101,18 +101,20 @@ def check_room(where: Path, size_mb: int) -> None:
         )
 
 
-def promised_mb(root: Path) -> int:
-    """Return how much the volumes below a directory may still take of its disk."""
-    return _promised(root) // 2**20
+def promised_mb(root: Path, *, disk: Path | None = None) -> int:
+    """Return how much the volumes below a directory may still take of its disk, or of that which `disk` lies on."""
+    return _promised(root, disk=disk or root) // 2**20
 
 
-def _promised(root: Path) -> int:
-    return sum(_free(Path(point)) for point in _mounted_below(root))
+def _promised(root: Path, *, disk: Path) -> int:
+    device = disk.stat().st_dev
+    return sum(_free(Path(point), device) for point in _mounted_below(root))
 
 
 def _mounted_below(root: Path) -> Iterator[str]:
-    """Where volumes are mounted below a directory. Their images lie beside them, so on its disk."""
-    below = f"{root.resolve()}/"
+    """Where volumes are mounted below a directory, or where a link in it leads: larger disks are added so."""
+    links = (entry for entry in root.iterdir() if entry.is_symlink())
+    below = tuple(f"{os.path.realpath(place)}/" for place in (root, *links))
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split(" ")
         source = fields[fields.index("-") + 2]
@@ -120,12 +122,13 @@ def _mounted_below(root: Path) -> Iterator[str]:
             yield fields[4].encode().decode("unicode_escape")
 
 
-def _free(point: Path) -> int:
+def _free(point: Path, device: int) -> int:
     try:
         of = os.statvfs(point)
+        is_there = point.parent.stat().st_dev == device  # the image lies beside it
     except OSError:  # unmounted since
         return 0
-    return of.f_bfree * of.f_frsize
+    return of.f_bfree * of.f_frsize if is_there else 0
 
 
 def _call(program: str, *arguments: str) -> None:

@@ -1,13 +1,16 @@
 """What a sandbox writes is held: by a file system of its own, or by a watch that kills."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agents import machine
 from agents.runtimes import volumes
 from agents.runtimes.contract import Limits, Runtime, SandboxSpec
+from agents.runtimes.docker import DockerRuntime
 from agents.runtimes.docker_checks import why_no_volumes
 from agents.runtimes.errors import RuntimeUnavailable
 from agents.runtimes.processes import poll
@@ -115,6 +118,40 @@ def test_what_others_were_promised_is_not_promised_again(tmp_path: Path) -> None
     finally:
         volumes.remove(tmp_path / "first")
     assert volumes.promised_mb(tmp_path) == 0
+
+
+@needs_root
+def test_what_is_promised_counts_where_the_runs_are_a_link_to_another_directory(tmp_path: Path) -> None:
+    var, runs = tmp_path / "var", tmp_path / "large" / "runs"
+    for directory in (var, runs):
+        directory.mkdir(parents=True)
+    (var / "runs").symlink_to(runs)
+    volumes.make(var / "runs" / "one", size_mb=64)
+    try:
+        assert volumes.promised_mb(var) > 32
+        with pytest.raises(RuntimeUnavailable, match=r"[1-9]\d that others may still use"):
+            volumes.check_room(var / "runs", 10**9)
+    finally:
+        volumes.remove(var / "runs" / "one")
+
+
+@needs_root
+def test_what_is_promised_is_of_the_disk_that_it_is_on(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    docker = DockerRuntime(state_dir=tmp_path / "state", image="none")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "none", str(runs)], check=True, timeout=60)
+    try:
+        volumes.make(runs / "one", size_mb=64)
+        try:
+            assert volumes.promised_mb(tmp_path) == 0
+            reading = machine.read(tmp_path, of=docker)
+        finally:
+            volumes.remove(runs / "one")
+    finally:
+        subprocess.run(["umount", "-l", str(runs)], check=True, timeout=60)
+    assert 1900 < reading.disk_free_mb <= 2048
+    assert 32 < (reading.disk_promised_mb or 0) <= 64
 
 
 def test_the_watch_kills_who_is_over_and_nobody_else(tmp_path: Path) -> None:
