@@ -102,7 +102,8 @@ def _check_resolved(run: Run, collected: Collected) -> None:
     if not repo.contains(collected.commit, told["commit"]):
         detail = "The history was made anew: build on the commit that you were given, which has both changes."
         raise _Refused("unresolved", detail, failure={"reason": "unresolved", "detail": detail})
-    if marked := repo.marked(collected.commit, collected.changed):
+    before = (collected.base, told["commit"])
+    if marked := repo.marked(collected.commit, collected.changed, conflicting=told["paths"], before=before):
         detail = f"There are still conflict markers in {', '.join(marked[:10])}."
         raise _Refused("unresolved", detail, failure={"reason": "unresolved", "detail": detail})
 

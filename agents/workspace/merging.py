@@ -1,6 +1,6 @@
 """Bringing a run's commit together with main, and moving main: two steps, because evaluation lies between them."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from agents.workspace import names
 from agents.workspace.collecting import resolve
@@ -20,6 +20,8 @@ _CONFLICT = 1
 _OPTIONS = ("--write-tree", "-z", "--name-only", "--messages")
 # The lines around two versions, which are named by whole commit ids, perhaps with a path.
 _MARKER = "^(<{7,}|>{7,}) [0-9a-f]{40}(:|\r?$)"
+# Another merge names its versions as it likes. A file has to have both lines: `=======` alone underlines a heading.
+_PAIR = ("^<{7,} ", "^>{7,} ")
 _MAX_DETAIL_CHARACTERS = 4000
 
 
@@ -90,11 +92,25 @@ def merge_marked(git: Git, main: str, commit: str, *, author: Author) -> str:
     return identified.text("commit-tree", tree, "-p", main, "-p", commit, "-F", "-", stdin=message.encode())
 
 
-def marked(git: Git, commit: str, paths: Iterable[str]) -> list[str]:
-    """Return those of the paths that have a marker of `merge_marked` in a commit."""
-    done = git.run("grep", "-l", "-z", "-I", "-E", "-e", _MARKER, names.check_sha(commit), accept=(0, 1))
-    found = {names.printable(line.partition(b":")[2]) for line in done.stdout.split(b"\0") if line}
+def marked(
+    git: Git, commit: str, paths: Iterable[str], *, conflicting: Collection[str], before: Iterable[str]
+) -> list[str]:
+    """Return those of the paths that have a marker of `merge_marked` in a commit.
+
+    In the conflicting ones also markers of any other merge, unless the file had such lines in a commit before: then
+    they are its text.
+    """
+    found = _with_all(git, commit, _MARKER)
+    if left := _with_all(git, commit, *_PAIR).intersection(conflicting):
+        found |= left.difference(*(_with_all(git, one, *_PAIR) for one in before))
     return sorted(found.intersection(paths))
+
+
+def _with_all(git: Git, commit: str, *patterns: str) -> set[str]:
+    """Return the text files of a commit in which each pattern matches some line."""
+    given = [word for pattern in patterns for word in ("-e", pattern)]
+    done = git.run("grep", "-l", "-z", "-I", "-E", "--all-match", *given, names.check_sha(commit), accept=(0, 1))
+    return {names.printable(line.partition(b":")[2]) for line in done.stdout.split(b"\0") if line}
 
 
 def _merge_trees(git: Git, ours: str, theirs: str) -> str:

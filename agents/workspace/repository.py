@@ -134,9 +134,11 @@ class Repository:
         """Whether a commit has another one in its history. Raises UnknownCommit."""
         return merging.contains(self._git, merging.check_commit(self._git, commit), ancestor)
 
-    def marked(self, commit: str, paths: Iterable[str]) -> list[str]:
+    def marked(
+        self, commit: str, paths: Iterable[str], *, conflicting: Collection[str] = (), before: Iterable[str] = ()
+    ) -> list[str]:
         """See `merging.marked`."""
-        return merging.marked(self._git, commit, paths)
+        return merging.marked(self._git, commit, paths, conflicting=conflicting, before=before)
 
     def is_merged(self, commit: str) -> bool:
         """Whether main contains the commit. Raises UnknownCommit."""

@@ -236,11 +236,13 @@ def test_a_conflict_that_keeps_what_main_has_is_resolved_too() -> None:
     assert repository(task.project_id).is_merged(run.commit)
 
 
-@pytest.mark.parametrize("way", ["markers", "history"])
+@pytest.mark.parametrize("way", ["markers", "own markers", "history"])
 def test_a_conflict_that_is_not_resolved_is_refused(way: str) -> None:
     task, conflict, _ = conflict_of()
     main = repository(task.project_id).head()
     place = place_of(begun(conflict), {})
+    if way == "own markers":
+        (place.clone / "docs/notes.md").write_text("<<<<<<< HEAD\nTheirs.\n=======\nMine.\n>>>>>>> mine\n")
     if way == "history":
         git = Git(place.clone / ".git", place.clone)
         git.run("checkout", "-q", "-f", "-B", git.text("symbolic-ref", "--short", "HEAD"), main)
@@ -250,7 +252,7 @@ def test_a_conflict_that_is_not_resolved_is_refused(way: str) -> None:
 
     task.refresh_from_db()
     assert (run.status, run.reason) == (RunStatus.FAILED, "unresolved"), run.detail
-    assert ("docs/notes.md" in run.detail) is (way == "markers")
+    assert ("docs/notes.md" in run.detail) is way.endswith("markers")
     assert (run.task.status, run.task.attempts) == (TaskStatus.READY, 1)
     assert (task.status, task.reason) == (TaskStatus.BLOCKED, "awaiting_merge")
     assert repository(task.project_id).head() == main

@@ -82,6 +82,18 @@ def test_a_clone_with_a_commit_has_both_and_says_where_they_conflict(repository,
     assert not repository.contains(main, commit)
 
 
+def test_what_another_merge_leaves_in_a_conflicting_file_is_a_marker(repository, start, collect):
+    clone, base = start("run"), repository.head()
+    left = "<<<<<<< HEAD\nMine.\n=======\nTheirs.\n>>>>>>> branch\n"
+    texts = {"left.txt": left, "crlf.txt": left.replace("\n", "\r\n"), "heading.rst": "Title\n=======\n>>>>>>> deep\n"}
+    for path, text in (texts | {"other.txt": left}).items():
+        clone.write(path, text)
+    commit = collect(clone)
+    paths = [*texts, "other.txt"]
+    assert repository.marked(commit, paths, conflicting=list(texts), before=[base]) == ["crlf.txt", "left.txt"]
+    assert repository.marked(commit, ["left.txt"], conflicting=["left.txt"], before=[base, commit]) == [], "its text"
+
+
 def test_a_clone_with_a_commit_that_main_has_is_a_clone_of_main(repository, start, deliver, tmp_path):
     main = deliver(start("first"))
     repository.clone_for_run("second", tmp_path / "second", author=PLATFORM, with_commit=main)
