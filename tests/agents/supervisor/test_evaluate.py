@@ -236,16 +236,17 @@ def test_a_conflict_that_keeps_what_main_has_is_resolved_too() -> None:
     assert repository(task.project_id).is_merged(run.commit)
 
 
-@pytest.mark.parametrize("way", ["markers", "own markers", "history"])
+@pytest.mark.parametrize("way", ["markers", "own markers", "history without the change", "history without main"])
 def test_a_conflict_that_is_not_resolved_is_refused(way: str) -> None:
     task, conflict, _ = conflict_of()
     main = repository(task.project_id).head()
     place = place_of(begun(conflict), {})
     if way == "own markers":
         (place.clone / "docs/notes.md").write_text("<<<<<<< HEAD\nTheirs.\n=======\nMine.\n>>>>>>> mine\n")
-    if way == "history":
+    if way.startswith("history"):
         git = Git(place.clone / ".git", place.clone)
-        git.run("checkout", "-q", "-f", "-B", git.text("symbolic-ref", "--short", "HEAD"), main)
+        kept = main if way == "history without the change" else task.context["conflict"]["commit"]
+        git.run("checkout", "-q", "-f", "-B", git.text("symbolic-ref", "--short", "HEAD"), kept)
         (place.clone / "docs/notes.md").write_text("Mine.\n")
 
     run = judge(place)
