@@ -24,7 +24,9 @@ Another change went into main that touched the same places as this one. Your che
 conflict markers where they touched the same lines: between `<<<<<<<` and `=======` is what main has, below it what \
 this change has. `conflict` in your context says which files, and `conflict.task` what the change was made for.
 
-Bring both together: keep what each of them was made for, leave no marker in any file, and change nothing else.\
+Bring both together: keep what each of them was made for, leave no marker in any file, and change nothing else. The \
+history has to keep both commits, else your work is refused as `unresolved`: what you commit goes on top of what you \
+were given, without squash, reset or rebase.\
 """
 
 

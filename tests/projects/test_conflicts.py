@@ -51,6 +51,7 @@ def test_a_conflict_is_a_task_below_the_one_that_waits_for_it_and_asks_nobody() 
     assert conflict.parent_id == made["storage"].pk
     assert conflict.context["conflict"]["commit"] == TOLD["commit"]
     assert conflict.context["conflict"]["task"]["key"] == "storage"
+    assert "has to keep both commits, else your work is refused as `unresolved`" in conflict.description
     assert not Approval.objects.filter(task__isnull=False).exists()
     assert state(made["pages"])[0] == "pending"
     assert dispatchable(now=NOW, limit=9)[0].task_id == conflict.pk
