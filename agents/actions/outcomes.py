@@ -92,10 +92,7 @@ def _handed_in(run: Run) -> dict[str, Any]:
 
 def _is_cancelled(run: Run) -> bool:
     """Look again, under a lock, so that a project that is cancelled now waits until the run has ended."""
-    if run.task.kind == TaskKind.CONFLICT:
-        tasks.lock_conflict(run.task)
-    status = Task.objects.select_for_update().values_list("status", flat=True).get(pk=run.task_id)
-    return status == TaskStatus.CANCELLED
+    return tasks.lock_to_complete(run.task) == TaskStatus.CANCELLED
 
 
 def _ask_for_help(run: Run, reason: str, *, now: datetime) -> None:

@@ -109,8 +109,7 @@ def complete_task(task: Task, result: dict[str, Any], *, by: Actor, now: datetim
     if task.status == TaskStatus.BLOCKED:
         raise IllegalTransition(f"{task} is blocked: nobody has done it.")
     with audit.journal(by=by, now=now):
-        if task.kind == TaskKind.CONFLICT:
-            lock_conflict(task)
+        lock_to_complete(task)
         freed = _complete(task, result, by=by, now=now)
         if task.kind == TaskKind.CONFLICT:
             freed += _complete_resolved(task, result, by=by, now=now)
@@ -149,9 +148,14 @@ def _complete_resolved(conflict: Task, result: dict[str, Any], *, by: Actor, now
     return _complete(resolved, told, by=by, now=now)
 
 
-def lock_conflict(conflict: Task) -> None:
-    """Lock a conflict with the task it belongs to and what waits for that, in the order in which all lock tasks."""
-    list(locked_with_dependents([conflict.pk, *filter(None, [conflict.parent_id])]).values_list("pk", flat=True))
+def lock_to_complete(task: Task) -> TaskStatus:
+    """Lock all that the completion of a task changes, in the order in which all lock tasks; return its status then.
+
+    That is the task, what waits for it, and with a conflict the task it belongs to and what waits for that.
+    """
+    completed = [task.pk, *([task.parent_id] if task.kind == TaskKind.CONFLICT and task.parent_id else [])]
+    statuses = dict(locked_with_dependents(completed).values_list("pk", "status"))
+    return TaskStatus(statuses[task.pk])
 
 
 def free(waiting: Sequence[Task], journal: audit.Journal, *, now: datetime) -> list[Task]:

@@ -1,6 +1,8 @@
+import threading
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from agents.actions import outcomes
 from agents.actions.runs import Ending
@@ -9,8 +11,10 @@ from agents.states import AgentStatus, RunStatus
 from projects.actions import approvals
 from projects.actions.approvals import Decision
 from projects.errors import ProjectNotActive
-from projects.models import AuditLog, Project, Task
+from projects.ids import new_id
+from projects.models import AuditLog, Project, Task, TaskDependency
 from projects.states import TaskKind, TaskStatus
+from tests.agents.supervisor.line import wait_until
 from tests.factories import NOW, TESTER, RunFactory, TaskFactory
 
 pytestmark = pytest.mark.django_db
@@ -147,3 +151,37 @@ def test_the_task_of_a_conflict_keeps_what_was_handed_in() -> None:
     waiting = Task.objects.get(pk=run.task_id)
     assert waiting.context["handed_in"] == {"summary": "Stored.", "returned": {"passed": True}}
     assert (waiting.reason, waiting.attempts, Recovery.objects.get(run=run).decision) == ("awaiting_merge", 0, "retry")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_delivers_locks_tasks_in_the_order_of_all() -> None:
+    """A plan may name a task before the one that it waits for: that one has the lower id."""
+    waiting = TaskFactory(status="pending", unmet_count=1)
+    task = TaskFactory(project=waiting.project, status="in_progress")
+    TaskDependency.objects.create(id=new_id(), task=waiting, depends_on=task)
+    run = RunFactory(status="running", task=task, outcome={"verb": "task_complete", "args": {"summary": "Done."}})
+    run = Run.objects.select_related("task__project", "agent", "project").get(pk=run.pk)
+
+    def deliver() -> None:
+        try:
+            outcomes.deliver(run, {"commit": "c" * 40}, now=NOW)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=deliver)
+    with transaction.atomic():
+        Task.objects.select_for_update().get(pk=waiting.pk)  # as who cancels: by id, and here now
+        thread.start()
+        wait_until(_somebody_waits)
+        Task.objects.select_for_update(nowait=True).get(pk=task.pk)  # and goes on to there
+    thread.join(60)
+
+    assert Task.objects.get(pk=task.pk).status == TaskStatus.COMPLETED
+    assert Task.objects.get(pk=waiting.pk).status == TaskStatus.READY
+
+
+def _somebody_waits() -> bool:
+    """Whether another transaction waits for this one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid")
+        return bool(cursor.fetchone()[0])
