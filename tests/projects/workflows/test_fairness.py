@@ -3,13 +3,16 @@
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
 import pytest
 from django.db import connection
+from django.db.migrations.loader import MigrationLoader
 from django.db.models.functions import Now
 
 from projects.actions.workflows import Start, cancel_execution, pause_execution, start_executions
@@ -17,12 +20,13 @@ from projects.models import Execution, ExecutionNode, Project
 from projects.models.workflow import NO_PROJECT
 from projects.workflows import functions, statements
 from projects.workflows.functions import Call
-from projects.workflows.runner import MAX_BATCH, MAX_LANES, MAX_LOOKS, Runner
+from projects.workflows.runner import MAX_BATCH, MAX_LANES, MAX_LOOKS, Runner, connect
 from tests.factories import NOW, ProjectFactory
 from tests.projects.workflows.test_runner import BY, running, save, standing, step
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DEADLINE_S = 60
+lanes_filled = import_module("projects.migrations.0019_lanes_filled")
 
 
 class Calls:
@@ -166,6 +170,45 @@ def test_a_claim_by_lanes_reads_as_much_of_many_nodes_as_of_few(monkeypatch: pyt
     assert ExecutionNode.objects.exclude(lane=NO_PROJECT).count() == 2_200
 
     assert _rows_read() <= 2 * few  # of two lanes instead of one
+
+
+def test_nodes_from_before_get_their_lanes_batch_by_batch_while_one_execution_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project = ProjectFactory()
+    of_none = start(None)[0]
+    executions = start(project, 3)
+    ExecutionNode.objects.update(lane=NO_PROJECT)
+    last = ExecutionNode.objects.latest("id").execution_id
+    at_once = ExecutionNode.objects.filter(execution__in=executions).exclude(execution=last)
+    monkeypatch.setattr(lanes_filled, "BATCH", 1)
+
+    with ThreadPoolExecutor(1) as pool:
+        with connect() as other, other.transaction():
+            other.execute("SELECT id FROM projects_execution WHERE id = %s FOR NO KEY UPDATE", [last])
+            filling = pool.submit(_fill_lanes)
+            deadline = time.monotonic() + DEADLINE_S
+            while at_once.filter(lane=NO_PROJECT).exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert set(at_once.values_list("lane", flat=True)) == {project.pk}
+            assert not filling.done()
+        filling.result(DEADLINE_S)
+
+    assert set(ExecutionNode.objects.filter(execution__in=executions).values_list("lane", flat=True)) == {project.pk}
+    assert ExecutionNode.objects.get(execution=of_none).lane == NO_PROJECT
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indisvalid FROM pg_index WHERE indexrelid = 'node_claim_by_lane'::regclass")
+        assert cursor.fetchone() == (True,)
+
+
+def _fill_lanes() -> None:
+    """Run the migration once more, as one does that was broken off."""
+    try:
+        before = MigrationLoader(connection).project_state(("projects", "0018_lanes_of_nodes"))
+        with connection.schema_editor(atomic=False) as editor:
+            lanes_filled.Migration("0019_lanes_filled", "projects").apply(before, editor)
+    finally:
+        connection.close()
 
 
 def _postpone(executions: list[UUID]) -> None:
