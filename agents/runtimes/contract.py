@@ -351,6 +351,6 @@ class Served(Protocol):
 class Promising(Protocol):
     """A runtime that makes no sandbox for which the disk has no room, whatever the others write."""
 
-    def promised_mb(self, root: Path, *, disk: Path | None = None) -> int:
+    def promised_mb(self, root: Path, *, disk: Path | None = None) -> int | None:
         """Return how many megabytes (2^20 bytes) the sandboxes below a directory may still take of its disk, or
-        of that which `disk` lies on."""
+        of that which `disk` lies on. None where nothing is held for anybody."""

@@ -140,9 +140,9 @@ class DockerRuntime:
         else:
             volumes.make(directory, size_mb=disk_mb)
 
-    def promised_mb(self, root: Path, *, disk: Path | None = None) -> int:
-        """See `Promising`. Nothing where what is written is watched: then nothing is held for anybody."""
-        return volumes.promised_mb(root, disk=disk)
+    def promised_mb(self, root: Path, *, disk: Path | None = None) -> int | None:
+        """See `Promising`. None where what is written is watched."""
+        return None if why_no_volumes() else volumes.promised_mb(root, disk=disk)
 
     def remove_directory(self, directory: Path) -> None:
         """See the contract."""

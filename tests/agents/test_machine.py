@@ -5,6 +5,7 @@ import pytest
 from django.utils import timezone
 
 from agents import clock, machine
+from agents.runtimes import docker as docker_module
 from agents.runtimes.docker import DockerRuntime
 from agents.runtimes.local import LocalRuntime
 
@@ -17,11 +18,16 @@ def test_a_reading_is_of_this_machine(tmp_path: Path) -> None:
     assert reading.as_json()["cpu_percent"] == reading.cpu_percent
 
 
-def test_a_reading_says_what_is_promised_of_the_disk_where_something_is(tmp_path: Path) -> None:
+def test_a_reading_says_what_is_promised_of_the_disk_where_something_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     docker = DockerRuntime(state_dir=tmp_path / "run", image="none")
     local = LocalRuntime(state_dir=tmp_path / "run")
 
+    monkeypatch.setattr(docker_module, "why_no_volumes", lambda: "")
     assert machine.read(tmp_path, of=docker).disk_promised_mb == 0
+    monkeypatch.setattr(docker_module, "why_no_volumes", lambda: "only root can mount")
+    assert machine.read(tmp_path, of=docker).disk_promised_mb is None
     assert machine.read(tmp_path, of=local).disk_promised_mb is None
 
 

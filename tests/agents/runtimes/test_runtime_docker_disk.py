@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agents import machine
+from agents import allocation, machine
+from agents.runtimes import docker as docker_module
 from agents.runtimes import volumes
 from agents.runtimes.contract import Limits, Runtime, SandboxSpec
 from agents.runtimes.docker import DockerRuntime
@@ -120,6 +121,15 @@ def test_what_others_were_promised_is_not_promised_again(tmp_path: Path) -> None
     assert volumes.promised_mb(tmp_path) == 0
 
 
+def test_a_disk_that_is_only_watched_has_room_for_a_run_where_its_directory_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docker_module, "why_no_volumes", lambda: "only root can mount")
+    docker = DockerRuntime(state_dir=tmp_path / "state", image="none")
+    load = {"disk_free_mb": 4_500, "disk_promised_mb": docker.promised_mb(tmp_path)}
+    assert allocation.fits_on_disk(load, busy=0, unmade=0) is None  # as many as it takes
+
+
 @needs_root
 def test_what_is_promised_counts_where_the_runs_are_a_link_to_another_directory(tmp_path: Path) -> None:
     var, runs = tmp_path / "var", tmp_path / "large" / "runs"
@@ -136,7 +146,8 @@ def test_what_is_promised_counts_where_the_runs_are_a_link_to_another_directory(
 
 
 @needs_root
-def test_what_is_promised_is_of_the_disk_that_it_is_on(tmp_path: Path) -> None:
+def test_what_is_promised_is_of_the_disk_that_it_is_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(docker_module, "why_no_volumes", lambda: "")  # whether a daemon is there or not
     runs = tmp_path / "runs"
     runs.mkdir()
     docker = DockerRuntime(state_dir=tmp_path / "state", image="none")
