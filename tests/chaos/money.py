@@ -75,7 +75,12 @@ def compare(answers: Iterable[Answer], bills: Iterable[Tokens]) -> Comparison:
     """Find a bill for each answer: first those of the same tokens, then what whoever left before the end may cost."""
     billed = Counter(bills)
     rest, equal = [], 0
-    for answer in answers:
+    served = list(answers)
+    alike: dict[Tokens, list[Answer]] = {}
+    for answer in served:
+        if answer.is_whole:
+            alike.setdefault(answer.tokens, []).append(answer)
+    for answer in served:
         if answer.is_whole and billed[answer.tokens]:
             billed[answer.tokens] -= 1
             equal += 1
@@ -86,8 +91,9 @@ def compare(answers: Iterable[Answer], bills: Iterable[Tokens]) -> Comparison:
     rest.sort(key=lambda answer: not answer.is_whole)
     for tokens in sorted(billed.elements(), key=lambda tokens: -tokens[1]):
         match = next((answer for answer in rest if answer.may_cost(tokens)), None)
-        repeated = None if match else next((answer for answer in rest if answer.may_cost_again(tokens)), None)
-        if repeated:
+        # Of answers of the same tokens nobody knows which of them has the bill that equals them.
+        repeated = next((one for one in rest if any(a.may_cost_again(tokens) for a in alike.get(one.tokens, []))), None)
+        if match is None and repeated:
             rest.remove(repeated)
             again += 1
         elif match is None:

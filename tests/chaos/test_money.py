@@ -1,7 +1,10 @@
 """The comparison of what was served with what was billed finds what is wrong, and excuses nothing else."""
 
+from dataclasses import replace
+
 import pytest
 
+from agents.gateway.metering import estimate_tokens
 from tests.chaos.money import Answer, compare
 
 ANSWER = Answer((3, 70, 900, 4000), is_whole=True, asked_bytes=15_000, sent_bytes=900)
@@ -48,6 +51,16 @@ def test_output_is_billed_by_what_left_at_most(answer: Answer, most: int) -> Non
 
     assert compare([answer], [at_most]).surplus == []
     assert compare([answer], [more]).surplus == [more]
+
+
+def test_of_answers_alike_any_may_be_the_one_that_was_asked_for_again() -> None:
+    """Requests of different lengths, answered with the same tokens: the bill that equals them may be of either."""
+    shorter = replace(ANSWER, asked_bytes=ANSWER.asked_bytes - 3)
+    tokens = (ANSWER.tokens[0] + estimate_tokens(ANSWER.asked_bytes), *ANSWER.tokens[1:])
+
+    for answers in ([shorter, ANSWER], [ANSWER, shorter]):
+        found = compare(answers, [ANSWER.tokens, tokens])
+        assert (found.equal, found.again, found.missing, found.surplus) == (1, 1, [], [])
 
 
 def test_one_answer_explains_one_bill() -> None:
