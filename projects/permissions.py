@@ -107,4 +107,5 @@ def check_can_decide(user: AbstractUser, approval: Approval) -> None:
 
 
 def _is(project: Project) -> str:
-    return f"{project.name} is {ProjectStatus(project.status).label.lower()}"
+    at = "at its demo" if project.status == ProjectStatus.DEMO else ProjectStatus(project.status).label.lower()
+    return f"{project.name} is {at}"

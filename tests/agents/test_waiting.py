@@ -130,6 +130,7 @@ def test_what_waits_for_nothing_is_begun(task: Task) -> None:
 def test_page_of_a_task_says_it(task: Task, client: Client, settings: LazySettings) -> None:
     client.force_login(UserFactory(is_superuser=True))
     settings.EKLAVYA_ROLE_LIMITS = {"developer": 1}
+    Task.objects.filter(pk=task.pk).update(reason="worker_stopping", detail="The worker was stopped.")
 
     page = client.get(reverse("task", args=[task.pk])).content.decode()
     settings.EKLAVYA_ROLE_LIMITS = {}
@@ -139,3 +140,5 @@ def test_page_of_a_task_says_it(task: Task, client: Client, settings: LazySettin
     assert "Ready, and not at work yet" in page
     assert "1 (EKLAVYA_ROLE_LIMITS)" in page
     assert "Ready, and not at work yet" not in begun
+    assert page.index("Ready, and not at work yet") < page.index("Last time: worker stopping")
+    assert "Last time" not in begun

@@ -89,7 +89,8 @@ def standbys(model: Counted) -> Iterator[Standbys]:
     def keeper() -> LeaseKeeper:
         raise AssertionError("it gets no run")
 
-    made = Standbys(keeper=keeper, runtime=sandboxes.runtime, clock=timezone.now, size=1, keep_s=600)
+    # Kept by the clock on the wall, on which a day takes some minutes, and on a busy machine an hour.
+    made = Standbys(keeper=keeper, runtime=sandboxes.runtime, clock=timezone.now, size=1, keep_s=4 * 3600)
     task = task_of(TaskKind.BUILD, status="blocked", reason="awaiting_answer")
     load_prompts(by=TESTER, now=timezone.now())
     seed(task.project)
