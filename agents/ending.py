@@ -12,7 +12,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from agents.runtimes.contract import Runtime
+from agents.runtimes.contract import Networked, Runtime
 from agents.runtimes.docker import DockerRuntime
 from agents.runtimes.errors import RuntimeProblem
 from agents.sandboxes import every_runtime
@@ -24,7 +24,8 @@ _AT_ONCE = 8
 
 
 def end_all() -> list[str]:
-    """End every sandbox and remove every network of this installation; return what is left, with the way to end it.
+    """End every sandbox of this installation, remove its networks and take its rules out of the host's packet filter;
+    return what is left, with the way to end it.
 
     Sentences for people, without a full stop. Empty when nothing is left. Never raises.
     """
@@ -42,6 +43,8 @@ def _end(runtime: Runtime) -> Iterator[str]:
         for _ in range(_LOOKS):
             projects = runtime.list_projects()
             if not projects:
+                if isinstance(runtime, Networked):
+                    runtime.remove_rules()
                 return
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 list(pool.map(partial(_remove, runtime), projects))

@@ -1,5 +1,6 @@
 """Everything in sandboxes is ended with the whole, or is named."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from pytest_django import Settings
 
 from agents import sandboxes
 from agents.ending import end_all
+from agents.runtimes import firewall
 from agents.runtimes.contract import Runtime, SandboxSpec
+from agents.runtimes.docker import DockerRuntime
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +46,8 @@ def test_all_sandboxes_and_networks_are_ended_without_a_database(runtime: Runtim
 
     assert runtime.list_sandboxes() == ()
     assert runtime.list_projects() == ()
+    if isinstance(runtime, DockerRuntime) and not firewall.why_not():
+        assert runtime._firewall.bridges not in subprocess.check_output(["iptables-save"], text=True)
 
 
 def test_a_daemon_that_does_not_answer_is_said_where_it_was_used(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
