@@ -109,7 +109,8 @@ def complete_task(task: Task, result: dict[str, Any], *, by: Actor, now: datetim
     if task.status == TaskStatus.BLOCKED:
         raise IllegalTransition(f"{task} is blocked: nobody has done it.")
     with audit.journal(by=by, now=now):
-        lock_to_complete(task)
+        if task.kind == TaskKind.CONFLICT:  # any other alone has what waits for it locked as it is completed
+            lock_to_complete(task)
         freed = _complete(task, result, by=by, now=now)
         if task.kind == TaskKind.CONFLICT:
             freed += _complete_resolved(task, result, by=by, now=now)
